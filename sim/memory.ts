@@ -1,0 +1,188 @@
+/**
+ * Host memory as a device sees it: address ranges that somebody mapped, and faults everywhere else.
+ *
+ * Addresses are numbers. Those of the simulator stay below 2^31, where they cost nothing; a guest's may go up to 2^53.
+ */
+
+/** One mapped range. `start` and `end` move out of reach when it is unmapped, so that a reference kept somewhere misses. */
+export class Mapping {
+  start: number;
+  end: number;
+  bytes: Uint8Array;
+  words: Uint32Array;
+  readonly writable: boolean;
+
+  constructor(start: number, bytes: Uint8Array, writable: boolean) {
+    this.start = start;
+    this.end = start + bytes.length;
+    this.bytes = bytes;
+    this.words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+    this.writable = writable;
+  }
+
+  /** @internal Called by AddressSpace. */
+  revoke(): void {
+    this.start = Infinity;
+    this.end = -1;
+    this.bytes = NO_BYTES;
+    this.words = NO_WORDS;
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+const NO_WORDS = new Uint32Array(0);
+const NOWHERE = new Mapping(0, NO_BYTES, false);
+
+/** The ranges, in order of address. */
+export class AddressSpace {
+  readonly #mappings: Mapping[] = [];
+
+  /**
+   * Maps `bytes` at `start`. Both must be multiples of 4.
+   * @throws RangeError where the range is odd, empty, or overlaps one that is mapped.
+   */
+  map(start: number, bytes: Uint8Array, { writable = true } = {}): Mapping {
+    const end = start + bytes.length;
+    if (
+      start < 0 ||
+      end > Number.MAX_SAFE_INTEGER ||
+      (start | bytes.length | bytes.byteOffset) & 3 ||
+      bytes.length === 0
+    ) {
+      throw new RangeError(`cannot map ${bytes.length} bytes at 0x${start.toString(16)}`);
+    }
+    const at = this.#firstEndingAfter(start);
+    const next = this.#mappings[at];
+    if (next !== undefined && next.start < end) throw new RangeError(`0x${start.toString(16)} is already mapped`);
+    const mapping = new Mapping(start, bytes, writable);
+    this.#mappings.splice(at, 0, mapping);
+    return mapping;
+  }
+
+  /** Unmaps what was mapped at exactly `start`; false where nothing was. */
+  unmap(start: number): boolean {
+    const at = this.#firstEndingAfter(start);
+    if (this.#mappings[at]?.start !== start) return false;
+    this.#mappings.splice(at, 1)[0]!.revoke();
+    return true;
+  }
+
+  /** The mapping that holds `address`. */
+  find(address: number): Mapping | undefined {
+    const mapping = this.#mappings[this.#firstEndingAfter(address)];
+    return mapping !== undefined && mapping.start <= address ? mapping : undefined;
+  }
+
+  #firstEndingAfter(address: number): number {
+    let low = 0;
+    let high = this.#mappings.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#mappings[middle]!.end > address) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}
+
+/**
+ * A function's bus mastering: its only way to host memory. While it is off (PCI command register bit 2) and outside
+ * every mapping, reads and writes are refused and counted: a real transaction would end in a master abort.
+ */
+export class BusMaster {
+  readonly #space: AddressSpace;
+  readonly #windows: Window[] = [];
+  #enabled = false;
+  /** Accesses refused. */
+  faults = 0;
+
+  constructor(space: AddressSpace) {
+    this.#space = space;
+  }
+
+  get enabled(): boolean {
+    return this.#enabled;
+  }
+
+  set enabled(on: boolean) {
+    this.#enabled = on;
+    if (!on) for (const window of this.#windows) window.close();
+  }
+
+  /** A window for one stream of accesses: a descriptor ring, the buffers behind it. Made once, not per access. */
+  window(): Window {
+    const window = new Window(this);
+    this.#windows.push(window);
+    return window;
+  }
+
+  /** @internal Called by Window. */
+  locate(address: number): Mapping | undefined {
+    return this.#enabled ? this.#space.find(address) : undefined;
+  }
+
+  /** Copies host memory into `into`, across mappings where need be. False, counted, if any of it is unmapped. */
+  read(address: number, into: Uint8Array, at: number, length: number): boolean {
+    return this.#transfer(address, length, (mapping, from, done, part) => {
+      into.set(mapping.bytes.subarray(from, from + part), at + done);
+      return true;
+    });
+  }
+
+  /** Copies `from` into host memory. False, counted, if any of it is unmapped or read-only; what came before is written. */
+  write(address: number, from: Uint8Array, at: number, length: number): boolean {
+    return this.#transfer(address, length, (mapping, to, done, part) => {
+      if (!mapping.writable) return false;
+      mapping.bytes.set(from.subarray(at + done, at + done + part), to);
+      return true;
+    });
+  }
+
+  #transfer(
+    address: number,
+    length: number,
+    copy: (mapping: Mapping, offset: number, done: number, part: number) => boolean,
+  ): boolean {
+    for (let done = 0; done < length; ) {
+      const mapping = this.locate(address + done);
+      const part = mapping === undefined ? 0 : Math.min(length - done, mapping.end - address - done);
+      if (mapping === undefined || !copy(mapping, address + done - mapping.start, done, part)) {
+        this.faults++;
+        return false;
+      }
+      done += part;
+    }
+    return true;
+  }
+}
+
+/**
+ * The mapping that a stream of accesses is in. A ring stays in one for its life, so that an access costs two compares:
+ *
+ *     if (window.covers(address, 16)) … window.mapping.words[(address - window.mapping.start) >>> 2]
+ */
+export class Window {
+  readonly #master: BusMaster;
+  mapping: Mapping = NOWHERE;
+
+  constructor(master: BusMaster) {
+    this.#master = master;
+  }
+
+  /** Whether all of [address, address + length) is in one mapping, which is then `mapping`. Counts nothing. */
+  covers(address: number, length: number): boolean {
+    const { mapping } = this;
+    return (address >= mapping.start && address + length <= mapping.end) || this.#move(address, length);
+  }
+
+  #move(address: number, length: number): boolean {
+    const mapping = this.#master.locate(address);
+    if (mapping === undefined || address + length > mapping.end) return false;
+    this.mapping = mapping;
+    return true;
+  }
+
+  close(): void {
+    this.mapping = NOWHERE;
+  }
+}

@@ -1,0 +1,291 @@
+/**
+ * A PCI function, from the inside: what a model is built on. It knows nothing of who drives it.
+ *
+ * The host hands it a clock, memory and somewhere to signal; it offers configuration space, BARs, reset, and a snapshot.
+ * Sections: PCI Local Bus Specification 3.0.
+ */
+import type { Clock } from '../clock.ts';
+import { type AddressSpace, BusMaster } from '../memory.ts';
+import type { Trace } from '../trace.ts';
+import {
+  BAR0,
+  CAP_MSI,
+  CAP_MSI_X,
+  COMMAND,
+  COMMAND_INTX_DISABLE,
+  COMMAND_IO,
+  COMMAND_MASTER,
+  COMMAND_MEMORY,
+  ConfigSpace,
+  type PciIdentity,
+  STATUS,
+  STATUS_INTERRUPT,
+} from './config.ts';
+
+/** What a function is plugged into. */
+export interface Host {
+  readonly clock: Clock;
+  readonly memory: AddressSpace;
+  /** The level of INTA#. */
+  intx(asserted: boolean): void;
+  /** A message-signalled interrupt: MSI or MSI-X, vector 0 up; address and data as software programmed them. */
+  message(vector: number, addressLow: number, addressHigh: number, data: number): void;
+}
+
+/** A region behind a base address register. Offsets are bytes from its start; hostile ones included. */
+export interface Region {
+  readonly kind: 'memory' | 'io';
+  readonly size: number;
+  read(offset: number, width: 1 | 2 | 4): number;
+  write(offset: number, width: 1 | 2 | 4, value: number): void;
+}
+
+/** power-on: as if mains came back. bus: RST# or FLR. Registers of the chip that reset themselves are the chip's own affair. */
+export type ResetKind = 'power-on' | 'bus';
+
+export interface MsiXPlace {
+  readonly vectors: number;
+  readonly bar: number;
+  readonly table: number; // byte offset of the table in the BAR
+  readonly pending: number; // and of the pending bit array
+}
+
+// 6.8.1: MSI capability. 6.8.2: MSI-X capability.
+const MSI_CONTROL = 2;
+const MSI_ENABLE = 1;
+const MSI_64 = 0x80;
+const MSIX_CONTROL = 2;
+const MSIX_ENABLE = 0x8000;
+const MSIX_MASK_ALL = 0x4000;
+const MSIX_ENTRY = 4; // words: address low, address high, data, control
+const MSIX_VECTOR_MASKED = 1;
+
+export abstract class PciFunction {
+  readonly config: ConfigSpace;
+  readonly host: Host;
+  readonly dma: BusMaster;
+  /** By BAR index; null where there is none. */
+  readonly bars: (Region | null)[] = [null, null, null, null, null, null];
+  #trace: Trace | null = null;
+  #intx = false;
+  #msi = 0; // place of the MSI capability, 0 for none
+  #msix = 0;
+  #msixPlace: MsiXPlace | null = null;
+  #msixTable = new Uint32Array(0);
+  #msixPending = new Uint32Array(0);
+
+  constructor(host: Host, id: PciIdentity, configSize: 256 | 4096 = 256) {
+    this.host = host;
+    this.config = new ConfigSpace(id, configSize);
+    this.dma = new BusMaster(host.memory);
+    this.config.onWrite(COMMAND, 2, () => this.#commandWritten());
+  }
+
+  /** The chip's own state back to its reset values. */
+  protected abstract resetChip(kind: ResetKind): void;
+  /** The chip's own state, as plain data. */
+  protected abstract saveChip(): unknown;
+  protected abstract restoreChip(state: unknown): void;
+  /** Called when the trace sink changes, for the blocks that keep it. */
+  protected abstract traceChanged(trace: Trace | null): void;
+
+  get trace(): Trace | null {
+    return this.#trace;
+  }
+
+  set trace(trace: Trace | null) {
+    this.#trace = trace;
+    this.traceChanged(trace);
+  }
+
+  protected addBar(index: number, region: Region): void {
+    this.bars[index] = region;
+    this.config.bar(index, region.kind, region.size);
+  }
+
+  /** Adds an MSI capability (6.8.1), one vector, with 64-bit addresses, at config offset `at`. */
+  protected addMsi(at: number): void {
+    this.#msi = this.config.capability(CAP_MSI, at, 14);
+    this.config.poke(at + MSI_CONTROL, 2, MSI_64);
+    this.config.allow(at + MSI_CONTROL, 2, MSI_ENABLE);
+    this.config.allow(at + 4, 4, 0xfffffffc);
+    this.config.allow(at + 8, 4, 0xffffffff);
+    this.config.allow(at + 12, 2, 0xffff);
+    this.config.onWrite(at, 14, () => this.#settlePin());
+  }
+
+  /** Adds an MSI-X capability (6.8.2); the table and pending bits overlay the BAR that `place` names. */
+  protected addMsiX(at: number, place: MsiXPlace): void {
+    this.#msix = this.config.capability(CAP_MSI_X, at, 12);
+    this.#msixPlace = place;
+    this.#msixTable = new Uint32Array(place.vectors * MSIX_ENTRY);
+    this.#msixPending = new Uint32Array((place.vectors + 31) >> 5);
+    this.config.poke(at + MSIX_CONTROL, 2, place.vectors - 1);
+    this.config.allow(at + MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
+    this.config.poke(at + 4, 4, place.table | place.bar);
+    this.config.poke(at + 8, 4, place.pending | place.bar);
+    this.config.onWrite(at, 12, () => this.#msixChanged());
+    this.#maskAllVectors();
+  }
+
+  get messageVectors(): number {
+    return this.#msixEnabled ? this.#msixPlace!.vectors : this.#msiEnabled ? 1 : 0;
+  }
+
+  get #msiEnabled(): boolean {
+    return this.#msi !== 0 && (this.config.peek(this.#msi + MSI_CONTROL, 2) & MSI_ENABLE) !== 0;
+  }
+
+  get #msixEnabled(): boolean {
+    return this.#msix !== 0 && (this.config.peek(this.#msix + MSIX_CONTROL, 2) & MSIX_ENABLE) !== 0;
+  }
+
+  /** The level of the chip's interrupt line: what INTx shows, and a message at each rising edge while MSI is on. */
+  protected interrupt(asserted: boolean): void {
+    if (asserted === this.#intx) return;
+    this.#intx = asserted;
+    this.#settlePin();
+    if (asserted && this.#msiEnabled && !this.#msixEnabled) this.#sendMsi();
+  }
+
+  #sendMsi(): void {
+    if (!this.dma.enabled) return; // a message is a memory write: no bus mastering, no message (6.8.1.1)
+    const { config } = this;
+    const at = this.#msi;
+    this.host.message(0, config.peek(at + 4, 4), config.peek(at + 8, 4), config.peek(at + 12, 2));
+  }
+
+  /** Raises an MSI-X vector: sent, or left pending while it is masked (6.8.2.4 and 6.8.3.4). */
+  protected interruptVector(vector: number): void {
+    if (!this.#msixEnabled || vector >= this.#msixPlace!.vectors) return;
+    const entry = vector * MSIX_ENTRY;
+    const control = this.config.peek(this.#msix + MSIX_CONTROL, 2);
+    if (control & MSIX_MASK_ALL || this.#msixTable[entry + 3]! & MSIX_VECTOR_MASKED || !this.dma.enabled) {
+      this.#msixPending[vector >> 5]! |= 1 << (vector & 31);
+      return;
+    }
+    this.host.message(vector, this.#msixTable[entry]!, this.#msixTable[entry + 1]!, this.#msixTable[entry + 2]!);
+  }
+
+  #releasePending(): void {
+    for (let vector = 0; vector < (this.#msixPlace?.vectors ?? 0); vector++) {
+      const bit = 1 << (vector & 31);
+      if ((this.#msixPending[vector >> 5]! & bit) === 0) continue;
+      this.#msixPending[vector >> 5]! &= ~bit;
+      this.interruptVector(vector); // pends again where it is still masked
+    }
+  }
+
+  #msixChanged(): void {
+    this.#settlePin();
+    if (this.#msixEnabled) this.#releasePending();
+  }
+
+  #maskAllVectors(): void {
+    this.#msixTable.fill(0);
+    for (let entry = 3; entry < this.#msixTable.length; entry += MSIX_ENTRY)
+      this.#msixTable[entry] = MSIX_VECTOR_MASKED;
+    this.#msixPending.fill(0);
+  }
+
+  /** Host software reads behind a BAR. All ones where decoding is off or nothing answers. */
+  readBar(index: number, offset: number, width: 1 | 2 | 4): number {
+    const region = this.#decoded(index, offset, width);
+    if (region === null) return 0xffffffff >>> (32 - 8 * width);
+    const word = this.#msixWord(index, offset);
+    if (word === null) return region.read(offset, width) >>> 0;
+    return (word >>> ((offset & 3) * 8)) & (0xffffffff >>> (32 - 8 * width)) & 0xffffffff;
+  }
+
+  writeBar(index: number, offset: number, width: 1 | 2 | 4, value: number): void {
+    const region = this.#decoded(index, offset, width);
+    if (region === null || this.#writeMsix(index, offset, width, value)) return;
+    region.write(offset, width, value >>> 0);
+  }
+
+  /** Whether accesses behind a BAR reach the chip: drivers' backends ask once and then call the region itself. */
+  decodes(index: number): boolean {
+    const region = this.bars[index];
+    if (region == null) return false;
+    return (this.config.peek(COMMAND, 2) & (region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
+  }
+
+  #decoded(index: number, offset: number, width: number): Region | null {
+    const region = this.bars[index] ?? null;
+    return region !== null && this.decodes(index) && offset >= 0 && offset + width <= region.size ? region : null;
+  }
+
+  #msixWord(index: number, offset: number): number | null {
+    const place = this.#msixPlace;
+    if (place === null || place.bar !== index) return null;
+    return this.#msixTable[(offset - place.table) >> 2] ?? this.#msixPending[(offset - place.pending) >> 2] ?? null;
+  }
+
+  #writeMsix(index: number, offset: number, width: number, value: number): boolean {
+    const place = this.#msixPlace;
+    if (place === null || place.bar !== index || this.#msixWord(index, offset) === null) return false;
+    const word = (offset - place.table) >> 2;
+    // Software must use aligned words (6.8.2); the pending bits only read.
+    if (word >= 0 && word < this.#msixTable.length && width === 4 && offset % 4 === 0) {
+      this.#msixTable[word] = value;
+      if (word % MSIX_ENTRY === 3) this.#releasePending();
+    }
+    return true;
+  }
+
+  #commandWritten(): void {
+    this.dma.enabled = (this.config.peek(COMMAND, 2) & COMMAND_MASTER) !== 0;
+    this.#settlePin();
+    if (this.dma.enabled && this.#msixEnabled) this.#releasePending();
+  }
+
+  /** INTx is silent while MSI or MSI-X is on (6.8.1.3) or it is disabled; the status bit shows the cause all the same. */
+  #settlePin(): void {
+    const { config } = this;
+    const status = config.peek(STATUS, 2) & ~STATUS_INTERRUPT;
+    config.poke(STATUS, 2, this.#intx ? status | STATUS_INTERRUPT : status);
+    const disabled = (config.peek(COMMAND, 2) & COMMAND_INTX_DISABLE) !== 0;
+    this.host.intx(this.#intx && !disabled && !this.#msiEnabled && !this.#msixEnabled);
+  }
+
+  reset(kind: ResetKind): void {
+    const { config } = this;
+    config.write(COMMAND, 2, 0);
+    for (let index = 0; index < 6; index++) config.write(BAR0 + 4 * index, 4, 0);
+    if (this.#msi !== 0) config.write(this.#msi + MSI_CONTROL, 2, 0);
+    if (this.#msix !== 0) config.write(this.#msix + MSIX_CONTROL, 2, 0);
+    this.#maskAllVectors();
+    this.resetChip(kind);
+  }
+
+  /** Everything that a fresh function of the same kind needs to go on from here. */
+  save(): unknown {
+    return {
+      config: this.config.bytes.slice(),
+      intx: this.#intx,
+      msixTable: this.#msixTable.slice(),
+      msixPending: this.#msixPending.slice(),
+      faults: this.dma.faults,
+      chip: this.saveChip(),
+    };
+  }
+
+  restore(saved: unknown): void {
+    const state = saved as {
+      config: Uint8Array;
+      intx: boolean;
+      msixTable: Uint32Array;
+      msixPending: Uint32Array;
+      faults: number;
+      chip: unknown;
+    };
+    this.config.bytes.set(state.config);
+    this.dma.enabled = (this.config.peek(COMMAND, 2) & COMMAND_MASTER) !== 0;
+    this.dma.faults = state.faults;
+    this.#msixTable.set(state.msixTable);
+    this.#msixPending.set(state.msixPending);
+    this.restoreChip(state.chip);
+    this.#intx = state.intx;
+    this.#settlePin();
+  }
+}
