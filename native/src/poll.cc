@@ -1,11 +1,17 @@
 #include "poll.h"
 
-// libuv closes handles later than it is asked to, so the handle outlives its object. The hook is for a worker that ends
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+// libuv aborts the process when a descriptor was closed that it is to watch, so it gets one of its own.
+// It closes handles later than it is asked to, so the handle outlives its object. The hook is for a worker that ends
 // with handles open: Node then waits until their closing is done.
 struct Poll::Handle {
   uv_poll_t poll;
   Poll* owner;
   napi_async_cleanup_hook_handle hook;
+  int fd;
 
   void Close() {
     if (owner) owner->handle_ = nullptr;
@@ -17,6 +23,7 @@ struct Poll::Handle {
       napi_remove_async_cleanup_hook(self->hook);
       delete self;
     });
+    close(fd);  // by now libuv has let go of it
   }
 };
 
@@ -43,9 +50,13 @@ Poll::~Poll() {
 Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
   uv_loop_t* loop;
   napi_get_uv_event_loop(info.Env(), &loop);
+  const int fd = fcntl(info[0].As<Napi::Number>(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return Napi::Number::New(info.Env(), -errno);
   Handle* handle = new Handle{};
-  const int failed = uv_poll_init(loop, &handle->poll, info[0].As<Napi::Number>());
+  handle->fd = fd;
+  const int failed = uv_poll_init(loop, &handle->poll, fd);
   if (failed) {
+    close(fd);
     delete handle;
     return Napi::Number::New(info.Env(), failed);
   }

@@ -4,7 +4,7 @@
 #include <string>
 
 // A TAP interface's descriptor. Each method is one system call; native/tap.ts composes them and checks their arguments.
-// Collected with its object: a worker that ends takes its interfaces with it.
+// It is closed with its object at the latest: a worker that ends takes its interfaces with it.
 class Tap : public Napi::ObjectWrap<Tap> {
  public:
   static Napi::Function Define(Napi::Env env);
