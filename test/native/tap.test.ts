@@ -342,12 +342,13 @@ await t.test('a TAP stays though nobody holds it', async (t) => {
   const child = await start(`
     import { setFlagsFromString } from 'node:v8';
     import { runInNewContext } from 'node:vm';
-    const { openTap, watch } = await import(${JSON.stringify(library)});
+    const { openTap } = await import(${JSON.stringify(library)});
     setFlagsFromString('--expose-gc');
-    watch(openTap({ name: 'unheld' }).fd, { readable() {} }).start();
+    openTap({ name: 'unheld' });
     await new Promise(setImmediate);
     runInNewContext('gc')();
-    setImmediate(() => setImmediate(() => console.log('ready')))`);
+    setImmediate(() => setImmediate(() => console.log('ready')));
+    setInterval(() => {}, 1000);`);
   t.ok(exists('unheld'));
   t.equal(child.exitCode, null);
 });
