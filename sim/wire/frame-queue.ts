@@ -1,4 +1,4 @@
-import { copyBytes } from './copy.ts';
+import { copyBytes } from '../copy.ts';
 
 /** The longest frame a queue takes: 64 KiB of segment-offloaded payload and its headers. */
 export const MAX_FRAME = 0x10100;
@@ -88,7 +88,7 @@ export class FrameQueue {
   push(bytes: Uint8Array, start: number, length: number, flags: number, due: number): void {
     if (this.#bytes === NONE) this.#allocate();
     if (this.#write + length > this.#bytes.length) this.#write = 0;
-    copyBytes(bytes, start, length, this.#bytes, this.#write);
+    copyBytes(bytes, start, this.#bytes, this.#write, length);
     this.#count++;
     const last = this.#last;
     this.#due[last] = due;

@@ -1,7 +1,7 @@
 import type { Alarm, Clock } from '../clock.ts';
 import { FrameQueue, type SavedFrame } from './frame-queue.ts';
 import { completeFaults, type Faults, type Impairments, isIdeal } from './impairments.ts';
-import { CHECKSUMS_GOOD, FCS_ERROR } from './port.ts';
+import { FCS_ERROR, SUM_KNOWN } from './port.ts';
 import { Prng } from './prng.ts';
 
 /** Called with a frame that is valid until the call returns. */
@@ -46,6 +46,7 @@ const FCS = 4;
 const MIN_FRAME = 64; // with FCS
 const GAP = 12; // interPacketGap
 const BITS = 8;
+const LOWER_HALF = 0xffff; // of the flags; the upper is the sum
 const NEVER = -1;
 const DEFAULT_CAPACITY = 4 * 1024 * 1024;
 
@@ -242,7 +243,7 @@ export class Line {
   }
 
   #damagedFlags(flags: number): number {
-    return (flags & ~CHECKSUMS_GOOD) | (this.#faults.corruptSilently ? 0 : FCS_ERROR);
+    return (flags & LOWER_HALF & ~SUM_KNOWN) | (this.#faults.corruptSilently ? 0 : FCS_ERROR);
   }
 
   /** Flips different bits: each lies less than an n-th of the frame behind the one before. */

@@ -24,20 +24,24 @@ interface End {
   listener: Port | null;
   /** From this end to the other. */
   readonly line: Line;
+  /** The listener's `receive` is on the stack. */
+  delivering: boolean;
 }
+
+const MAC_CONTROL = 0x8808; // 802.3 clause 31; PAUSE is Annex 31B
 
 /**
  * A full-duplex cable between two ports. Without impairments it is an ideal wire: `transmit` is the peer's `receive`,
  * with the same bytes at the same moment.
  *
- * No port is ever called from within a call that it, or its peer, is still making: a frame sent while this link
- * delivers another is queued and delivered by an alarm at that same moment of the clock.
+ * A frame sent while this link delivers another is queued and delivered by an alarm at that same moment of the clock, so
+ * that ports that answer at once cannot recurse. Only the PAUSE frame by which a receiver stops its sender goes straight
+ * back, since the sender must hear it before it sends more; it too is queued where its listener's `receive` is running.
  */
 export class Link implements Medium {
   readonly #a: End;
   readonly #b: End;
   #connected = true;
-  #delivering = false;
 
   /** Throws a RangeError for impairments out of range. */
   constructor(clock: Clock, options: LinkOptions = {}) {
@@ -48,11 +52,13 @@ export class Link implements Medium {
     this.#a = {
       port: null,
       listener: null,
+      delivering: false,
       line: this.#line(clock, there, () => this.#a),
     };
     this.#b = {
       port: null,
       listener: null,
+      delivering: false,
       line: this.#line(clock, back, () => this.#b),
     };
   }
@@ -128,10 +134,11 @@ export class Link implements Medium {
     if (end === null) return;
     const { line, listener } = end;
     if (listener === null) line.refuse();
-    else if (this.#delivering || !line.ideal || line.queued !== 0) line.send(bytes, start, length, flags);
-    else {
+    else if (!line.ideal || line.queued !== 0 || this.#mustWait(end, bytes, start, length)) {
+      line.send(bytes, start, length, flags);
+    } else {
       line.pass(length);
-      this.#hand(listener, bytes, start, length, flags);
+      hand(end, listener, bytes, start, length, flags);
     }
   }
 
@@ -166,18 +173,14 @@ export class Link implements Medium {
 
   #line(clock: Clock, impairments: Impairments, end: () => End): Line {
     return new Line(clock, impairments, (bytes, start, length, flags) => {
-      const { listener } = end();
-      if (listener !== null) this.#hand(listener, bytes, start, length, flags);
+      const from = end();
+      if (from.listener !== null) hand(from, from.listener, bytes, start, length, flags);
     });
   }
 
-  #hand(listener: Port, bytes: Uint8Array, start: number, length: number, flags: number): void {
-    this.#delivering = true;
-    try {
-      listener.receive(bytes, start, length, flags);
-    } finally {
-      this.#delivering = false;
-    }
+  #mustWait(end: End, bytes: Uint8Array, start: number, length: number): boolean {
+    if (!this.#a.delivering && !this.#b.delivering) return false;
+    return end.delivering || length < 14 || ((bytes[start + 12]! << 8) | bytes[start + 13]!) !== MAC_CONTROL;
   }
 
   #end(direction: Direction): End {
@@ -198,6 +201,15 @@ export class Link implements Medium {
     this.#rewire();
     this.#a.line.clear();
     this.#b.line.clear();
+  }
+}
+
+function hand(from: End, to: Port, bytes: Uint8Array, start: number, length: number, flags: number): void {
+  from.delivering = true;
+  try {
+    to.receive(bytes, start, length, flags);
+  } finally {
+    from.delivering = false;
   }
 }
 

@@ -1,4 +1,4 @@
-import { copyBytes } from './copy.ts';
+import { copyBytes } from '../copy.ts';
 import { FCS_ERROR } from './port.ts';
 import { encodeUtf8 } from './utf8.ts';
 
@@ -142,7 +142,7 @@ export class PcapngWriter {
     this.#time(timeNs);
     this.#word(kept);
     this.#word(length);
-    copyBytes(bytes, start, kept, this.#bytes, this.#at);
+    copyBytes(bytes, start, this.#bytes, this.#at, kept);
     this.#pad(kept);
     if (comment !== undefined) this.#text(OPT_COMMENT, comment);
     this.#optionHeader(EPB_FLAGS, 4);

@@ -3,13 +3,13 @@ import fc from 'fast-check';
 import { Clock, SECOND } from '../../../sim/clock.ts';
 import {
   ABILITY_100_FULL,
-  CHECKSUMS_GOOD,
   FCS_ERROR,
   HostPort,
   type Impairments,
   Link,
   type LinkOptions,
   type ReceivedFrame,
+  SUM_KNOWN,
 } from '../../../sim/wire/index.ts';
 
 function wire(options?: LinkOptions) {
@@ -53,12 +53,12 @@ test('an ideal wire hands over the very bytes, at once', (t) => {
   const a = new HostPort('a');
   const b = new HostPort('b', {
     onFrame: (bytes, start, length, flags) => {
-      same = bytes === sent && start === 10 && length === 60 && flags === CHECKSUMS_GOOD;
+      same = bytes === sent && start === 10 && length === 60 && flags === (SUM_KNOWN | (0xbeef << 16));
     },
   });
   link.plug(a);
   link.plug(b);
-  a.send(sent, 10, 60, CHECKSUMS_GOOD);
+  a.send(sent, 10, 60, SUM_KNOWN | (0xbeef << 16));
   t.true(same);
   t.is(clock.next, Infinity);
   t.is(link.freeAt(a), 0);
@@ -190,6 +190,21 @@ test('nobody is called from within a call: an answer is queued and arrives at th
   t.is(clock.now, 0);
 });
 
+test('a PAUSE frame goes straight back to the sender, and no further', (t) => {
+  const clock = new Clock();
+  const link = new Link(clock);
+  const pause = new Uint8Array(60);
+  pause.set([0x01, 0x80, 0xc2, 0, 0, 1, 2, 0, 0, 0, 0, 1, 0x88, 0x08, 0, 1, 0xff, 0xff]);
+  const a: HostPort = new HostPort('a', { onFrame: () => a.send(pause) });
+  const b: HostPort = new HostPort('b', { onFrame: () => b.send(pause) });
+  link.plug(a);
+  link.plug(b);
+  a.send(frame(60, 1));
+  t.is(a.counters.received, 1);
+  t.is(b.counters.received, 1);
+  t.is(link.queued('forward'), 1);
+});
+
 test('two that answer without end are bounded by the clock', (t) => {
   const clock = new Clock();
   const link = new Link(clock);
@@ -243,7 +258,7 @@ test('corruption flips as many bits as it says, in a copy, and breaks the FCS or
   for (const corruptSilently of [false, true]) {
     const { clock, link, a, b } = wire({ corrupt: 1, corruptBits: 5, corruptSilently });
     const sent = frame(60, 9);
-    for (let i = 0; i < 200; i++) a.send(sent, 0, 60, CHECKSUMS_GOOD);
+    for (let i = 0; i < 200; i++) a.send(sent, 0, 60, SUM_KNOWN | (0xbeef << 16));
     clock.settle();
     t.deepEqual(sent, frame(60, 9));
     const flips = takeAll(b).map(({ bytes, flags }) => {
