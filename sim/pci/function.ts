@@ -139,6 +139,11 @@ export abstract class PciFunction {
     this.#maskAllVectors();
   }
 
+  /** The BAR that the MSI-X table overlays; -1 without MSI-X. */
+  get msixBar(): number {
+    return this.#msixPlace?.bar ?? -1;
+  }
+
   get messageVectors(): number {
     return this.#msixEnabled ? this.#msixPlace!.vectors : this.#msiEnabled ? 1 : 0;
   }
