@@ -5,16 +5,21 @@
  * packet buffers, never per packet.
  */
 import { AddressSpace } from '../../sim/memory.ts';
+import type { PacketMemory } from '../../sim/pci/function.ts';
 import { DeviceError, type DmaAllocator, type DmaMemory } from '../device.ts';
 
 /** Where the arena begins: not 0, so that an address a driver forgot to write faults. */
 export const IOVA_BASE = 0x0010_0000;
 const IOVA_LIMIT = 0x8000_0000; // an IOVA of 2^31 or more would be a heap number
 const GRANULE = 64; // a cache line: two allocations never share one
+/** Kept behind what devices can reach, for the models' own packet buffers. */
+const MODEL_BYTES = 1024 * 1024;
 
 export class HostMemory {
   readonly space = new AddressSpace();
   readonly #arena: ArrayBuffer;
+  readonly #bytes: Uint8Array; // all of it
+  #modelNext: number;
   readonly #holes: { start: number; end: number }[];
 
   /** @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB. */
@@ -22,9 +27,20 @@ export class HostMemory {
     if (bytes <= 0 || bytes % GRANULE !== 0 || IOVA_BASE + bytes > IOVA_LIMIT) {
       throw new DeviceError('INVALID', `${bytes} bytes of DMA memory: give a multiple of 64 below 2047 MiB`);
     }
-    this.#arena = new ArrayBuffer(bytes);
+    this.#arena = new ArrayBuffer(bytes + MODEL_BYTES);
+    this.#bytes = new Uint8Array(this.#arena);
+    this.#modelNext = bytes;
     this.#holes = [{ start: 0, end: bytes }];
-    this.space.map(IOVA_BASE, new Uint8Array(this.#arena));
+    this.space.map(IOVA_BASE, this.#bytes, { length: bytes });
+  }
+
+  /** Memory for a model's packet buffers: in the arena, out of every device's reach; elsewhere once that is used up. */
+  packetMemory(size: number): PacketMemory {
+    const start = this.#modelNext;
+    const next = start + Math.ceil(size / GRANULE) * GRANULE;
+    if (next > this.#bytes.length) return { bytes: new Uint8Array(size), start: 0 };
+    this.#modelNext = next;
+    return { bytes: this.#bytes, start };
   }
 
   /** @throws DeviceError 'NO_MEMORY' where no hole is large enough. */

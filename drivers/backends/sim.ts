@@ -59,6 +59,7 @@ export class SimDevice implements PciDevice {
     const model = makeFunction({
       clock,
       memory: memory.space,
+      packetMemory: (size) => memory.packetMemory(size),
       intx: (asserted) => interrupts.lineChanged(asserted),
       message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
     });
