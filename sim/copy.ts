@@ -1,12 +1,17 @@
 /**
- * Moves bytes without allocating. Measured (Node 20): within one array copyWithin takes 27 ns for 64 bytes and 47 ns for
- * 1460; a loop over words 11 ns and 230 ns; `set(subarray)` 39 ns and 70 ns, but leaves an object behind for each call.
+ * Moves bytes, short frames without allocating. Measured (Node 20): a loop over bytes takes 37 ns for 60 and over 1 us for
+ * 1514; within one array copyWithin takes 27 ns and 47 ns; `set(subarray)` 34 ns and 70 ns, the short-lived view that it
+ * leaves behind and its collection included. So from one array to another a long frame is worth its view.
  */
 const SHORT = 96;
 
 export function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): void {
   if (from === to && length > SHORT) {
     to.copyWithin(toAt, at, at + length);
+    return;
+  }
+  if (length > SHORT) {
+    to.set(from.subarray(at, at + length), toAt);
     return;
   }
   let i = 0;

@@ -63,4 +63,9 @@ export interface Medium {
   transmit(port: Port, bytes: Uint8Array, start: number, length: number, flags: number): void;
   /** Nanoseconds on the clock when the port's line will have sent what it was given; 0 for an ideal wire. */
   freeAt(port: Port): number;
+  /**
+   * Puts `by` where `port` is, without the carrier dropping: how a capture is slipped in and taken out of a running
+   * wire. A medium that lacks it can be tapped only before the port is plugged in.
+   */
+  replace?(port: Port, by: Port): void;
 }
