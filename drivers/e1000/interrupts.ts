@@ -1,0 +1,156 @@
+/**
+ * Interrupts: causes, masks, and which vector says what. Intel 317453 §13.4.17 to 13.4.21; 82574 datasheet §10.2.4.
+ *
+ * Work (receive, transmit) is masked while its caller polls; the link's cause always stays on. With INTx and MSI one
+ * vector has both; with the 82574L's MSI-X vector 0 is the queues' and vector 1 everything else's.
+ */
+import { DeviceError, type InterruptMode } from '../device.ts';
+import { ALL_ONES, type Chip, R, R74 } from './chip.ts';
+import { Moderation } from './moderation.ts';
+
+const { ICR } = R;
+const LINK = ICR.LSC | ICR.RXSEQ;
+const WORK = ICR.RXT0 | ICR.RXDMT0 | ICR.RXO | ICR.TXDW;
+const QUEUES = R74.ICR.RXQ0 | R74.ICR.TXQ0;
+
+/** IVAR: a vector, and a bit that says it is valid. */
+const VALID = 8;
+
+export interface InterruptSink {
+  /** Something to receive or reclaim; interrupts for work are now masked. */
+  work(): void;
+  /** The link changed, or may have. */
+  link(): void;
+  /** The card does not answer. */
+  gone(): void;
+}
+
+export class InterruptControl {
+  /** Interrupts that had a cause. */
+  count = 0;
+  mode: InterruptMode | null = null;
+  readonly #chip: Chip;
+  readonly #sink: InterruptSink;
+  readonly #moderation = new Moderation();
+  #armed = false;
+  #workCauses = WORK;
+
+  constructor(chip: Chip, sink: InterruptSink) {
+    this.#chip = chip;
+    this.#sink = sink;
+  }
+
+  /** Every cause off, and forgotten. Needs nothing but a card that answers. */
+  silence(): void {
+    this.#armed = false;
+    this.#chip.write(R.IMC, ALL_ONES);
+    this.#chip.read(R.ICR);
+  }
+
+  /** The first of `modes` that the function offers. */
+  enable(modes: readonly InterruptMode[]): void {
+    const mode = modes.find((wanted) => this.#tryEnable(wanted));
+    if (mode === undefined) {
+      throw new DeviceError('UNSUPPORTED', `${this.#chip.device.name} offers none of ${modes.join(', ')}`);
+    }
+    this.mode = mode;
+    this.#workCauses = mode === 'msix' ? QUEUES : WORK;
+    const { interrupts } = this.#chip.device;
+    interrupts.on(0, mode === 'msix' ? () => this.#queueVector() : () => this.#onlyVector());
+    if (mode === 'msix') interrupts.on(1, () => this.#otherVector());
+    this.#moderation.reset();
+    if (mode === 'msix') this.#routeVectors();
+    this.#writeInterval();
+    this.#chip.write(R.IMS, LINK | (mode === 'msix' ? R74.ICR.OTHER : 0));
+  }
+
+  #tryEnable(mode: InterruptMode): boolean {
+    const { interrupts } = this.#chip.device;
+    const count = mode === 'msix' ? 2 : 1;
+    if (interrupts.available[mode] < count || (mode === 'msix' && !this.#chip.variant.is82574)) return false;
+    try {
+      interrupts.enable(mode, count);
+      return true;
+    } catch (error) {
+      if (error instanceof DeviceError && error.code === 'UNSUPPORTED') return false; // as IRQ vectors may run out
+      throw error;
+    }
+  }
+
+  #routeVectors(): void {
+    const { IVAR, CTRL_EXT, EIAC } = R74;
+    this.#chip.set(CTRL_EXT, CTRL_EXT.PBA_CLR); // MSI-X pending bits clear by themselves
+    this.#chip.write(IVAR, VALID | (VALID << 8) | ((VALID | 1) << 16));
+    this.#chip.write(EIAC, QUEUES); // the queues' causes clear when their message goes: nobody need read ICR
+  }
+
+  disable(): void {
+    this.mode = null;
+    this.#armed = false;
+    this.#chip.device.interrupts.disable();
+  }
+
+  /** Work may interrupt again. */
+  arm(): void {
+    this.#armed = true;
+    this.#chip.write(R.IMS, this.#workCauses);
+  }
+
+  disarm(): void {
+    this.#armed = false;
+    this.#chip.write(R.IMC, this.#workCauses);
+  }
+
+  /** Makes the card interrupt for work: what was found waiting might never have a cause of its own again. */
+  provoke(): void {
+    this.#chip.write(R.ICS, this.#workCauses & (this.mode === 'msix' ? R74.ICR.RXQ0 : R.ICR.RXT0));
+  }
+
+  /** How many packets the work after an interrupt came to. */
+  learn(packets: number): void {
+    if (this.#moderation.learn(packets)) this.#writeInterval();
+  }
+
+  #writeInterval(): void {
+    const { interval } = this.#moderation;
+    if (this.mode === 'msix') this.#chip.write(R74.EITR, interval, 0);
+    else this.#chip.write(R.ITR, interval);
+  }
+
+  /** Reading ICR acknowledges: it clears every cause (13.4.17). */
+  #onlyVector(): void {
+    const causes = this.#chip.read(R.ICR);
+    if (causes === 0) return; // somebody else's, on a shared line
+    if (causes === ALL_ONES && this.#chip.gone) {
+      this.#sink.gone();
+      return;
+    }
+    this.count++;
+    if ((causes & LINK) !== 0) this.#sink.link();
+    if ((causes & WORK) !== 0) this.#work();
+  }
+
+  #queueVector(): void {
+    this.count++;
+    this.#work();
+  }
+
+  #otherVector(): void {
+    const causes = this.#chip.read(R.ICR);
+    if (causes === ALL_ONES && this.#chip.gone) {
+      this.#sink.gone();
+      return;
+    }
+    this.count++;
+    // Reading ICR took the queues' causes along: put them back.
+    if ((causes & QUEUES) !== 0) this.#chip.write(R.ICS, causes & QUEUES);
+    if ((causes & LINK) !== 0) this.#sink.link();
+    this.#chip.write(R.IMS, LINK | R74.ICR.OTHER);
+  }
+
+  #work(): void {
+    if (!this.#armed) return;
+    this.disarm();
+    this.#sink.work();
+  }
+}

@@ -1,0 +1,257 @@
+/**
+ * Receive: a ring of legacy descriptors. Intel 317453 §3.2 and §14.4.
+ *
+ * The card owns the descriptors from RDH up to, not including, RDT. It fills their buffers in order and sets DD.
+ */
+import type { DmaMemory, RegisterSpace } from '../device.ts';
+import {
+  HEADROOM,
+  type PacketBuffer,
+  type PacketPool,
+  RX_ERROR,
+  RX_IP_CHECKSUM_BAD,
+  RX_IP_CHECKSUM_GOOD,
+  RX_L4_CHECKSUM_BAD,
+  RX_L4_CHECKSUM_GOOD,
+  RX_MULTICAST_MISS,
+  RX_VLAN,
+} from '../packet.ts';
+import { type Chip, R } from './chip.ts';
+import {
+  DESCRIPTOR_BYTES,
+  RX_DAMAGED,
+  RX_DD,
+  RX_EOP,
+  RX_IPCS,
+  RX_IPE,
+  RX_IXSM,
+  RX_PIF,
+  RX_TCPCS,
+  RX_TCPE,
+  RX_VP,
+} from './descriptors.ts';
+
+/** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
+const REFILL = 16;
+/** No frame is longer (13.4.22, LPE). A card that goes on and on without EOP is cut off here. */
+const LONGEST = 16384;
+
+export class Receiver {
+  readonly size: number;
+  /** Frames and bytes handed up. */
+  packets = 0;
+  bytes = 0;
+  /** Frames dropped because the card described nonsense: longer than its buffer, or without an end. */
+  malformed = 0;
+  /** Hand damaged frames up, marked (where RCTL.SBP makes the card keep them). */
+  keepBad = false;
+  /** What the card was told to do, and descriptors therefore mean. */
+  checksums = false;
+  vlanStrip = false;
+  readonly #bar: RegisterSpace;
+  readonly #pool: PacketPool;
+  readonly #memory: DmaMemory;
+  readonly #words: Uint32Array;
+  readonly #slots: (PacketBuffer | null)[];
+  readonly #room: number; // bytes the card may write to a buffer
+  #next = 0; // the descriptor that the card fills next, as far as is known
+  #fill = 0; // where the next fresh buffer goes: what RDT says
+  #vacant: number; // descriptors that could have one
+  #head: PacketBuffer | null = null; // a frame of several descriptors, so far
+  #tail: PacketBuffer | null = null;
+  #skipping = false; // up to the end of a frame that is being dropped
+
+  constructor(chip: Chip, pool: PacketPool, size: number, room: number) {
+    this.size = size;
+    this.#bar = chip.bar;
+    this.#pool = pool;
+    this.#room = room;
+    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR_BYTES, 128);
+    this.#words = this.#memory.words;
+    this.#slots = new Array<PacketBuffer | null>(size).fill(null);
+    this.#vacant = size - 1;
+  }
+
+  /** 14.4: where the ring is, and its buffers. The receiver must be off. */
+  setUp(chip: Chip): void {
+    this.empty();
+    chip.write(R.RDBAL, this.#memory.iova);
+    chip.write(R.RDBAH, 0);
+    chip.write(R.RDLEN, this.size * DESCRIPTOR_BYTES);
+    chip.write(R.RDH, 0);
+    chip.write(R.RDT, 0);
+    // Immediate interrupts: it is ITR that moderates. (13.4.30 itself advises against RDTR.)
+    chip.write(R.RDTR, 0);
+    chip.write(R.RADV, 0);
+  }
+
+  /** Hands over the first buffers; only once RCTL.EN is set (14.4: "should be done after the receiver is enabled"). */
+  fill(): void {
+    this.#refill();
+  }
+
+  /** Descriptors with a buffer. */
+  get used(): number {
+    return this.size - 1 - this.#vacant;
+  }
+
+  /** Whether a frame, or a piece of one, is waiting. */
+  get ready(): boolean {
+    return this.#slots[this.#next] !== null && (this.#words[(this.#next << 2) + 3]! & RX_DD) !== 0;
+  }
+
+  /** The pool had no buffers when some were due: nothing will arrive to try again for, so somebody must. */
+  get starved(): boolean {
+    return this.#vacant >= REFILL && this.#vacant > this.size >> 1;
+  }
+
+  receive(into: PacketBuffer[], limit: number): number {
+    const words = this.#words;
+    const slots = this.#slots;
+    const { size } = this;
+    const room = this.#room;
+    let next = this.#next;
+    let taken = 0;
+    let seen = 0;
+    let bytes = 0;
+    while (taken < limit) {
+      const at = next << 2;
+      const piece = slots[next]!;
+      const status = words[at + 3]!;
+      if ((status & RX_DD) === 0 || piece === null) break;
+      const length = words[at + 2]! & 0xffff;
+      slots[next] = null;
+      words[at + 3] = 0;
+      next = next + 1 === size ? 0 : next + 1;
+      seen++;
+      piece.length = length;
+      if ((status & (RX_EOP | RX_DAMAGED)) !== RX_EOP || length > room || this.#head !== null || this.#skipping) {
+        const packet = this.#collect(piece, status);
+        if (packet === null) continue;
+        into[taken++] = packet;
+        bytes += packet.total;
+        continue;
+      }
+      piece.total = length;
+      this.#describe(piece, status);
+      into[taken++] = piece;
+      bytes += length;
+    }
+    this.#next = next;
+    this.#vacant += seen;
+    this.packets += taken;
+    this.bytes += bytes;
+    if (this.#vacant >= REFILL) this.#refill();
+    return taken;
+  }
+
+  /** What the card found out, as the packet's flags (3.2.3.1, 3.2.3.2). */
+  #describe(packet: PacketBuffer, status: number): void {
+    let flags = 0;
+    if (this.checksums && (status & RX_IXSM) === 0) {
+      if ((status & RX_IPCS) !== 0) flags = (status & RX_IPE) === 0 ? RX_IP_CHECKSUM_GOOD : RX_IP_CHECKSUM_BAD;
+      if ((status & RX_TCPCS) !== 0) flags |= (status & RX_TCPE) === 0 ? RX_L4_CHECKSUM_GOOD : RX_L4_CHECKSUM_BAD;
+    }
+    if ((status & RX_PIF) !== 0) flags |= RX_MULTICAST_MISS;
+    if (this.vlanStrip && (status & RX_VP) !== 0) {
+      packet.vlan = status >>> 16;
+      flags |= RX_VLAN;
+    }
+    packet.flags = flags;
+  }
+
+  /** Everything but a whole, sound frame in one buffer. Returns a packet once it is complete. */
+  #collect(piece: PacketBuffer, status: number): PacketBuffer | null {
+    const last = (status & RX_EOP) !== 0;
+    if (piece.length > this.#room || (this.#head !== null && this.#head.total > LONGEST)) {
+      this.#drop();
+      this.#skipping = true;
+    }
+    if (this.#skipping) {
+      if (last) {
+        this.#skipping = false;
+        this.malformed++;
+      }
+      piece.free();
+      return null;
+    }
+    this.#append(piece);
+    if (!last) return null;
+    const packet = this.#head!;
+    const damaged = (status & RX_DAMAGED) !== 0;
+    if (damaged && !this.keepBad) {
+      this.#drop(); // the chip's own counters have it
+      return null;
+    }
+    this.#head = null;
+    this.#tail = null;
+    this.#describe(packet, status);
+    if (damaged) packet.flags |= RX_ERROR;
+    return packet;
+  }
+
+  #append(piece: PacketBuffer): void {
+    if (this.#head === null) {
+      this.#head = piece;
+      piece.total = piece.length;
+    } else {
+      this.#tail!.next = piece;
+      this.#head.total += piece.length;
+    }
+    this.#tail = piece;
+  }
+
+  #drop(): void {
+    this.#head?.free();
+    this.#head = null;
+    this.#tail = null;
+  }
+
+  /**
+   * One descriptor always stays empty. RDT = RDH means that the card owns none; were all filled, it would mean that it
+   * owns all, and the two could not be told apart (3.2.6).
+   */
+  #refill(): void {
+    const pool = this.#pool;
+    const words = this.#words;
+    const slots = this.#slots;
+    const { size } = this;
+    let at = this.#fill;
+    let vacant = this.#vacant;
+    while (vacant > 0) {
+      const piece = pool.take();
+      if (piece === null) break;
+      const word = at << 2;
+      slots[at] = piece;
+      words[word] = piece.iova + HEADROOM;
+      words[word + 1] = 0;
+      words[word + 2] = 0;
+      words[word + 3] = 0;
+      at = at + 1 === size ? 0 : at + 1;
+      vacant--;
+    }
+    if (vacant === this.#vacant) return;
+    this.#fill = at;
+    this.#vacant = vacant;
+    this.#bar.write32(R.RDT.at, at);
+  }
+
+  /** Every buffer back to the pool. The card must be quiet. */
+  empty(): void {
+    this.#drop();
+    for (let i = 0; i < this.size; i++) {
+      this.#slots[i]?.free();
+      this.#slots[i] = null;
+    }
+    this.#words.fill(0);
+    this.#next = 0;
+    this.#fill = 0;
+    this.#vacant = this.size - 1;
+    this.#skipping = false;
+  }
+
+  close(): void {
+    this.empty();
+    this.#memory.free();
+  }
+}

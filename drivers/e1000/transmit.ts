@@ -1,0 +1,432 @@
+/**
+ * Transmit: a ring of legacy, context and data descriptors. Intel 317453 §3.3 to §3.5 and §14.5.
+ *
+ * The card owns the descriptors from TDH up to, not including, TDT. It reports those that ask for it (RS): the last of
+ * each call, and one in sixteen packets, because a report is a write to memory. What lies before a reported descriptor
+ * is done as well.
+ */
+import { foldChecksum, get16, Headers, PROTOCOL_TCP, parseHeaders, pseudoHeaderSum, put16 } from '../../sim/packet.ts';
+import type { DmaMemory, RegisterSpace } from '../device.ts';
+import { FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CHECKSUM, FEATURE_VLAN_INSERT } from '../netdev.ts';
+import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_TSO6, TX_UDP, TX_VLAN } from '../packet.ts';
+import { type Chip, R } from './chip.ts';
+import {
+  CONTEXT_IPV4,
+  CONTEXT_TCP,
+  DESCRIPTOR_BYTES,
+  TX_DD,
+  TX_DEXT,
+  TX_EOP,
+  TX_IFCS,
+  TX_POPTS_IP,
+  TX_POPTS_L4,
+  TX_RS,
+  TX_TSE,
+  TX_TYPE_DATA,
+  TX_VLE,
+} from './descriptors.ts';
+
+const OFFLOADS = TX_L4_CHECKSUM | TX_IP_CHECKSUM | TX_TSO4 | TX_TSO6 | TX_VLAN;
+const TSO = TX_TSO4 | TX_TSO6;
+/** Packets between two reports. */
+const REPORT = 16;
+/**
+ * Bytes a descriptor points at, at most. The field would hold 16288; Linux's e1000 keeps to 4096
+ * (E1000_MAX_DATA_PER_TXD), because the chip reserves room in its FIFO for a whole buffer before it fetches it.
+ */
+const MAX_DATA = 4096;
+/** For the same reason a buffer of a TSO packet is no more than four segments: "4 = ceil(buffer length / mss)" (Linux). */
+const SEGMENTS_A_BUFFER = 4;
+/** See `earlyWriteBack`. */
+const SENTINEL = 4;
+const MIN_FRAME = 14;
+const MAX_TSO = 0xffff + 18; // an IP packet behind an Ethernet header and a tag
+const MAX_HEADER = 255; // HDRLEN's eight bits
+const MIN_MSS = 64;
+const ETHERNET_AND_TAG = 18;
+
+export class Transmitter {
+  readonly size: number;
+  /** Packets the card could not have sent, and those that were thrown away unsent. */
+  refused = 0;
+  abandoned = 0;
+  /** Packets whose buffers went back, for moderation. */
+  completed = 0;
+  /** FEATURE_ bits in effect. */
+  features = 0;
+  mtu = 1500;
+  readonly #bar: RegisterSpace;
+  readonly #memory: DmaMemory;
+  readonly #words: Uint32Array;
+  /** A packet is kept at its last descriptor, the one whose DD says that all of it was read. */
+  readonly #slots: (PacketBuffer | null)[];
+  /** Descriptors that report, oldest first: a ring, too. */
+  readonly #reports: Int32Array;
+  /**
+   * The errata of the 8254x that Linux's e1000 works around: the last descriptor of a TSO packet, and the packet after
+   * it, may be written back before its data was read. A last descriptor of four bytes covers for the one before.
+   */
+  readonly #earlyWriteBack: boolean;
+  readonly #headers = new Headers();
+  #firstReport = 0;
+  #endReport = 0;
+  #sinceReport = 0;
+  #clean = 0; // the oldest descriptor in use
+  #tail = 0; // the next to use: what TDT says
+  #free: number;
+  #afterTso = false;
+  // The checksum context that the card holds; it costs a descriptor to change it.
+  #context0 = -1;
+  #context1 = -1;
+  #context2 = -1;
+
+  constructor(chip: Chip, size: number) {
+    this.size = size;
+    this.#bar = chip.bar;
+    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR_BYTES, 128);
+    this.#words = this.#memory.words;
+    this.#slots = new Array<PacketBuffer | null>(size).fill(null);
+    this.#reports = new Int32Array(size);
+    this.#earlyWriteBack = chip.variant.earlyWriteBack;
+    this.#free = size - 1;
+  }
+
+  /** 14.5: where the ring is. The transmitter must be off. */
+  setUp(chip: Chip): void {
+    this.empty();
+    chip.write(R.TDBAL, this.#memory.iova);
+    chip.write(R.TDBAH, 0);
+    chip.write(R.TDLEN, this.size * DESCRIPTOR_BYTES);
+    chip.write(R.TDH, 0);
+    chip.write(R.TDT, 0);
+    chip.write(R.TIDV, 0);
+    chip.write(R.TADV, 0);
+    // Prefetch by the cache line, write back as soon as a descriptor asks for it: WTHRESH 0 (13.4.43).
+    const { TXDCTL } = R;
+    chip.write(TXDCTL, TXDCTL.GRAN | 31 | (1 << 8) | chip.variant.transmitDescriptorControl);
+  }
+
+  /** Descriptors in use. */
+  get used(): number {
+    return this.size - 1 - this.#free;
+  }
+
+  /** Whether the card has reported something that `reclaim` would free. */
+  get ready(): boolean {
+    return this.#firstReport !== this.#endReport && this.#done(this.#reports[this.#firstReport]!);
+  }
+
+  #done(index: number): boolean {
+    return (this.#words[(index << 2) + 3]! & TX_DD) !== 0;
+  }
+
+  transmit(from: PacketBuffer[], first: number, count: number): number {
+    const words = this.#words;
+    const slots = this.#slots;
+    const { size } = this;
+    const longest = Math.min(MAX_DATA, this.mtu + ETHERNET_AND_TAG);
+    const end = first + count;
+    const start = this.#tail;
+    if (this.#free < count) this.reclaim();
+    let at = first;
+    for (; at < end; at++) {
+      const packet = from[at]!;
+      const { length } = packet;
+      if (
+        packet.next !== null ||
+        (packet.flags & OFFLOADS) !== 0 ||
+        length > longest ||
+        length < MIN_FRAME ||
+        this.#afterTso
+      ) {
+        if (this.#place(packet)) continue;
+        break;
+      }
+      if (this.#free === 0) break;
+      const tail = this.#tail;
+      const word = tail << 2;
+      let command = TX_EOP | TX_IFCS | length;
+      if (++this.#sinceReport === REPORT) {
+        command |= TX_RS;
+        this.#report(tail);
+      }
+      words[word] = packet.iova + packet.start;
+      words[word + 1] = 0;
+      words[word + 2] = command;
+      words[word + 3] = 0;
+      slots[tail] = packet;
+      this.#tail = tail + 1 === size ? 0 : tail + 1;
+      this.#free--;
+    }
+    if (this.#tail !== start) this.#ring();
+    return at - first;
+  }
+
+  /** The call's last descriptor reports, so that nothing is left behind; then the doorbell, once. */
+  #ring(): void {
+    if (this.#sinceReport !== 0) {
+      const last = this.#tail === 0 ? this.size - 1 : this.#tail - 1;
+      this.#words[(last << 2) + 2]! |= TX_RS;
+      this.#report(last);
+    }
+    this.#bar.write32(R.TDT.at, this.#tail);
+  }
+
+  #report(index: number): void {
+    this.#sinceReport = 0;
+    this.#reports[this.#endReport] = index;
+    this.#endReport = this.#endReport + 1 === this.size ? 0 : this.#endReport + 1;
+  }
+
+  /** Frees what is done. Returns free descriptors. */
+  reclaim(): number {
+    while (this.#firstReport !== this.#endReport) {
+      const reported = this.#reports[this.#firstReport]!;
+      if (!this.#done(reported)) break;
+      this.#firstReport = this.#firstReport + 1 === this.size ? 0 : this.#firstReport + 1;
+      this.#release(reported);
+    }
+    return this.#free;
+  }
+
+  /** From the oldest descriptor up to and including `last`. */
+  #release(last: number): void {
+    const slots = this.#slots;
+    const { size } = this;
+    let clean = this.#clean;
+    let released = 0;
+    let packets = 0;
+    for (let index = -1; index !== last; released++) {
+      index = clean;
+      const packet = slots[index]!;
+      if (packet !== null) {
+        slots[index] = null;
+        packet.free();
+        packets++;
+      }
+      clean = clean + 1 === size ? 0 : clean + 1;
+    }
+    this.#clean = clean;
+    this.#free += released;
+    this.completed += packets;
+  }
+
+  /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
+  #place(packet: PacketBuffer): boolean {
+    const { flags } = packet;
+    const offloads = (flags & OFFLOADS & ~TX_VLAN) !== 0;
+    const limit = (flags & TSO) !== 0 ? segmentLimit(packet) : MAX_DATA;
+    const pieces = this.#acceptable(packet) ? countPieces(packet, limit) : this.size;
+    // A context, and the sentinel.
+    if (pieces + 2 > this.size - 1) return this.#refuse(packet);
+    if (pieces + 2 > this.#free && pieces + 2 > this.reclaim()) return false;
+    if (offloads && !this.#setContext(packet)) return this.#refuse(packet);
+    this.#placeData(packet, limit, offloads);
+    return true;
+  }
+
+  #refuse(packet: PacketBuffer): true {
+    this.refused++;
+    packet.free();
+    return true;
+  }
+
+  #acceptable(packet: PacketBuffer): boolean {
+    const { flags } = packet;
+    const total = packet.next === null ? packet.length : packet.total;
+    if (total < MIN_FRAME || !this.#offers(flags)) return false;
+    if ((flags & TSO) === 0) return total <= this.mtu + ETHERNET_AND_TAG;
+    const { headerLength, mss } = packet;
+    return (
+      total <= MAX_TSO &&
+      mss >= MIN_MSS &&
+      headerLength <= Math.min(MAX_HEADER, packet.length) &&
+      headerLength < total &&
+      headerLength + mss <= this.mtu + ETHERNET_AND_TAG
+    );
+  }
+
+  #offers(flags: number): boolean {
+    const { features } = this;
+    if ((flags & (TX_L4_CHECKSUM | TX_IP_CHECKSUM)) !== 0 && (features & FEATURE_TX_CHECKSUM) === 0) return false;
+    if ((flags & TX_TSO4) !== 0 && (features & FEATURE_TSO4) === 0) return false;
+    if ((flags & TX_TSO6) !== 0 && (features & FEATURE_TSO6) === 0) return false;
+    return (flags & TX_VLAN) === 0 || (features & FEATURE_VLAN_INSERT) !== 0;
+  }
+
+  /** 3.3.6, 3.5: tells the card where the headers are. False where the packet has none such. */
+  #setContext(packet: PacketBuffer): boolean {
+    const { flags } = packet;
+    const headers = this.#headers;
+    if ((flags & (TSO | TX_IP_CHECKSUM)) !== 0) parseHeaders(packet.bytes, packet.start, packet.length, headers);
+    return (flags & TSO) !== 0 ? this.#setTsoContext(packet, headers) : this.#setChecksumContext(packet, headers);
+  }
+
+  /** The sum goes where `checksumOffset` says; what the field holds is added in: the pseudo header's sum. */
+  #setChecksumContext(packet: PacketBuffer, headers: Headers): boolean {
+    const { flags, checksumStart, checksumOffset, bytes, start } = packet;
+    let ip = 0;
+    if ((flags & TX_IP_CHECKSUM) !== 0) {
+      if (headers.version !== 4 || headers.l3 > MAX_HEADER - 10) return false;
+      const headerLength = (bytes[start + headers.l3]! & 15) * 4;
+      put16(bytes, start + headers.l3 + 10, 0);
+      ip = ipContext(headers.l3, headers.l3 + headerLength - 1);
+    }
+    let transport = 0;
+    if ((flags & TX_L4_CHECKSUM) !== 0) {
+      const sumAt = checksumStart + checksumOffset;
+      if (sumAt > MAX_HEADER || sumAt + 2 > packet.length) return false;
+      transport = checksumStart | (sumAt << 8);
+    }
+    const command = TX_DEXT | ((flags & TX_UDP) === 0 ? CONTEXT_TCP : 0) | (ip === 0 ? 0 : CONTEXT_IPV4);
+    if (ip === this.#context0 && transport === this.#context1 && command === this.#context2) return true;
+    this.#context0 = ip;
+    this.#context1 = transport;
+    this.#context2 = command;
+    this.#put(ip, transport, command, 0);
+    return true;
+  }
+
+  /** The card holds one context only that it is safe to count on: after this the checksum's is gone. */
+  #setTsoContext(packet: PacketBuffer, headers: Headers): boolean {
+    const { flags, headerLength, mss } = packet;
+    const ipv4 = (flags & TX_TSO4) !== 0;
+    if (headers.protocol !== PROTOCOL_TCP || headers.version !== (ipv4 ? 4 : 6)) return false;
+    if (headers.payload !== headerLength || headers.l4 === 0) return false;
+    prepareForSegmentation(packet, headers);
+    const total = packet.next === null ? packet.length : packet.total;
+    const command = TX_DEXT | TX_TSE | CONTEXT_TCP | (ipv4 ? CONTEXT_IPV4 : 0);
+    this.#put(
+      ipContext(headers.l3, ipv4 ? headers.l4 - 1 : 0),
+      headers.l4 | ((headers.l4 + 16) << 8),
+      command | (total - headerLength),
+      (headerLength << 8) | (mss << 16),
+    );
+    this.#forgetContext();
+    return true;
+  }
+
+  #forgetContext(): void {
+    this.#context0 = -1;
+    this.#context1 = -1;
+    this.#context2 = -1;
+  }
+
+  /** Data descriptors (3.3.7), or legacy ones (3.3.3) where the packet asks for no offload. */
+  #placeData(packet: PacketBuffer, limit: number, offloads: boolean): void {
+    const { flags } = packet;
+    const tso = (flags & TSO) !== 0;
+    let command = TX_IFCS;
+    let options = 0;
+    if (offloads) {
+      command |= TX_DEXT | TX_TYPE_DATA | (tso ? TX_TSE : 0);
+      if ((flags & (TSO | TX_L4_CHECKSUM)) !== 0) options |= TX_POPTS_L4;
+      if ((flags & (TX_TSO4 | TX_IP_CHECKSUM)) !== 0) options |= TX_POPTS_IP;
+    }
+    if ((flags & TX_VLAN) !== 0) {
+      command |= TX_VLE;
+      options |= packet.vlan << 16;
+    }
+    const sentinel = this.#earlyWriteBack && (tso || this.#afterTso);
+    for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+      this.#placePiece(piece, limit, command, options, sentinel && piece.next === null);
+    }
+    this.#finishPacket(packet);
+    this.#afterTso = this.#earlyWriteBack && tso;
+  }
+
+  #placePiece(piece: PacketBuffer, limit: number, command: number, options: number, sentinel: boolean): void {
+    let address = piece.iova + piece.start;
+    let left = piece.length;
+    while (left > 0) {
+      let part = Math.min(left, limit);
+      if (sentinel && part === left && left > 2 * SENTINEL) part = left - SENTINEL;
+      this.#put(address, 0, command | part, options);
+      address += part;
+      left -= part;
+    }
+  }
+
+  /** The last descriptor ends the packet and keeps its buffer. */
+  #finishPacket(packet: PacketBuffer): void {
+    const last = this.#tail === 0 ? this.size - 1 : this.#tail - 1;
+    this.#words[(last << 2) + 2]! |= TX_EOP;
+    this.#slots[last] = packet;
+    if (++this.#sinceReport < REPORT) return;
+    this.#words[(last << 2) + 2]! |= TX_RS;
+    this.#report(last);
+  }
+
+  #put(word0: number, word1: number, word2: number, word3: number): void {
+    const words = this.#words;
+    const tail = this.#tail;
+    const word = tail << 2;
+    words[word] = word0;
+    words[word + 1] = word1;
+    words[word + 2] = word2;
+    words[word + 3] = word3;
+    this.#slots[tail] = null;
+    this.#tail = tail + 1 === this.size ? 0 : tail + 1;
+    this.#free--;
+  }
+
+  /** Frees every buffer, sent or not; those not sent are counted. The card must be quiet. */
+  empty(): void {
+    this.reclaim();
+    for (let i = 0; i < this.size; i++) {
+      const packet = this.#slots[i]!;
+      if (packet === null) continue;
+      packet.free();
+      this.abandoned++;
+      this.#slots[i] = null;
+    }
+    this.#words.fill(0);
+    this.#firstReport = 0;
+    this.#endReport = 0;
+    this.#sinceReport = 0;
+    this.#clean = 0;
+    this.#tail = 0;
+    this.#free = this.size - 1;
+    this.#afterTso = false;
+    this.#forgetContext();
+  }
+
+  close(): void {
+    this.empty();
+    this.#memory.free();
+  }
+}
+
+/** IPCSS, IPCSO and IPCSE: the IPv4 header's start, its checksum's place, its last byte. */
+function ipContext(l3: number, end: number): number {
+  return l3 | ((l3 + 10) << 8) | (end << 16);
+}
+
+function segmentLimit(packet: PacketBuffer): number {
+  return Math.min(MAX_DATA, Math.max(SEGMENTS_A_BUFFER * packet.mss, MAX_HEADER));
+}
+
+/** Descriptors for the data; a chain of empty pieces counts as one too many, and is refused. */
+function countPieces(packet: PacketBuffer, limit: number): number {
+  let count = 0;
+  let bytes = 0;
+  for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+    count += Math.ceil(piece.length / limit);
+    bytes += piece.length;
+  }
+  const whole = packet.next === null || bytes === packet.total;
+  return whole && count > 0 ? count : MAX_TSO;
+}
+
+/**
+ * 3.5.5 to 3.5.7: the card adds each segment's length to what the headers say, so they say 0; and to the sum in the TCP
+ * checksum field, which is that of the pseudo header without a length, not complemented.
+ */
+function prepareForSegmentation({ bytes, start }: PacketBuffer, headers: Headers): void {
+  const l3 = start + headers.l3;
+  if (headers.version === 4) {
+    put16(bytes, l3 + 2, 0);
+    put16(bytes, l3 + 10, 0);
+  } else if (get16(bytes, l3 + 4) !== 0) put16(bytes, l3 + 4, 0);
+  put16(bytes, start + headers.l4 + 16, foldChecksum(pseudoHeaderSum(bytes, start, headers, 0)));
+}
