@@ -10,7 +10,17 @@ import type { Alarm, Clock } from '../clock.ts';
 import { copyBytes } from '../copy.ts';
 import { crc32 } from '../crc32.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import { addToChecksum, foldChecksum, get16, get32, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
+import {
+  addToChecksum,
+  foldChecksum,
+  get16,
+  get32,
+  isBroadcast,
+  MIN_FRAME,
+  put16,
+  put32,
+  VLAN_TAG,
+} from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
@@ -122,7 +132,7 @@ export class Transmit {
     host: Host,
     registers: RegisterFile,
     dma: BusMaster,
-    blocks: { interrupts: InterruptBlock; statistics: Statistics; outlet: Outlet },
+    blocks: { interrupts: InterruptBlock; statistics: Statistics; outlet: Outlet; softwareXoff: () => void },
   ) {
     this.#registers = registers;
     this.#words = registers.words;
@@ -139,7 +149,10 @@ export class Transmit {
     this.#delay = host.clock.alarm(() => this.#delayExpired());
     this.#absoluteDelay = host.clock.alarm(() => this.#delayExpired());
     registers.onWrite(TDT, () => this.#run());
-    registers.onWrite(TCTL, () => this.#run());
+    registers.onWrite(TCTL, (value) => {
+      if (value & TCTL.SWXOFF) blocks.softwareXoff();
+      this.#run();
+    });
     registers.onWrite(TIDV, (value) => {
       if (value & TIDV.FPD) this.#delayExpired();
     });
@@ -520,7 +533,7 @@ export class Transmit {
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const first = bytes[start]!;
-    this.#statistics.transmitted(length, first, first === 0xff && isBroadcast(bytes, start));
+    this.#statistics.transmitted(length, first, isBroadcast(bytes, start));
     this.#outlet.send(bytes, start, length, flags);
   }
 
@@ -582,9 +595,4 @@ export class Transmit {
     [this.#writeBackFrom, this.#unwritten] = state.writeBack;
     this.refused = state.refused;
   }
-}
-
-function isBroadcast(bytes: Uint8Array, start: number): boolean {
-  for (let i = 1; i < 6; i++) if (bytes[start + i] !== 0xff) return false;
-  return true;
 }
