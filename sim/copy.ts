@@ -22,9 +22,9 @@ export function wordsOf(bytes: Uint8Array): Uint32Array {
 
 function lookUp(bytes: Uint8Array): Uint32Array {
   let words = views.get(bytes);
-  if (words === undefined || words.length !== bytes.length >> 2) {
+  if (words === undefined || words.length !== Math.floor(bytes.length / 4)) {
     const aligned = bytes.byteOffset % 4 === 0;
-    words = aligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2) : NO_WORDS;
+    words = aligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4)) : NO_WORDS;
     views.set(bytes, words);
   }
   bytesOfLast = bytes;
@@ -44,8 +44,8 @@ function copyWords(from: Uint8Array, at: number, to: Uint8Array, toAt: number, l
   const source = wordsOf(from);
   const target = wordsOf(to);
   const words = Math.min(length, source.length * 4 - at, target.length * 4 - toAt) >> 2;
-  const first = at >> 2;
-  const toFirst = toAt >> 2;
+  const first = at >>> 2;
+  const toFirst = toAt >>> 2;
   for (let i = 0; i < words; i++) target[toFirst + i] = source[first + i]!;
   for (let i = words > 0 ? words * 4 : 0; i < length; i++) to[toAt + i] = from[at + i]!;
 }

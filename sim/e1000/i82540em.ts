@@ -149,8 +149,9 @@ export class E1000 extends PciFunction implements Outlet {
     this.#receive.reset();
     this.#flow.reset();
     this.#loadEeprom();
-    this.#interrupts.reset();
     this.#settleLink();
+    this.#words[ICR.word] = 0; // of the link that a reset drops no cause is left
+    this.#interrupts.reset();
   }
 
   /** What hardware reads from the EEPROM by itself (5.3): the station address into receive address 0. */

@@ -206,7 +206,7 @@ export class Receive {
     const kept = length - stripped;
     const total = words[RCTL.word]! & RCTL.SECRC ? kept : kept + FCS;
     if (total > kept) this.#checksums.fcs(bytes, start, length, flags);
-    const packetChecksum = this.#checksums.packet << 16;
+    const packetChecksum = this.#checksums.stored(bytes, start, length, stripped, total > kept) << 16;
     let index = words[RDH.word]!;
     if (index >= this.ring.count) index = 0;
     for (let done = 0; done < total; ) {
