@@ -23,6 +23,7 @@ import {
 } from '../../sim/packet.ts';
 import {
   type PacketBuffer,
+  RX_ERROR,
   RX_IP_CHECKSUM_GOOD,
   RX_L4_CHECKSUM_GOOD,
   RX_VLAN,
@@ -281,7 +282,7 @@ function readTcp(packet: PacketBuffer, l4: number, segment: Segment): number {
 function plain(segment: Segment, packet: PacketBuffer): boolean {
   const flags = (segment.control >>> 16) & 0xff;
   if ((flags & ~ECE) !== ACK || segment.payload <= 0) return false;
-  if ((packet.flags & RX_L4_CHECKSUM_GOOD) === 0) return false;
+  if ((packet.flags & (RX_L4_CHECKSUM_GOOD | RX_ERROR)) !== RX_L4_CHECKSUM_GOOD) return false;
   const urgent = packet.start + segment.l4 + 18;
   return packet.bytes[urgent]! === 0 && packet.bytes[urgent + 1]! === 0;
 }

@@ -213,10 +213,10 @@ export class FakeNetDevice implements NetDevice {
   }
 }
 
-/** Two of them with a cable in between. */
+/** Two of them with a cable in between; the far one's rings are large, whatever the near one's are. */
 export function pair(options: FakeOptions = {}): [FakeNetDevice, FakeNetDevice] {
   const a = new FakeNetDevice(options);
-  const b = new FakeNetDevice({ ...options, mac: [2, 0, 0, 0, 0, 2] });
+  const b = new FakeNetDevice({ ...options, ring: 2048, mac: [2, 0, 0, 0, 0, 2] });
   a.peer = b;
   b.peer = a;
   return [a, b];
