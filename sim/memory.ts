@@ -12,9 +12,9 @@ export class Mapping {
   words: Uint32Array;
   readonly writable: boolean;
 
-  constructor(start: number, bytes: Uint8Array, writable: boolean) {
+  constructor(start: number, bytes: Uint8Array, length: number, writable: boolean) {
     this.start = start;
-    this.end = start + bytes.length;
+    this.end = start + length;
     this.bytes = bytes;
     this.words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
     this.writable = writable;
@@ -31,30 +31,26 @@ export class Mapping {
 
 const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Uint32Array(0);
-const NOWHERE = new Mapping(0, NO_BYTES, false);
+const NOWHERE = new Mapping(0, NO_BYTES, 0, false);
 
 /** The ranges, in order of address. */
 export class AddressSpace {
   readonly #mappings: Mapping[] = [];
 
   /**
-   * Maps `bytes` at `start`. Both must be multiples of 4.
+   * Maps the first `length` of `bytes` at `start`. All must be multiples of 4.
    * @throws RangeError where the range is odd, empty, or overlaps one that is mapped.
    */
-  map(start: number, bytes: Uint8Array, { writable = true } = {}): Mapping {
-    const end = start + bytes.length;
-    if (
-      start < 0 ||
-      end > Number.MAX_SAFE_INTEGER ||
-      (start | bytes.length | bytes.byteOffset) & 3 ||
-      bytes.length === 0
-    ) {
-      throw new RangeError(`cannot map ${bytes.length} bytes at 0x${start.toString(16)}`);
+  map(start: number, bytes: Uint8Array, { length = bytes.length, writable = true } = {}): Mapping {
+    const end = start + length;
+    const odd = ((start | length | bytes.byteOffset) & 3) !== 0;
+    if (odd || start < 0 || end > Number.MAX_SAFE_INTEGER || length <= 0 || length > bytes.length) {
+      throw new RangeError(`cannot map ${length} bytes at 0x${start.toString(16)}`);
     }
     const at = this.#firstEndingAfter(start);
     const next = this.#mappings[at];
     if (next !== undefined && next.start < end) throw new RangeError(`0x${start.toString(16)} is already mapped`);
-    const mapping = new Mapping(start, bytes, writable);
+    const mapping = new Mapping(start, bytes, length, writable);
     this.#mappings.splice(at, 0, mapping);
     return mapping;
   }

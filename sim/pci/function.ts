@@ -22,10 +22,21 @@ import {
   STATUS_INTERRUPT,
 } from './config.ts';
 
+/** `size` bytes of `bytes` from `start`. */
+export interface PacketMemory {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+}
+
 /** What a function is plugged into. */
 export interface Host {
   readonly clock: Clock;
   readonly memory: AddressSpace;
+  /**
+   * Memory for the function's own packet buffers, `start` a multiple of 64. A host that can puts it into the very array
+   * that DMA memory is in: then frames move with copyWithin, which neither allocates nor loops.
+   */
+  packetMemory(size: number): PacketMemory;
   /** The level of INTA#. */
   intx(asserted: boolean): void;
   /** A message-signalled interrupt: MSI or MSI-X, vector 0 up; address and data as software programmed them. */
@@ -126,6 +137,11 @@ export abstract class PciFunction {
     this.config.poke(at + 8, 4, place.pending | place.bar);
     this.config.onWrite(at, 12, () => this.#msixChanged());
     this.#maskAllVectors();
+  }
+
+  /** The BAR that the MSI-X table overlays; -1 without MSI-X. */
+  get msixBar(): number {
+    return this.#msixPlace?.bar ?? -1;
   }
 
   get messageVectors(): number {

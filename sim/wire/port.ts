@@ -8,10 +8,11 @@
 /** Frame flags. */
 export const FCS_ERROR = 1; // the frame was damaged on the wire: a receiver's CRC check will not match
 /**
- * The sender computed every checksum of this frame itself and nothing touched it since, so a receiver that would only
- * find them right need not add up the bytes again. Any medium that alters bytes must clear it.
+ * The sender knows the sum of the frame's bytes: ones' complement, of 16-bit big-endian words from the frame's start. It is
+ * in the flags' upper half, `flags >>> 16`, so that a receiver that checks checksums need not add the bytes up again.
+ * Any medium that alters bytes must clear the flag.
  */
-export const CHECKSUMS_GOOD = 2;
+export const SUM_KNOWN = 2;
 
 /** What an 802.3 station can do, as bits. */
 export const ABILITY_10_HALF = 0x01;
@@ -42,7 +43,10 @@ export interface Port {
   medium: Medium | null;
   /** What the other end shows has changed; null: nobody there. */
   partnerChanged(partner: Station | null): void;
-  /** A frame arrives. Never throws, never transmits from within the call. */
+  /**
+   * A frame arrives. Never throws. May answer with a PAUSE frame from within the call, and with nothing else: so a
+   * chain of calls is never deeper than sender, receiver, sender.
+   */
   receive(bytes: Uint8Array, start: number, length: number, flags: number): void;
 }
 
@@ -59,4 +63,9 @@ export interface Medium {
   transmit(port: Port, bytes: Uint8Array, start: number, length: number, flags: number): void;
   /** Nanoseconds on the clock when the port's line will have sent what it was given; 0 for an ideal wire. */
   freeAt(port: Port): number;
+  /**
+   * Puts `by` where `port` is, without the carrier dropping: how a capture is slipped in and taken out of a running
+   * wire. A medium that lacks it can be tapped only before the port is plugged in.
+   */
+  replace?(port: Port, by: Port): void;
 }

@@ -1,0 +1,142 @@
+/**
+ * Memory of a simulated host: one arena that the models of this process reach by DMA, and an allocator over it.
+ *
+ * First fit over a list of holes that is kept in order of address and coalesced. It is used for rings and for chunks of
+ * packet buffers, never per packet.
+ */
+import { AddressSpace } from '../../sim/memory.ts';
+import type { PacketMemory } from '../../sim/pci/function.ts';
+import { DeviceError, type DmaAllocator, type DmaMemory } from '../device.ts';
+
+/** Where the arena begins: not 0, so that an address a driver forgot to write faults. */
+export const IOVA_BASE = 0x0010_0000;
+const IOVA_LIMIT = 0x8000_0000; // an IOVA of 2^31 or more would be a heap number
+const GRANULE = 64; // a cache line: two allocations never share one
+/** Kept behind what devices can reach, for the models' own packet buffers. */
+const MODEL_BYTES = 1024 * 1024;
+
+export class HostMemory {
+  readonly space = new AddressSpace();
+  readonly #arena: ArrayBuffer;
+  readonly #bytes: Uint8Array; // all of it
+  #modelNext: number;
+  readonly #holes: { start: number; end: number }[];
+
+  /** @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB. */
+  constructor(bytes = 64 * 1024 * 1024) {
+    if (bytes <= 0 || bytes % GRANULE !== 0 || IOVA_BASE + bytes > IOVA_LIMIT) {
+      throw new DeviceError('INVALID', `${bytes} bytes of DMA memory: give a multiple of 64 below 2047 MiB`);
+    }
+    this.#arena = new ArrayBuffer(bytes + MODEL_BYTES);
+    this.#bytes = new Uint8Array(this.#arena);
+    this.#modelNext = bytes;
+    this.#holes = [{ start: 0, end: bytes }];
+    this.space.map(IOVA_BASE, this.#bytes, { length: bytes });
+  }
+
+  /** Memory for a model's packet buffers: in the arena, out of every device's reach; elsewhere once that is used up. */
+  packetMemory(size: number): PacketMemory {
+    const start = this.#modelNext;
+    const next = start + Math.ceil(size / GRANULE) * GRANULE;
+    if (next > this.#bytes.length) return { bytes: new Uint8Array(size), start: 0 };
+    this.#modelNext = next;
+    return { bytes: this.#bytes, start };
+  }
+
+  /** @throws DeviceError 'NO_MEMORY' where no hole is large enough. */
+  alloc(bytes: number, align: number): DmaMemory {
+    checkRequest(bytes, align);
+    const length = Math.ceil(bytes / GRANULE) * GRANULE;
+    const start = this.#take(length, Math.max(align, GRANULE));
+    if (start < 0) {
+      throw new DeviceError('NO_MEMORY', `no ${bytes} bytes of DMA memory left: open the device with more dmaBytes`);
+    }
+    new Uint8Array(this.#arena, start, length).fill(0);
+    let live = true;
+    return {
+      iova: IOVA_BASE + start,
+      bytes: new Uint8Array(this.#arena, start, bytes),
+      words: new Uint32Array(this.#arena, start, bytes >> 2),
+      free: () => {
+        if (live) this.#give(start, start + length);
+        live = false;
+      },
+    };
+  }
+
+  /** Bytes that no one holds. */
+  get available(): number {
+    return this.#holes.reduce((sum, { start, end }) => sum + end - start, 0);
+  }
+
+  #take(length: number, align: number): number {
+    for (const [at, hole] of this.#holes.entries()) {
+      const start = Math.ceil((IOVA_BASE + hole.start) / align) * align - IOVA_BASE; // aligned for the device
+      if (start + length > hole.end) continue;
+      const pieces = [
+        { start: hole.start, end: start },
+        { start: start + length, end: hole.end },
+      ].filter((piece) => piece.start < piece.end);
+      this.#holes.splice(at, 1, ...pieces);
+      return start;
+    }
+    return -1;
+  }
+
+  #give(start: number, end: number): void {
+    const after = this.#holes.findIndex((hole) => hole.start >= end);
+    const at = after < 0 ? this.#holes.length : after;
+    const before = this.#holes[at - 1];
+    const next = this.#holes[at];
+    const joinsBefore = before?.end === start;
+    const joinsNext = next?.start === end;
+    if (joinsBefore) before.end = joinsNext ? next.end : end;
+    else if (joinsNext) next.start = start;
+    else this.#holes.splice(at, 0, { start, end });
+    if (joinsBefore && joinsNext) this.#holes.splice(at, 1);
+  }
+}
+
+function checkRequest(bytes: number, align: number): void {
+  if (!Number.isInteger(bytes) || bytes <= 0) throw new DeviceError('INVALID', `an allocation of ${bytes} bytes`);
+  if (align < 4 || !Number.isInteger(Math.log2(align))) {
+    throw new DeviceError('INVALID', `an alignment of ${align}: give a power of two, at least 4`);
+  }
+}
+
+/** One device's share of a host's memory: counts what it holds, and can give all of it back. */
+export class DeviceMemory implements DmaAllocator {
+  readonly #host: HostMemory;
+  readonly #held = new Set<DmaMemory>();
+  #closed = false;
+  #used = 0;
+
+  constructor(host: HostMemory) {
+    this.#host = host;
+  }
+
+  get used(): number {
+    return this.#used;
+  }
+
+  alloc(bytes: number, align: number): DmaMemory {
+    if (this.#closed) throw new DeviceError('CLOSED', 'the device is closed: open it again');
+    const memory = this.#host.alloc(bytes, align);
+    const held: DmaMemory = {
+      ...memory,
+      free: () => {
+        if (!this.#held.delete(held)) return;
+        this.#used -= bytes;
+        memory.free();
+      },
+    };
+    this.#held.add(held);
+    this.#used += bytes;
+    return held;
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const memory of [...this.#held]) memory.free();
+  }
+}

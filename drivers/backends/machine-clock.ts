@@ -1,0 +1,112 @@
+/**
+ * Moves a Clock with the machine's monotonic time.
+ *
+ * Timers of the event loop are good to a millisecond: they serve deadlines further off. For nearer ones the loop comes
+ * round again and again (setImmediate), which serves descriptors and sockets at the same time.
+ */
+import { performance } from 'node:perf_hooks';
+import type { Clock } from '../../sim/clock.ts';
+
+const MILLISECOND = 1_000_000;
+const LONGEST_TIMER = 0x7fff_ffff; // milliseconds; setTimeout fires at once beyond it
+/** Alarms run in one go, so that a busy clock leaves room for the rest of the event loop. */
+const ALARMS_A_PUMP = 10_000;
+
+export class MachineClock {
+  readonly clock: Clock;
+  #origin = 0;
+  #running = false;
+  #pumping = false;
+  #reference = true;
+  #timer: NodeJS.Timeout | null = null;
+  #immediate: NodeJS.Immediate | null = null;
+
+  constructor(clock: Clock) {
+    this.clock = clock;
+  }
+
+  get running(): boolean {
+    return this.#running;
+  }
+
+  /** From here on the clock follows the machine's time, continuing from where it stands. */
+  start(): void {
+    if (this.#running) return;
+    this.#running = true;
+    this.#origin = machineTime() - this.clock.now;
+    this.clock.onEarlier = () => this.#rearm();
+    this.#rearm();
+  }
+
+  /** The clock stands still again. */
+  stop(): void {
+    this.#running = false;
+    this.clock.onEarlier = null;
+    this.#disarm();
+  }
+
+  /** Whether waiting alarms keep the process alive. They do, unless told otherwise. */
+  unref(): this {
+    this.#reference = false;
+    this.#rearm();
+    return this;
+  }
+
+  ref(): this {
+    this.#reference = true;
+    this.#rearm();
+    return this;
+  }
+
+  /** Moves time to now, running what is due. For packet loops, which would rather not wait for a timer. */
+  pump(): void {
+    if (!this.#running || this.#pumping) return;
+    this.#pumping = true;
+    try {
+      this.clock.advanceTo(machineTime() - this.#origin, ALARMS_A_PUMP);
+    } finally {
+      this.#pumping = false;
+      this.#rearm();
+    }
+  }
+
+  #rearm(): void {
+    if (!this.#running || this.#pumping) return;
+    const left = this.clock.next - (machineTime() - this.#origin);
+    if (left < MILLISECOND) this.#soon();
+    else this.#later(left);
+  }
+
+  #soon(): void {
+    this.#clearTimer();
+    this.#immediate ??= setImmediate(() => {
+      this.#immediate = null;
+      this.pump();
+    });
+    if (this.#reference) this.#immediate.ref();
+    else this.#immediate.unref();
+  }
+
+  #later(ns: number): void {
+    this.#disarm();
+    if (ns === Infinity) return;
+    this.#timer = setTimeout(() => this.pump(), Math.min(Math.floor(ns / MILLISECOND), LONGEST_TIMER));
+    if (!this.#reference) this.#timer.unref();
+  }
+
+  #clearTimer(): void {
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+  }
+
+  #disarm(): void {
+    this.#clearTimer();
+    if (this.#immediate !== null) clearImmediate(this.#immediate);
+    this.#immediate = null;
+  }
+}
+
+/** Whole nanoseconds. */
+function machineTime(): number {
+  return Math.round(performance.now() * MILLISECOND);
+}

@@ -1,0 +1,337 @@
+/**
+ * The sim backend: a model in this process as a PciDevice. No Node API: it runs in a browser as it does in a test.
+ *
+ * Time is the model's clock. Where that is virtual somebody has to move it: see clock-steps.ts.
+ */
+import { Clock } from '../../sim/clock.ts';
+import {
+  BAR0,
+  COMMAND,
+  COMMAND_IO,
+  COMMAND_MASTER,
+  COMMAND_MEMORY,
+  DEVICE_ID,
+  REVISION_ID,
+  SUBSYSTEM_ID,
+  SUBSYSTEM_VENDOR_ID,
+  VENDOR_ID,
+} from '../../sim/pci/config.ts';
+import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
+import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
+import { DeviceMemory, HostMemory } from './host-memory.ts';
+import { SimInterrupts } from './sim-interrupts.ts';
+
+export interface SimOptions {
+  /** As on the command line: "sim:e1000". */
+  readonly name: string;
+  /** Time; a virtual clock of its own, if absent. */
+  readonly clock?: Clock;
+  /** Size of the DMA arena, where the device has one of its own. */
+  readonly dmaBytes?: number;
+  /** Memory shared with other devices of the same host. */
+  readonly memory?: HostMemory;
+}
+
+/** Opens a model as firmware would leave it for a driver: its BARs assigned, decoding and bus mastering off. */
+export function openSim(makeFunction: (host: Host) => PciFunction, options: SimOptions): SimDevice {
+  return new SimDevice(makeFunction, options);
+}
+
+export class SimDevice implements PciDevice {
+  readonly name: string;
+  readonly id: PciId;
+  readonly clock: Clock;
+  /** The model, for whoever plugs in its ports. */
+  readonly function: PciFunction;
+  readonly config: RegisterSpace;
+  readonly dma: DeviceMemory;
+  readonly interrupts: SimInterrupts;
+  readonly time: SimTime;
+  readonly #bars: readonly (BarSpace | null)[];
+  #closed = false;
+
+  constructor(makeFunction: (host: Host) => PciFunction, options: SimOptions) {
+    const memory = options.memory ?? new HostMemory(options.dmaBytes);
+    this.name = options.name;
+    this.clock = options.clock ?? new Clock();
+    this.interrupts = new SimInterrupts(this.clock);
+    const { interrupts, clock } = this;
+    const model = makeFunction({
+      clock,
+      memory: memory.space,
+      packetMemory: (size) => memory.packetMemory(size),
+      intx: (asserted) => interrupts.lineChanged(asserted),
+      message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
+    });
+    this.function = model;
+    this.id = identityOf(model);
+    assignBars(model);
+    this.interrupts.attach(model);
+    this.config = new ConfigRegisters(model, () => this.#check());
+    this.dma = new DeviceMemory(memory);
+    this.time = new SimTime(this.clock);
+    this.#bars = model.bars.map((region, index) => (region === null ? null : new BarSpace(model, index, region)));
+  }
+
+  bar(index: number): RegisterSpace {
+    this.#check();
+    const bar = this.#bars[index] ?? null;
+    if (bar === null) throw new DeviceError('UNSUPPORTED', `${this.name} has no BAR ${index}`);
+    return bar;
+  }
+
+  enable({ memory, io, busMaster }: { memory?: boolean; io?: boolean; busMaster?: boolean }): void {
+    this.#check();
+    let command = this.config.read16(COMMAND);
+    command = withBit(command, COMMAND_MEMORY, memory);
+    command = withBit(command, COMMAND_IO, io);
+    command = withBit(command, COMMAND_MASTER, busMaster);
+    this.config.write16(COMMAND, command);
+  }
+
+  reset(): void {
+    this.#check();
+    const { config } = this.function;
+    const bars = Array.from({ length: 6 }, (_, index) => config.read(BAR0 + 4 * index, 4));
+    this.interrupts.disable();
+    this.function.reset('bus');
+    for (const [index, value] of bars.entries()) config.write(BAR0 + 4 * index, 4, value);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.enable({ busMaster: false });
+    this.interrupts.close();
+    this.enable({ memory: false, io: false });
+    this.#closed = true;
+    for (const bar of this.#bars) bar?.close();
+    this.time.close();
+    this.dma.close();
+  }
+
+  #check(): void {
+    if (this.#closed) throw closedError(this.name);
+  }
+}
+
+function closedError(what: string): DeviceError {
+  return new DeviceError('CLOSED', `${what} is closed: open it again`);
+}
+
+function withBit(value: number, bit: number, on: boolean | undefined): number {
+  if (on === undefined) return value;
+  return on ? value | bit : value & ~bit;
+}
+
+function identityOf({ config }: PciFunction): PciId {
+  return {
+    vendor: config.peek(VENDOR_ID, 2),
+    device: config.peek(DEVICE_ID, 2),
+    revision: config.peek(REVISION_ID, 1),
+    subsystemVendor: config.peek(SUBSYSTEM_VENDOR_ID, 2),
+    subsystem: config.peek(SUBSYSTEM_ID, 2),
+  };
+}
+
+// Where a PC's firmware puts them: memory under the top of 4 GiB, ports in the upper 16 bits of the port space.
+const FIRST_MEMORY_BAR = 0xfe00_0000;
+const FIRST_IO_BAR = 0xc000;
+const BAR_IO = 1;
+const BAR_64 = 4; // bits 2:1 = 10
+
+/** Sizes each BAR by writing all ones (PCI 3.0 §6.2.5.1, implementation note) and gives it an address. */
+function assignBars({ config }: PciFunction): void {
+  let memory = FIRST_MEMORY_BAR;
+  let io = FIRST_IO_BAR;
+  for (let index = 0; index < 6; index++) {
+    const at = BAR0 + 4 * index;
+    config.write(at, 4, 0xffffffff);
+    const sized = config.read(at, 4);
+    const isIo = (sized & BAR_IO) !== 0;
+    const size = -(sized & (isIo ? ~3 : ~15)) >>> 0;
+    if (size === 0) continue;
+    const address = Math.ceil((isIo ? io : memory) / size) * size;
+    config.write(at, 4, address);
+    if (isIo) io = address + size;
+    else memory = address + size;
+    if (!isIo && (sized & BAR_64) !== 0) config.write(BAR0 + 4 * ++index, 4, 0);
+  }
+}
+
+/** Configuration space, as any software on the bus sees it. */
+class ConfigRegisters implements RegisterSpace {
+  readonly size: number;
+  readonly #model: PciFunction;
+  readonly #check: () => void;
+
+  constructor(model: PciFunction, check: () => void) {
+    this.#model = model;
+    this.#check = check;
+    this.size = model.config.bytes.length;
+  }
+
+  #read(offset: number, width: 1 | 2 | 4): number {
+    this.#check();
+    return this.#model.config.read(offset, width);
+  }
+
+  #write(offset: number, width: 1 | 2 | 4, value: number): void {
+    this.#check();
+    this.#model.config.write(offset, width, value);
+  }
+
+  read8(offset: number): number {
+    return this.#read(offset, 1);
+  }
+
+  read16(offset: number): number {
+    return this.#read(offset, 2);
+  }
+
+  read32(offset: number): number {
+    return this.#read(offset, 4);
+  }
+
+  write8(offset: number, value: number): void {
+    this.#write(offset, 1, value);
+  }
+
+  write16(offset: number, value: number): void {
+    this.#write(offset, 2, value);
+  }
+
+  write32(offset: number, value: number): void {
+    this.#write(offset, 4, value);
+  }
+}
+
+/**
+ * A BAR. A 32-bit access goes straight to the region where the function decodes and the offset is inside; everything
+ * else (other widths, decoding off, MSI-X tables, out of range) takes the function's own, careful way.
+ */
+class BarSpace implements RegisterSpace {
+  readonly size: number;
+  readonly #model: PciFunction;
+  readonly #index: number;
+  readonly #region: Region;
+  readonly #config: Uint8Array;
+  readonly #last: number; // the last offset of the fast path; -1 closes it
+  #decode: number; // the command register's bit for this BAR; 0 once closed
+  #closed = false;
+
+  constructor(model: PciFunction, index: number, region: Region) {
+    this.size = region.size;
+    this.#model = model;
+    this.#index = index;
+    this.#region = region;
+    this.#config = model.config.bytes;
+    this.#decode = region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY;
+    this.#last = model.msixBar === index ? -1 : region.size - 4;
+  }
+
+  read32(offset: number): number {
+    if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
+      return this.#region.read(offset, 4) >>> 0;
+    }
+    return this.#read(offset, 4);
+  }
+
+  write32(offset: number, value: number): void {
+    if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
+      this.#region.write(offset, 4, value >>> 0);
+    } else {
+      this.#write(offset, 4, value);
+    }
+  }
+
+  #read(offset: number, width: 1 | 2 | 4): number {
+    if (this.#closed) throw closedError('the device');
+    return this.#model.readBar(this.#index, offset, width) >>> 0;
+  }
+
+  #write(offset: number, width: 1 | 2 | 4, value: number): void {
+    if (this.#closed) throw closedError('the device');
+    this.#model.writeBar(this.#index, offset, width, value >>> 0);
+  }
+
+  read8(offset: number): number {
+    return this.#read(offset, 1);
+  }
+
+  read16(offset: number): number {
+    return this.#read(offset, 2);
+  }
+
+  write8(offset: number, value: number): void {
+    this.#write(offset, 1, value);
+  }
+
+  write16(offset: number, value: number): void {
+    this.#write(offset, 2, value);
+  }
+
+  close(): void {
+    this.#decode = 0;
+    this.#closed = true;
+  }
+}
+
+/** Time on the model's clock. */
+export class SimTime implements DeviceTime {
+  readonly #clock: Clock;
+  readonly #cancels = new Set<() => void>();
+  #closed = false;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  now(): number {
+    this.#check();
+    return this.#clock.now;
+  }
+
+  /** Rejects with 'CLOSED' where the device is closed meanwhile. */
+  delay(ns: number): Promise<void> {
+    this.#check();
+    return new Promise((resolve, reject) => {
+      const alarm = this.#clock.alarm(() => {
+        this.#cancels.delete(cancel);
+        resolve();
+      });
+      const cancel = () => {
+        alarm.cancel();
+        reject(closedError('the device'));
+      };
+      this.#cancels.add(cancel);
+      alarm.in(ns);
+    });
+  }
+
+  every(ns: number, action: () => void): { stop(): void } {
+    this.#check();
+    const alarm = this.#clock.alarm(() => {
+      alarm.in(ns);
+      action();
+    });
+    const cancel = () => alarm.cancel();
+    this.#cancels.add(cancel);
+    alarm.in(ns);
+    return {
+      stop: () => {
+        this.#cancels.delete(cancel);
+        alarm.cancel();
+      },
+    };
+  }
+
+  #check(): void {
+    if (this.#closed) throw closedError('the device');
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const cancel of [...this.#cancels]) cancel();
+    this.#cancels.clear();
+  }
+}

@@ -1,0 +1,72 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { NativeError } from './errors.ts';
+
+/** @internal The compiled side. Results are 0 or a count, or a negative errno; nothing there checks an argument's type. */
+export interface Addon {
+  readonly Tap: new () => TapHandle;
+  readonly Poll: new (readable: () => void) => PollHandle;
+}
+
+/** @internal */
+export interface TapHandle {
+  open(): number;
+  attach(name: string, vnetHeader: boolean): number;
+  header(bytes: number): number;
+  offload(bits: number): number;
+  carrier(on: boolean): number;
+  mac(address: Uint8Array): number;
+  up(up: boolean): number;
+  mtu(bytes: number): number;
+  address(address: number, prefixLength: number): number;
+  read(memory: ArrayBuffer, vec: Int32Array, count: number): number;
+  write(memory: ArrayBuffer, vec: Int32Array, count: number): number;
+  name(): string;
+  refused(): number;
+  close(): void;
+}
+
+/** @internal */
+export interface PollHandle {
+  open(fd: number): number;
+  start(): number;
+  stop(): void;
+  hold(alive: boolean): void;
+  close(): void;
+}
+
+const here = dirname(fileURLToPath(import.meta.url));
+// From the sources, or from dist/native/; the addon is built beside the sources either way.
+const candidates = ['build/Release/fauxnic.node', '../../native/build/Release/fauxnic.node'].map((it) =>
+  join(here, it),
+);
+
+let loaded: Addon | undefined;
+
+function load(): Addon {
+  const path = candidates.find((candidate) => existsSync(candidate));
+  if (!path) throw new Error('it is not built; run `npm run build:native` (in a project: `npm rebuild fauxnic`)');
+  return createRequire(import.meta.url)(path) as Addon;
+}
+
+/** @internal The addon, loaded at the first call. */
+export function addon(): Addon {
+  try {
+    loaded ??= load();
+    return loaded;
+  } catch (error) {
+    throw new NativeError('UNAVAILABLE', 'addon', `native addon: ${(error as Error).message}`);
+  }
+}
+
+/** Whether the addon loads here; what it can do also depends on /dev/net/tun and privileges, which its errors tell. */
+export function available(): { ok: true } | { ok: false; why: string } {
+  try {
+    addon();
+    return { ok: true };
+  } catch (error) {
+    return { ok: false, why: (error as Error).message };
+  }
+}

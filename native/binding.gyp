@@ -1,0 +1,12 @@
+{
+  "targets": [
+    {
+      "target_name": "fauxnic",
+      "sources": ["src/addon.cc", "src/batch.cc", "src/netdev.cc", "src/poll.cc", "src/tap.cc"],
+      "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS"],
+      "cflags_cc!": ["-std=gnu++20", "-fno-rtti"],
+      "cflags_cc": ["-std=c++17", "-fno-exceptions", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    }
+  ]
+}

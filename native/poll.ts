@@ -1,0 +1,79 @@
+import { addon, type PollHandle } from './addon.ts';
+import { check, invalid, NativeError } from './errors.ts';
+
+/** A descriptor being watched. It starts stopped; every method may be called from within the callback. */
+export interface Watch {
+  /** From now on `readable` is called, once per turn of the event loop, as long as there is something to read. */
+  start(): void;
+  stop(): void;
+  /** Stops for good. The descriptor stays open: it is its owner's. Idempotent. */
+  close(): void;
+  /** A started watch keeps the process alive, unless it was unref'ed. */
+  ref(): void;
+  unref(): void;
+}
+
+const watches = new Map<number, PollWatch>();
+
+/**
+ * Watches a descriptor that polls (a TAP, socket, pipe or eventfd; not a file), which is made non-blocking.
+ * Level-triggered: a callback that leaves something unread is called again. When the descriptor fails (its interface
+ * was deleted, say) it is called once more, for its read to find out, and the watch has stopped.
+ * One watch per descriptor. It holds a duplicate: close the watch too, or what the descriptor stands for stays open.
+ * `Tap.close` does so itself.
+ */
+export function watch(fd: number, { readable }: { readonly readable: () => void }): Watch {
+  if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) throw invalid('watch', `fd ${fd} is not a descriptor`);
+  if (typeof readable !== 'function') throw invalid('watch', 'readable must be a function');
+  if (watches.has(fd)) throw new NativeError('EEXIST', 'watch', `fd ${fd} is watched already: close that watch first`);
+  return new PollWatch(fd, readable);
+}
+
+/** @internal When its owner closes a descriptor. */
+export function unwatch(fd: number): void {
+  watches.get(fd)?.close();
+}
+
+class PollWatch implements Watch {
+  readonly #fd: number;
+  #native: PollHandle | null;
+
+  constructor(fd: number, readable: () => void) {
+    const native = new (addon().Poll)(readable);
+    check(native.open(fd), 'uv_poll_init', `fd ${fd}`, {
+      EPERM: 'files and directories are always readable; there is nothing to wait for',
+      EBADF: 'it is not open',
+    });
+    this.#fd = fd;
+    this.#native = native;
+    watches.set(fd, this);
+  }
+
+  get #open(): PollHandle {
+    if (!this.#native) throw new NativeError('CLOSED', 'watch', `the watch of fd ${this.#fd} is closed`);
+    return this.#native;
+  }
+
+  start(): void {
+    check(this.#open.start(), 'uv_poll_start', `fd ${this.#fd}`);
+  }
+
+  stop(): void {
+    this.#open.stop();
+  }
+
+  ref(): void {
+    this.#open.hold(true);
+  }
+
+  unref(): void {
+    this.#open.hold(false);
+  }
+
+  close(): void {
+    if (!this.#native) return;
+    this.#native.close();
+    this.#native = null;
+    watches.delete(this.#fd);
+  }
+}

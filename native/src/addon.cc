@@ -1,0 +1,12 @@
+#include "poll.h"
+#include "tap.h"
+
+// Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
+// error: no message lives on this side. Only offsets outside of memory throw here, as they must be found here.
+static Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("Tap", Tap::Define(env));
+  exports.Set("Poll", Poll::Define(env));
+  return exports;
+}
+
+NODE_API_MODULE(fauxnic, Init)

@@ -1,0 +1,119 @@
+#include "poll.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+// libuv aborts the process when a descriptor was closed that it is to watch, so it gets one of its own.
+// It closes handles later than it is asked to, so the handle outlives its object. The hook is for a worker that ends
+// with handles open: Node then waits until their closing is done.
+struct Poll::Handle {
+  uv_poll_t poll;
+  Poll* owner;
+  napi_async_cleanup_hook_handle hook;
+  int fd;
+
+  void Close() {
+    if (owner) owner->handle_ = nullptr;
+    owner = nullptr;
+    uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&poll);
+    if (uv_is_closing(handle)) return;
+    uv_close(handle, [](uv_handle_t* closed) {
+      Handle* self = static_cast<Handle*>(closed->data);
+      napi_remove_async_cleanup_hook(self->hook);
+      delete self;
+    });
+    close(fd);  // by now libuv has let go of it
+  }
+};
+
+Napi::Function Poll::Define(Napi::Env env) {
+  return DefineClass(env, "Poll",
+                     {
+                         InstanceMethod<&Poll::Open>("open"),
+                         InstanceMethod<&Poll::Start>("start"),
+                         InstanceMethod<&Poll::Stop>("stop"),
+                         InstanceMethod<&Poll::Hold>("hold"),
+                         InstanceMethod<&Poll::Close>("close"),
+                     });
+}
+
+Poll::Poll(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<Poll>(info),
+      readable_(Napi::Persistent(info[0].As<Napi::Function>())),
+      context_(info.Env(), "fauxnic.Poll") {}
+
+Poll::~Poll() {
+  if (handle_) handle_->Close();
+}
+
+Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
+  uv_loop_t* loop;
+  napi_get_uv_event_loop(info.Env(), &loop);
+  const int fd = fcntl(info[0].As<Napi::Number>(), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return Napi::Number::New(info.Env(), -errno);
+  Handle* handle = new Handle{};
+  handle->fd = fd;
+  const int failed = uv_poll_init(loop, &handle->poll, fd);
+  if (failed) {
+    close(fd);
+    delete handle;
+    return Napi::Number::New(info.Env(), failed);
+  }
+  handle->poll.data = handle;
+  handle->owner = this;
+  napi_add_async_cleanup_hook(
+      info.Env(), [](napi_async_cleanup_hook_handle, void* it) { static_cast<Handle*>(it)->Close(); }, handle,
+      &handle->hook);
+  handle_ = handle;
+  return Napi::Number::New(info.Env(), 0);
+}
+
+Napi::Value Poll::Start(const Napi::CallbackInfo& info) {
+  if (started_) return Napi::Number::New(info.Env(), 0);
+  const int failed = uv_poll_start(&handle_->poll, UV_READABLE, [](uv_poll_t* poll, int status, int) {
+    Poll* self = static_cast<Handle*>(poll->data)->owner;
+    if (!self) return;
+    // libuv stops a handle whose descriptor has an error. The reader's next read finds out which.
+    if (status < 0) self->Stopped();
+    self->Ready();
+  });
+  if (!failed) {
+    started_ = true;
+    Ref();  // while the loop may call, the object stays, whether or not anyone holds it
+  }
+  return Napi::Number::New(info.Env(), failed);
+}
+
+void Poll::Ready() {
+  Napi::Env env = Env();
+  Napi::HandleScope scope(env);
+  readable_.MakeCallback(Value(), 0, nullptr, context_);
+  // What the callback throws is uncaught, as from any callback of the loop.
+  if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
+}
+
+void Poll::Stopped() {
+  if (!started_) return;
+  started_ = false;
+  Unref();
+}
+
+void Poll::Stop(const Napi::CallbackInfo&) {
+  if (handle_) uv_poll_stop(&handle_->poll);
+  Stopped();
+}
+
+void Poll::Hold(const Napi::CallbackInfo& info) {
+  uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&handle_->poll);
+  if (info[0].As<Napi::Boolean>()) {
+    uv_ref(handle);
+  } else {
+    uv_unref(handle);
+  }
+}
+
+void Poll::Close(const Napi::CallbackInfo&) {
+  if (handle_) handle_->Close();
+  Stopped();
+}

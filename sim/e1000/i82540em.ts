@@ -1,0 +1,336 @@
+/**
+ * The Intel 82540EM: a PCI gigabit Ethernet controller with an integrated copper PHY.
+ *
+ * This file is the chip as a whole: PCI identity and BARs, control and status, resets, and how the blocks hang together.
+ * Source: Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual"; sections are its.
+ */
+import { get16 } from '../packet.ts';
+import { CACHE_LINE_SIZE, CAP_PCI_X, CAP_POWER_MANAGEMENT, MIN_GNT } from '../pci/config.ts';
+import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
+import { place, RegisterFile, type RegisterMap } from '../registers.ts';
+import type { Trace } from '../trace.ts';
+import type { Medium, Port, Station } from '../wire/port.ts';
+import { ChecksumUnit } from './checksum.ts';
+import { Eeprom, factoryImage } from './eeprom.ts';
+import { Filters } from './filters.ts';
+import { FlowControl } from './flow-control.ts';
+import { InterruptBlock } from './interrupts.ts';
+import { IoPort } from './io.ts';
+import { Phy } from './phy.ts';
+import { Receive } from './receive.ts';
+import { I82540EM } from './registers.ts';
+import { Statistics } from './statistics.ts';
+import { type Outlet, Transmit } from './transmit.ts';
+
+const { CTRL, CTRL_EXT, ICR, PBA, RAH, RAL, RCTL, STATUS } = I82540EM.r;
+
+const REGISTERS_SIZE = 128 * 1024;
+const LOOPBACK_MAC = 1; // RCTL.LBM
+const PACKET_BUFFER_KB = 64;
+
+/** Memories that a software reset leaves alone: they have no reset value (13.5, 13.8). */
+const UNTOUCHED_BY_RESET = new Set(['MTA', 'VFTA', 'PBM', 'WUPM', 'FFMT', 'FFVT', 'WUC', 'WUS', 'PBA']);
+
+export interface E1000Options {
+  /** For traces and captures. */
+  readonly name?: string;
+  /** Six bytes, for the factory's EEPROM image. */
+  readonly mac?: Uint8Array;
+  /** 64 words; overrides `mac`. */
+  readonly eeprom?: Uint16Array;
+}
+
+const DEFAULT_MAC = new Uint8Array([0x02, 0x00, 0x00, 0x82, 0x54, 0x01]); // locally administered
+
+export class E1000 extends PciFunction implements Outlet {
+  readonly registers: RegisterFile;
+  readonly eeprom: Eeprom;
+  readonly phy: Phy;
+  readonly port: Port;
+  readonly #interrupts: InterruptBlock;
+  readonly #statistics: Statistics;
+  readonly #filters: Filters;
+  readonly #flow: FlowControl;
+  readonly #receive: Receive;
+  readonly #transmit: Transmit;
+  readonly #io: IoPort;
+  readonly #words: Uint32Array;
+  #linkUp = false;
+
+  constructor(host: Host, options: E1000Options = {}) {
+    super(host, {
+      vendor: 0x8086,
+      device: 0x100e,
+      revision: 0x02,
+      subsystemVendor: 0x8086,
+      subsystem: 0x001e,
+      class: 0x020000,
+    });
+    const registers = new RegisterFile(I82540EM);
+    this.registers = registers;
+    this.#words = registers.words;
+    this.#statistics = new Statistics(registers);
+    this.#interrupts = new InterruptBlock(registers, host.clock, (asserted) => this.interrupt(asserted));
+    this.eeprom = new Eeprom(registers, options.eeprom?.slice() ?? factoryImage(options.mac ?? DEFAULT_MAC));
+    this.phy = new Phy(registers, host.clock, {
+      linkChanged: () => this.#settleLink(),
+      stationChanged: () => this.port.medium?.stationChanged(this.port),
+      interrupt: () => this.#interrupts.raise(ICR.PHYINT),
+      accessDone: () => this.#interrupts.raise(ICR.MDAC),
+    });
+    this.#filters = new Filters(registers);
+    this.#flow = new FlowControl(registers, host.clock, this.#statistics);
+    this.#receive = new Receive(host, registers, this.dma, {
+      filters: this.#filters,
+      checksums: new ChecksumUnit(registers),
+      flow: this.#flow,
+      interrupts: this.#interrupts,
+      statistics: this.#statistics,
+      sendPause: (frame) => this.#sendPause(frame),
+    });
+    this.#transmit = new Transmit(host, registers, this.dma, {
+      interrupts: this.#interrupts,
+      statistics: this.#statistics,
+      outlet: this,
+    });
+    this.#io = new IoPort(registers);
+    this.port = new E1000Port(options.name ?? 'e1000', this);
+    registers.onWrite(CTRL, (value) => this.#controlWritten(value));
+    registers.onWrite(CTRL_EXT, (value) => {
+      if (value & CTRL_EXT.EE_RST) this.#loadEeprom();
+    });
+    registers.onRead(STATUS, () => this.#status());
+    registers.onWrite(PBA, () => this.#settlePacketBuffer());
+    this.#describePci();
+    this.reset('power-on');
+  }
+
+  /** Chapter 4: BARs (4.1), power management, PCI-X and MSI capabilities at the offsets the part has them. */
+  #describePci(): void {
+    const { registers, config } = this;
+    this.addBar(0, {
+      kind: 'memory',
+      size: REGISTERS_SIZE,
+      read: (offset, width) => registers.read(offset, width),
+      write: (offset, width, value) => registers.write(offset, width, value),
+    });
+    this.addBar(2, this.#io);
+    config.allow(CACHE_LINE_SIZE, 1, 0xff);
+    config.poke(MIN_GNT, 1, 0xff);
+    config.capability(CAP_POWER_MANAGEMENT, 0xdc, 8);
+    config.poke(0xde, 2, 0x0022); // version 2, no PME# from D0 to D3hot claimed: nothing here wakes
+    config.allow(0xe0, 2, 0x0103);
+    config.capability(CAP_PCI_X, 0xe4, 8);
+    config.allow(0xe6, 2, 0x007f);
+    config.poke(0xe8, 4, 0x0040_fff8); // not on a PCI-X bus; 2 KB reads, one outstanding
+    this.addMsi(0xf0);
+  }
+
+  // Resets.
+
+  protected override resetChip(kind: ResetKind): void {
+    if (kind === 'power-on') this.registers.words.fill(0);
+    this.registers.reset((row) => kind === 'bus' && row.name === 'WUS');
+    this.#resetBlocks();
+    this.phy.reset();
+  }
+
+  /** CTRL.RST (13.4.1): the MAC as after power-on, but PCI configuration, PHY and wake-up state stay. */
+  #softwareReset(): void {
+    this.registers.reset((row) => UNTOUCHED_BY_RESET.has(row.name));
+    this.#resetBlocks();
+  }
+
+  #resetBlocks(): void {
+    this.#transmit.reset();
+    this.#receive.reset();
+    this.#flow.reset();
+    this.#loadEeprom();
+    this.#interrupts.reset();
+    this.#settleLink();
+  }
+
+  /** What hardware reads from the EEPROM by itself (5.3): the station address into receive address 0. */
+  #loadEeprom(): void {
+    this.eeprom.reset();
+    const [low, middle, high] = this.eeprom.words as unknown as [number, number, number];
+    if (this.eeprom.signed) {
+      this.#words[RAL.word] = low | (middle << 16);
+      this.#words[RAH.word] = RAH.AV | high;
+    }
+    this.#filters.settle();
+  }
+
+  // Control, status, link.
+
+  #controlWritten(value: number): void {
+    if (value & CTRL.PHY_RST) this.phy.reset();
+    if (value & CTRL.RST) this.#softwareReset();
+    else this.#settleLink();
+  }
+
+  /** Link as the MAC sees it: software set it up (SLU), and the PHY says so; ILOS turns the PHY's word around. */
+  #settleLink(): void {
+    const ctrl = this.#words[CTRL.word]!;
+    const up = (ctrl & CTRL.SLU) !== 0 && this.phy.link !== ((ctrl & CTRL.ILOS) !== 0);
+    if (up === this.#linkUp) return;
+    this.#linkUp = up;
+    this.#flow.release();
+    if (up) this.#transmit.resume();
+    this.#interrupts.raise(ICR.LSC);
+  }
+
+  #status(): number {
+    const ctrl = this.#words[CTRL.word]!;
+    const { phy } = this;
+    const detected = { 10: 0, 100: 1, 1000: 2 }[phy.speed];
+    const speed = ctrl & CTRL.FRCSPD ? (ctrl & CTRL.SPEED) >>> 8 : detected;
+    const full = ctrl & CTRL.FRCDPLX ? (ctrl & CTRL.FD) !== 0 : phy.fullDuplex;
+    return (
+      (full ? STATUS.FD : 0) |
+      (this.#linkUp ? STATUS.LU : 0) |
+      (this.#flow.pausedUntil > this.host.clock.now ? STATUS.TXOFF : 0) |
+      place(STATUS.SPEED, speed) |
+      place(STATUS.ASDV, detected)
+    );
+  }
+
+  /** TXA is what RXA leaves of the packet buffer, and only reads (13.4.16). */
+  #settlePacketBuffer(): void {
+    const receive = Math.min(this.#words[PBA.word]! & PBA.RXA, PACKET_BUFFER_KB);
+    this.#words[PBA.word] = receive | ((PACKET_BUFFER_KB - receive) << 16);
+  }
+
+  // Frames out.
+
+  /** @internal Transmit's outlet. */
+  get heldUntil(): number {
+    const { medium } = this.port;
+    const free = medium === null ? 0 : medium.freeAt(this.port);
+    const { pausedUntil } = this.#flow;
+    return Math.max(free, pausedUntil);
+  }
+
+  /** @internal Transmit's outlet: to the wire, or around. Without link a frame goes nowhere. */
+  send(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    if (this.#loopback) this.#receive.frame(bytes, start, length, flags, false);
+    else if (this.#linkUp) this.port.medium?.transmit(this.port, bytes, start, length, flags);
+  }
+
+  get #loopback(): boolean {
+    return (this.#words[RCTL.word]! & RCTL.LBM) === LOOPBACK_MAC << 6 || this.phy.loopback;
+  }
+
+  #sendPause(frame: Uint8Array): void {
+    if (this.#loopback || !this.#linkUp) return; // it would only stop ourselves
+    this.#statistics.transmittedPause(frame.length);
+    this.port.medium?.transmit(this.port, frame, 0, frame.length, 0);
+  }
+
+  // Frames in.
+
+  /** @internal From the port. */
+  arrive(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    if (!this.#linkUp || length < 14) return;
+    const control = this.#flow.isControl(get16(bytes, start + 12));
+    if (control && this.#flow.received(bytes, start, 1000 / this.phy.speed)) this.#transmit.resume();
+    this.#receive.frame(bytes, start, length, flags, control);
+  }
+
+  // Snapshot and trace.
+
+  protected override traceChanged(trace: Trace | null): void {
+    this.registers.trace = trace === null ? null : new TellsWhatIsMissing(trace);
+  }
+
+  protected override saveChip(): unknown {
+    return {
+      registers: this.#words.slice(),
+      refused: this.registers.refused,
+      linkUp: this.#linkUp,
+      interrupts: this.#interrupts.save(),
+      eeprom: this.eeprom.save(),
+      phy: this.phy.save(),
+      flow: this.#flow.save(),
+      receive: this.#receive.save(),
+      transmit: this.#transmit.save(),
+      io: this.#io.address,
+    };
+  }
+
+  protected override restoreChip(saved: unknown): void {
+    const state = saved as {
+      registers: Uint32Array;
+      refused: number;
+      linkUp: boolean;
+      interrupts: unknown;
+      eeprom: unknown;
+      phy: unknown;
+      flow: unknown;
+      receive: unknown;
+      transmit: unknown;
+      io: number;
+    };
+    this.#words.set(state.registers);
+    this.registers.refused = state.refused;
+    this.#linkUp = state.linkUp;
+    this.#filters.settle();
+    this.#interrupts.restore(state.interrupts);
+    this.eeprom.restore(state.eeprom);
+    this.phy.restore(state.phy);
+    this.#flow.restore(state.flow);
+    this.#receive.restore(state.receive);
+    this.#transmit.restore(state.transmit);
+    this.#io.address = state.io;
+  }
+}
+
+/** Says once, by name, when a register is touched that the model only stores. */
+class TellsWhatIsMissing implements Trace {
+  readonly #to: Trace;
+  readonly #told = new Set<string>();
+
+  constructor(to: Trace) {
+    this.#to = to;
+  }
+
+  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
+    this.#to.register(map, kind, offset, value);
+    const row = map.find(offset);
+    if (row?.lacks === undefined || this.#told.has(row.name)) return;
+    this.#told.add(row.name);
+    this.note(map.chip, `${row.name} is not modelled: ${row.lacks}`);
+  }
+
+  descriptor(chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
+    this.#to.descriptor(chip, ring, index, words, at, count);
+  }
+
+  note(chip: string, text: string): void {
+    this.#to.note(chip, text);
+  }
+}
+
+/** The plug. */
+class E1000Port implements Port {
+  readonly name: string;
+  medium: Medium | null = null;
+  readonly #chip: E1000;
+
+  constructor(name: string, chip: E1000) {
+    this.name = name;
+    this.#chip = chip;
+  }
+
+  get station(): Station | null {
+    return this.#chip.phy.station;
+  }
+
+  partnerChanged(partner: Station | null): void {
+    this.#chip.phy.partnerChanged(partner);
+  }
+
+  receive(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    this.#chip.arrive(bytes, start, length, flags);
+  }
+}

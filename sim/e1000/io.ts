@@ -1,0 +1,33 @@
+/** The I/O BAR (manual section 13.2.2): IOADDR selects a register, IODATA reads or writes it. */
+import type { Region } from '../pci/function.ts';
+import type { RegisterFile } from '../registers.ts';
+
+const IOADDR = 0;
+const IODATA = 4;
+
+export class IoPort implements Region {
+  readonly kind = 'io';
+  readonly size = 64;
+  address = 0;
+  readonly #registers: RegisterFile;
+
+  constructor(registers: RegisterFile) {
+    this.#registers = registers;
+  }
+
+  read(offset: number, width: 1 | 2 | 4): number {
+    if (offset === IOADDR && width === 4) return this.address;
+    return this.#selects(offset) ? this.#registers.read(this.address + offset - IODATA, width) : 0;
+  }
+
+  write(offset: number, width: 1 | 2 | 4, value: number): void {
+    if (offset === IOADDR && width === 4)
+      this.address = value & 0xfffff; // bits 31:20 are reserved
+    else if (this.#selects(offset)) this.#registers.write(this.address + offset - IODATA, width, value);
+  }
+
+  /** Addresses past the 128 KB of registers are undefined (table 13-1). */
+  #selects(offset: number): boolean {
+    return offset >= IODATA && offset < IODATA + 4 && this.address < this.#registers.map.size;
+  }
+}

@@ -1,0 +1,366 @@
+/**
+ * The receive side (manual section 3.2): from the wire through filters, FIFO and checksum unit to the descriptor ring.
+ */
+import type { Alarm } from '../clock.ts';
+import { copyBytes } from '../copy.ts';
+import type { BusMaster, Window } from '../memory.ts';
+import { ETHERNET_HEADER, get16, MIN_FRAME, VLAN_TAG } from '../packet.ts';
+import type { Host } from '../pci/function.ts';
+import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
+import { FCS_ERROR } from '../wire/port.ts';
+import type { ChecksumUnit } from './checksum.ts';
+import { RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
+import { Fifo } from './fifo.ts';
+import { EXACT, type Filters, REJECTED } from './filters.ts';
+import type { FlowControl } from './flow-control.ts';
+import type { InterruptBlock } from './interrupts.ts';
+import { I82540EM } from './registers.ts';
+import { Ring } from './ring.ts';
+import type { Statistics } from './statistics.ts';
+
+const { CTRL, ICR, PBA, RADV, RCTL, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXDCTL, VET } = I82540EM.r;
+const { CRCERRS, MPC, RFC, RJC, RLEC, RNBC, ROC, RUC } = I82540EM.r;
+
+const FCS = 4;
+const MAX_STANDARD = 1522; // with FCS and a tag; longer ones only with RCTL.LPE (13.4.22)
+const MAX_LONG = 16384;
+const TIMER_UNIT = 1024; // ns, of RDTR and RADV
+const BUFFER_SIZES = [2048, 1024, 512, 256, 0, 16384, 8192, 4096]; // by BSEX and BSIZE; 0 is reserved
+const MACS = 12; // a tag sits behind both addresses
+const INEXACT_FLAG = 4; // beside the wire's own frame flags
+const PENDING = 64; // descriptors the chip can hold before it must write them back (3.2.4)
+
+export class Receive {
+  readonly ring: Ring;
+  readonly #registers: RegisterFile;
+  readonly #words: Uint32Array;
+  readonly #dma: BusMaster;
+  readonly #buffers: Window;
+  readonly #filters: Filters;
+  readonly #checksums: ChecksumUnit;
+  readonly #flow: FlowControl;
+  readonly #interrupts: InterruptBlock;
+  readonly #statistics: Statistics;
+  readonly #sendPause: (frame: Uint8Array) => void;
+  readonly #fifo: Fifo;
+  readonly #packetTimer: Alarm;
+  readonly #absoluteTimer: Alarm;
+  #bufferSize = 2048;
+  // Descriptors filled but not yet written back: words 2 and 3 of each, from #pendingAt on.
+  readonly #pending = new Uint32Array(2 * PENDING);
+  #pendingCount = 0;
+  #pendingAt = 0;
+
+  constructor(
+    host: Host,
+    registers: RegisterFile,
+    dma: BusMaster,
+    blocks: {
+      filters: Filters;
+      checksums: ChecksumUnit;
+      flow: FlowControl;
+      interrupts: InterruptBlock;
+      statistics: Statistics;
+      sendPause: (frame: Uint8Array) => void;
+    },
+  ) {
+    this.#registers = registers;
+    this.#words = registers.words;
+    this.#dma = dma;
+    this.#buffers = dma.window();
+    this.#filters = blocks.filters;
+    this.#checksums = blocks.checksums;
+    this.#flow = blocks.flow;
+    this.#interrupts = blocks.interrupts;
+    this.#statistics = blocks.statistics;
+    this.#sendPause = blocks.sendPause;
+    this.#fifo = new Fifo(host);
+    this.ring = new Ring(registers, dma, { low: RDBAL, high: RDBAH, length: RDLEN, head: RDH, tail: RDT });
+    this.#packetTimer = host.clock.alarm(() => this.#timerExpired());
+    this.#absoluteTimer = host.clock.alarm(() => this.#timerExpired());
+    registers.onWrite(RDT, () => this.#drain());
+    registers.onWrite(RCTL, () => this.#controlWritten());
+    registers.onWrite(RDTR, (value) => {
+      if (value & RDTR.FPD) this.#timerExpired(); // "flush partial descriptor block"
+    });
+  }
+
+  #controlWritten(): void {
+    this.#settleBufferSize();
+    if (this.#words[RCTL.word]! & RCTL.EN) this.#drain();
+    else this.#fifo.clear();
+  }
+
+  #settleBufferSize(): void {
+    const rctl = this.#words[RCTL.word]!;
+    const size = field(rctl, RCTL.BSIZE) + (rctl & RCTL.BSEX ? 4 : 0);
+    this.#bufferSize = BUFFER_SIZES[size] || 2048;
+  }
+
+  /** A frame from the wire, or from a loopback. `control`: it is MAC control and was heard by flow control. */
+  frame(bytes: Uint8Array, start: number, length: number, flags: number, control: boolean): void {
+    const rctl = this.#words[RCTL.word]!;
+    this.#statistics.arrived(length);
+    if (!(rctl & RCTL.EN)) return;
+    if (control && !this.#passesControl(rctl)) return;
+    if (length < MIN_FRAME || length + FCS > MAX_STANDARD || flags & FCS_ERROR) {
+      if (!this.#acceptsBad(rctl, length, flags)) return;
+    }
+    const match = length < ETHERNET_HEADER ? REJECTED : this.#filters.match(bytes, start);
+    if (match === REJECTED) return;
+    const type = get16(bytes, start + 12);
+    if (type === this.#words[VET.word] && !this.#filters.vlan(type, get16(bytes, start + 14))) return;
+    const first = bytes[start]!;
+    this.#statistics.received(length, first, match === EXACT && first === 0xff);
+    this.#accept(bytes, start, length, match === EXACT ? flags : flags | INEXACT_FLAG);
+  }
+
+  /** PAUSE frames and their kind reach the host only where asked (8.7.4): PMCF, and not discarded by DPF. */
+  #passesControl(rctl: number): boolean {
+    return (rctl & RCTL.PMCF) !== 0 && (rctl & RCTL.DPF) === 0;
+  }
+
+  /** Counts what is wrong with a frame; whether it is taken all the same: long with LPE, bad with SBP. */
+  #acceptsBad(rctl: number, length: number, flags: number): boolean {
+    const bad = (flags & FCS_ERROR) !== 0;
+    const storesBad = (rctl & RCTL.SBP) !== 0;
+    if (length < MIN_FRAME) {
+      this.#countLength(bad ? RFC : RUC);
+      return storesBad && length >= ETHERNET_HEADER;
+    }
+    if (length + FCS > (rctl & RCTL.LPE ? MAX_LONG : MAX_STANDARD)) {
+      this.#countLength(bad ? RJC : ROC);
+      return false;
+    }
+    if (bad) this.#statistics.count(CRCERRS);
+    return !bad || storesBad;
+  }
+
+  #countLength(register: AnyRegister): void {
+    this.#statistics.count(register);
+    this.#statistics.count(RLEC);
+  }
+
+  #accept(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    if (this.#fifo.empty && this.#hasDescriptors(length)) {
+      this.#deliver(bytes, start, length, flags);
+      return;
+    }
+    if (this.ring.owned === 0) this.#statistics.count(RNBC);
+    if (!this.#fifo.push(this.#capacity, bytes, start, length, flags)) {
+      this.#statistics.count(MPC);
+      this.#interrupts.raise(ICR.RXO);
+    }
+    this.#level(true);
+  }
+
+  get #capacity(): number {
+    return Math.min(field(this.#words[PBA.word]!, PBA.RXA), 64) * 1024;
+  }
+
+  #level(rising: boolean): void {
+    const pause = this.#flow.level(this.#fifo.used, rising);
+    if (pause !== null) this.#sendPause(pause);
+  }
+
+  /** Descriptors became available: what waited goes to the host first. */
+  #drain(): void {
+    const fifo = this.#fifo;
+    if (fifo.empty) return;
+    while (!fifo.empty && this.#words[RCTL.word]! & RCTL.EN && this.#hasDescriptors(fifo.length)) {
+      this.#deliver(fifo.bytes, fifo.start, fifo.length, fifo.flags);
+      fifo.pop();
+    }
+    this.#level(false);
+  }
+
+  #hasDescriptors(length: number): boolean {
+    if (!this.#dma.enabled) return false;
+    const { owned } = this.ring;
+    return owned > 0 && (length + FCS <= this.#bufferSize || owned * this.#bufferSize >= length + FCS);
+  }
+
+  /** Into host memory, over as many descriptors as it takes. */
+  #deliver(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    const words = this.#words;
+    const sums = this.#checksums.receive(bytes, start, length, flags);
+    let word3 = RX_DD | sums | (flags & INEXACT_FLAG ? RX_PIF : 0) | (flags & FCS_ERROR ? RX_CE : 0);
+    let stripped = 0;
+    if (words[CTRL.word]! & CTRL.VME && get16(bytes, start + 12) === words[VET.word]) {
+      word3 |= RX_VP | (get16(bytes, start + 14) << 16);
+      stripped = VLAN_TAG;
+    }
+    const kept = length - stripped;
+    const total = words[RCTL.word]! & RCTL.SECRC ? kept : kept + FCS;
+    if (total > kept) this.#checksums.fcs(bytes, start, length, flags);
+    const packetChecksum = this.#checksums.packet << 16;
+    let index = words[RDH.word]!;
+    if (index >= this.ring.count) index = 0;
+    for (let done = 0; done < total; ) {
+      const part = Math.min(this.#bufferSize, total - done);
+      const last = done + part === total;
+      const at = this.ring.locate(index);
+      if (at < 0) {
+        this.#dma.faults++; // the ring is not mapped: nothing can be written, not even that
+        return;
+      }
+      const ring = this.ring.window.mapping.words;
+      const address = ring[at + 1]! * 0x1_0000_0000 + ring[at]!;
+      const stored = this.#store(address, bytes, start, stripped, kept, done, part);
+      const status = (last ? word3 | RX_EOP : RX_DD | RX_IXSM) | (stored ? 0 : RX_RXE);
+      this.#writeBack(index, part | packetChecksum, status, at);
+      done += part;
+      index = this.ring.next(index);
+    }
+    words[RDH.word] = index;
+    this.#delivered(total);
+  }
+
+  /** Bytes [done, done + part) of the frame as the host sees it: without a stripped tag, with the FCS if kept. */
+  #store(
+    address: number,
+    bytes: Uint8Array,
+    start: number,
+    stripped: number,
+    kept: number,
+    done: number,
+    part: number,
+  ): boolean {
+    const window = this.#buffers;
+    if (!window.covers(address, part) || !window.mapping.writable) {
+      return this.#storeSlowly(address, bytes, start, stripped, kept, done, part);
+    }
+    const to = window.mapping.bytes;
+    const at = address - window.mapping.start;
+    const frameEnd = Math.min(done + part, kept);
+    let from = done;
+    if (stripped > 0 && from < MACS) {
+      const macs = Math.min(frameEnd, MACS) - from;
+      copyBytes(bytes, start + from, to, at, macs);
+      from += macs;
+    }
+    if (frameEnd > from) copyBytes(bytes, start + stripped + from, to, at + from - done, frameEnd - from);
+    for (let i = Math.max(from, kept); i < done + part; i++) to[at + i - done] = this.#checksums.fcsByte(i - kept);
+    return true;
+  }
+
+  /** A buffer that spans mappings, or none. */
+  #storeSlowly(
+    address: number,
+    bytes: Uint8Array,
+    start: number,
+    stripped: number,
+    kept: number,
+    done: number,
+    part: number,
+  ): boolean {
+    const piece = new Uint8Array(part);
+    for (let i = 0; i < part; i++) {
+      const from = done + i;
+      if (from >= kept) piece[i] = this.#checksums.fcsByte(from - kept);
+      else piece[i] = bytes[start + (from < MACS ? from : from + stripped)]!;
+    }
+    return this.#dma.write(address, piece, 0, part);
+  }
+
+  /** At once where WTHRESH says 0 or 1, else kept until so many are done (13.4.46). */
+  #writeBack(index: number, word2: number, word3: number, at: number): void {
+    const threshold = (this.#words[RXDCTL.word]! >>> 16) & 0x3f;
+    if (threshold <= 1 && this.#pendingCount === 0) {
+      const { words } = this.ring.window.mapping;
+      words[at + 2] = word2;
+      words[at + 3] = word3;
+      this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
+      return;
+    }
+    if (this.#pendingCount === 0) this.#pendingAt = index;
+    this.#pending[2 * this.#pendingCount] = word2;
+    this.#pending[2 * this.#pendingCount + 1] = word3;
+    this.#pendingCount++;
+    if (this.#pendingCount >= threshold || this.#pendingCount === PENDING) this.#flush();
+  }
+
+  #flush(): void {
+    let index = this.#pendingAt;
+    for (let i = 0; i < this.#pendingCount; i++) {
+      const at = this.ring.locate(index);
+      if (at < 0) {
+        this.#dma.faults++;
+        break;
+      }
+      const { words } = this.ring.window.mapping;
+      words[at + 2] = this.#pending[2 * i]!;
+      words[at + 3] = this.#pending[2 * i + 1]!;
+      this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
+      index = this.ring.next(index);
+    }
+    this.#pendingCount = 0;
+  }
+
+  /** The interrupts a delivered packet leads to (3.2.7). */
+  #delivered(length: number): void {
+    const words = this.#words;
+    const threshold = this.ring.count >>> (1 + field(words[RCTL.word]!, RCTL.RDMTS));
+    let causes = this.ring.owned === threshold ? ICR.RXDMT0 : 0;
+    if (length <= words[RSRPD.word]!) {
+      causes |= ICR.SRPD;
+      this.#cancelTimers(); // a small packet interrupts at once and stands for the timer (3.2.7.2)
+      if (this.#pendingCount > 0) this.#flush();
+    } else if (words[RDTR.word] === 0) {
+      causes |= ICR.RXT0;
+      if (this.#pendingCount > 0) this.#flush();
+    } else {
+      this.#packetTimer.in(words[RDTR.word]! * TIMER_UNIT);
+      if (words[RADV.word] !== 0 && !this.#absoluteTimer.scheduled)
+        this.#absoluteTimer.in(words[RADV.word]! * TIMER_UNIT);
+    }
+    if (causes !== 0) this.#interrupts.raise(causes);
+  }
+
+  #timerExpired(): void {
+    this.#cancelTimers();
+    if (this.#pendingCount > 0) this.#flush();
+    this.#interrupts.raise(ICR.RXT0);
+  }
+
+  #cancelTimers(): void {
+    this.#packetTimer.cancel();
+    this.#absoluteTimer.cancel();
+  }
+
+  reset(): void {
+    this.#cancelTimers();
+    this.#fifo.clear();
+    this.#pendingCount = 0;
+    this.#bufferSize = 2048;
+    this.ring.settle();
+  }
+
+  save(): unknown {
+    return {
+      fifo: this.#fifo.save(),
+      packetTimer: this.#packetTimer.save(),
+      absoluteTimer: this.#absoluteTimer.save(),
+      pending: this.#pending.slice(0, 2 * this.#pendingCount),
+      pendingAt: this.#pendingAt,
+    };
+  }
+
+  restore(saved: unknown): void {
+    const state = saved as {
+      fifo: unknown;
+      packetTimer: number;
+      absoluteTimer: number;
+      pending: Uint32Array;
+      pendingAt: number;
+    };
+    this.ring.settle();
+    this.#settleBufferSize();
+    this.#fifo.restore(state.fifo);
+    this.#packetTimer.restore(state.packetTimer);
+    this.#absoluteTimer.restore(state.absoluteTimer);
+    this.#pending.set(state.pending);
+    this.#pendingCount = state.pending.length / 2;
+    this.#pendingAt = state.pendingAt;
+  }
+}
