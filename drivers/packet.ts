@@ -10,7 +10,7 @@ import type { DmaAllocator, DmaMemory } from './device.ts';
 export const HEADROOM = 64;
 
 /** Buffer sizes: one frame, or a whole segmentation-offload super-frame. */
-export const FRAME_BUFFER = 2048;
+export const FRAME_BUFFER = 2048 + HEADROOM;
 
 // Flags of a packet. RX_ are set by a driver's receive, TX_ are asked of its transmit.
 export const RX_IP_CHECKSUM_GOOD = 1 << 0;

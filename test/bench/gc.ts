@@ -29,7 +29,7 @@ async function scavenges(round: () => number, packets: number): Promise<number> 
   let count = 0;
   const observer = new PerformanceObserver((list) => {
     for (const entry of list.getEntries()) {
-      const { kind } = (entry as PerformanceEntry & { detail: { kind: number } }).detail;
+      const { kind } = (entry as unknown as { detail: { kind: number } }).detail;
       if (kind === constants.NODE_PERFORMANCE_GC_MINOR) count++;
     }
   });
