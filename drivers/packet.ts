@@ -36,7 +36,9 @@ export class PacketBuffer {
   readonly bytes: Uint8Array;
   /** The same memory by 32-bit words. */
   readonly words: Uint32Array;
-  /** Where `bytes` begins in `bytes.buffer`, which is what native batches address. */
+  /** `bytes.buffer`, which is what native batches address; kept, because asking a typed array for it takes 13 ns. */
+  readonly memory: ArrayBuffer;
+  /** Where `bytes` begins in `memory`. */
   readonly base: number;
   /** Where the data starts in `bytes`. */
   start = HEADROOM;
@@ -61,6 +63,7 @@ export class PacketBuffer {
     this.iova = memory.iova + at;
     this.bytes = memory.bytes.subarray(at, at + size);
     this.words = memory.words.subarray(at / 4, (at + size) / 4);
+    this.memory = this.bytes.buffer as ArrayBuffer;
     this.base = this.bytes.byteOffset;
   }
 
