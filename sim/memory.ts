@@ -4,7 +4,7 @@
  * Addresses are numbers. Those of the simulator stay below 2^31, where they cost nothing; a guest's may go up to 2^53.
  */
 
-/** One mapped range. `start` and `end` move out of reach when it is unmapped, so that a reference kept somewhere misses. */
+/** One mapped range. Its `end` moves out of reach when it is unmapped, so that a reference kept somewhere misses. */
 export class Mapping {
   start: number;
   end: number;
@@ -22,8 +22,7 @@ export class Mapping {
 
   /** @internal Called by AddressSpace. */
   revoke(): void {
-    this.start = Infinity;
-    this.end = -1;
+    this.end = -1; // no range ends before it: every window misses. (Still a small integer, so the field stays one.)
     this.bytes = NO_BYTES;
     this.words = NO_WORDS;
   }
@@ -36,6 +35,8 @@ const NOWHERE = new Mapping(0, NO_BYTES, 0, false);
 /** The ranges, in order of address. */
 export class AddressSpace {
   readonly #mappings: Mapping[] = [];
+  /** Counts the changes after which something that was resolved may be gone. */
+  epoch = 0;
 
   /**
    * Maps the first `length` of `bytes` at `start`. All must be multiples of 4.
@@ -60,6 +61,7 @@ export class AddressSpace {
     const at = this.#firstEndingAfter(start);
     if (this.#mappings[at]?.start !== start) return false;
     this.#mappings.splice(at, 1)[0]!.revoke();
+    this.epoch++;
     return true;
   }
 
@@ -102,7 +104,13 @@ export class BusMaster {
 
   set enabled(on: boolean) {
     this.#enabled = on;
+    this.#space.epoch++;
     if (!on) for (const window of this.#windows) window.close();
+  }
+
+  /** While this stays the same, what was found at an address is still there. */
+  get epoch(): number {
+    return this.#space.epoch;
   }
 
   /** A window for one stream of accesses: a descriptor ring, the buffers behind it. Made once, not per access. */

@@ -4,6 +4,8 @@
  * Frames are (bytes, start, length) without FCS. Nothing here allocates; a parse goes into a `Headers` the caller keeps.
  */
 
+import { wordsOf } from './copy.ts';
+
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
 export const ETHERTYPE_VLAN = 0x8100;
@@ -37,61 +39,56 @@ export function put32(bytes: Uint8Array, at: number, value: number): void {
   put16(bytes, at + 2, value);
 }
 
-// One 32-bit view per buffer that frames live in: there are few, and a look-up by identity is all it costs.
-const wordsOf = new WeakMap<ArrayBufferLike, Uint32Array>();
-let lastBuffer: ArrayBufferLike | null = null;
-let lastWords: Uint32Array = new Uint32Array(0);
+/**
+ * The ones' complement sum (RFC 1071) of bytes as 16-bit big-endian words, folded; an odd last byte is padded with zero.
+ * @param length at most 64 KiB.
+ * @param sum what was summed before; over an even number of bytes.
+ */
+export function addToChecksum(bytes: Uint8Array, start: number, length: number, sum = 0): number {
+  return sum + swap16(littleSum(bytes, start, length));
+}
 
-function words(bytes: Uint8Array): Uint32Array {
-  const { buffer } = bytes;
-  if (buffer === lastBuffer) return lastWords;
-  let view = wordsOf.get(buffer);
-  if (view === undefined) {
-    view = new Uint32Array(buffer, 0, buffer.byteLength >> 2);
-    wordsOf.set(buffer, view);
-  }
-  lastBuffer = buffer;
-  lastWords = view;
-  return view;
+/** The two bytes of a 16-bit word in the other order. */
+export function swap16(word: number): number {
+  return ((word & 0xff) << 8) | (word >>> 8);
 }
 
 /**
- * Adds bytes to a ones' complement sum (RFC 1071), as 16-bit big-endian words; an odd last byte is padded with zero.
- * Long runs are summed by 32-bit words in the machine's own (little-endian) order, and swapped once: RFC 1071 §2(B).
- * @param sum what was summed before, at most 2^31; over an even number of bytes.
+ * The same sum with the two bytes of each word, and so of the result, in the other order (RFC 1071 §2(B)): it is had from
+ * the machine's own 32-bit words.
  */
-export function addToChecksum(bytes: Uint8Array, start: number, length: number, sum = 0): number {
-  if (length < 32) return addBytes(bytes, start, length, sum);
-  const first = bytes.byteOffset + start;
-  const lead = -first & 3;
-  if (lead & 1) return addBytes(bytes, start, length, sum); // an odd address: words would sum the wrong halves
-  const wordCount = (length - lead) >>> 2;
-  const little = sumWords(words(bytes), (first + lead) >>> 2, wordCount);
-  const swapped = ((little & 0xff) << 8) | (little >>> 8);
-  const rest = addBytes(bytes, start, lead, sum) + swapped;
-  const done = lead + wordCount * 4;
-  return addBytes(bytes, start + done, length - done, rest);
-}
-
-/** The folded sum of little-endian 16-bit halves. Two accumulators of halves stay exact for 64 Ki words. */
-function sumWords(view: Uint32Array, at: number, count: number): number {
-  let low = 0;
-  let high = 0;
-  const end = at + count;
-  for (; at + 4 <= end; at += 4) {
+export function littleSum(bytes: Uint8Array, start: number, length: number): number {
+  const view = wordsOf(bytes);
+  if (start & 1 || start + length > view.length * 4) return swap16(foldChecksum(addBytes(bytes, start, length, 0)));
+  let at = start >>> 2;
+  let little = 0;
+  let left = length;
+  if (start & 2 && left >= 2) {
+    little = view[at++]! >>> 16;
+    left -= 2;
+  }
+  for (; left >= 16; left -= 16) {
     const a = view[at]!;
     const b = view[at + 1]!;
     const c = view[at + 2]!;
     const d = view[at + 3]!;
-    low = (low + (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff)) | 0;
-    high = (high + (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16)) | 0;
+    little +=
+      (a & 0xffff) + (b & 0xffff) + (c & 0xffff) + (d & 0xffff) + (a >>> 16) + (b >>> 16) + (c >>> 16) + (d >>> 16);
+    at += 4;
   }
-  for (; at < end; at++) {
-    const word = view[at]!;
-    low = (low + (word & 0xffff)) | 0;
-    high = (high + (word >>> 16)) | 0;
+  for (; left >= 4; left -= 4) {
+    const word = view[at++]!;
+    little += (word & 0xffff) + (word >>> 16);
   }
-  return foldChecksum((low >>> 16) + (low & 0xffff) + (high >>> 16) + (high & 0xffff));
+  if (left > 0) little += lastBytes(bytes, start + length - left, left);
+  return foldChecksum(little);
+}
+
+/** One to three bytes as little-endian 16-bit words, padded with zero. */
+function lastBytes(bytes: Uint8Array, at: number, left: number): number {
+  if (left === 1) return bytes[at]!;
+  const word = bytes[at]! | (bytes[at + 1]! << 8);
+  return left === 2 ? word : word + bytes[at + 2]!;
 }
 
 function addBytes(bytes: Uint8Array, start: number, length: number, sum: number): number {
@@ -100,9 +97,9 @@ function addBytes(bytes: Uint8Array, start: number, length: number, sum: number)
   return length & 1 ? sum + (bytes[even]! << 8) : sum;
 }
 
-/** A sum folded to 16 bits; the checksum on the wire is its complement. */
+/** A sum below 2^32 folded to 16 bits; the checksum on the wire is its complement. */
 export function foldChecksum(sum: number): number {
-  while (sum > 0xffff) sum = Math.floor(sum / 0x10000) + (sum & 0xffff);
+  while (sum > 0xffff) sum = (sum >>> 16) + (sum & 0xffff);
   return sum;
 }
 

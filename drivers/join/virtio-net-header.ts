@@ -88,6 +88,9 @@ function requestSegmentation(packet: PacketBuffer, at: number, type: number): bo
 /**
  * Writes the header of a packet for the TAP. A coalesced one (see Gro) is declared as a super-frame whose checksum field
  * holds the pseudo-header sum; Linux would drop it with DATA_VALID alone, since the sum is not that of the bytes.
+ *
+ * For others DATA_VALID says what the card found. Linux 6.18 takes it and sums again all the same; NEEDS_CSUM would spare
+ * it that, at the price of a frame that is no longer the one that came.
  */
 export function writeVirtioNetHeader(packet: PacketBuffer): void {
   const { bytes, flags } = packet;

@@ -190,6 +190,10 @@ export class Receive {
       word3 |= RX_VP | (get16(bytes, start + 14) << 16);
       stripped = VLAN_TAG;
     }
+    if (stripped === 0 && words[RCTL.word]! & RCTL.SECRC && length <= this.#bufferSize) {
+      this.#deliverWhole(bytes, start, length, word3 | RX_EOP);
+      return;
+    }
     const kept = length - stripped;
     const total = words[RCTL.word]! & RCTL.SECRC ? kept : kept + FCS;
     if (total > kept) this.#checksums.fcs(bytes, start, length, flags);
@@ -204,7 +208,7 @@ export class Receive {
         this.#dma.faults++; // the ring is not mapped: nothing can be written, not even that
         return;
       }
-      const ring = this.ring.window.mapping.words;
+      const ring = this.ring.words;
       const address = ring[at + 1]! * 0x1_0000_0000 + ring[at]!;
       const stored = this.#store(address, bytes, start, stripped, kept, done, part);
       const status = (last ? word3 | RX_EOP : RX_DD | RX_IXSM) | (stored ? 0 : RX_RXE);
@@ -214,6 +218,28 @@ export class Receive {
     }
     words[RDH.word] = index;
     this.#delivered(total);
+  }
+
+  /** A frame that fits one buffer as it is. */
+  #deliverWhole(bytes: Uint8Array, start: number, length: number, word3: number): void {
+    const words = this.#words;
+    const { ring } = this;
+    const index = words[RDH.word]! < ring.count ? words[RDH.word]! : 0;
+    const at = ring.locate(index);
+    if (at < 0) {
+      this.#dma.faults++;
+      return;
+    }
+    const high = ring.words[at + 1]!;
+    const address = high === 0 ? ring.words[at]! : high * 0x1_0000_0000 + ring.words[at]!;
+    const window = this.#buffers;
+    let status = word3;
+    if (window.covers(address, length) && window.mapping.writable) {
+      copyBytes(bytes, start, window.mapping.bytes, address - window.mapping.start, length);
+    } else if (!this.#dma.write(address, bytes, start, length)) status |= RX_RXE;
+    this.#writeBack(index, length | (this.#checksums.packet << 16), status, at);
+    words[RDH.word] = ring.next(index);
+    this.#delivered(length);
   }
 
   /** Bytes [done, done + part) of the frame as the host sees it: without a stripped tag, with the FCS if kept. */
@@ -267,7 +293,7 @@ export class Receive {
   #writeBack(index: number, word2: number, word3: number, at: number): void {
     const threshold = (this.#words[RXDCTL.word]! >>> 16) & 0x3f;
     if (threshold <= 1 && this.#pendingCount === 0) {
-      const { words } = this.ring.window.mapping;
+      const { words } = this.ring;
       words[at + 2] = word2;
       words[at + 3] = word3;
       this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
@@ -288,7 +314,7 @@ export class Receive {
         this.#dma.faults++;
         break;
       }
-      const { words } = this.ring.window.mapping;
+      const { words } = this.ring;
       words[at + 2] = this.#pending[2 * i]!;
       words[at + 3] = this.#pending[2 * i + 1]!;
       this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);

@@ -10,10 +10,15 @@ export class Ring {
   /** Head and tail, by word of the register file. */
   readonly head: number;
   readonly tail: number;
-  readonly #words: Uint32Array;
+  /** The words of the mapping that the descriptor last located is in. */
+  words: Uint32Array;
+  readonly #dma: BusMaster;
+  readonly #registers: Uint32Array;
   readonly #low: number;
   readonly #length: number;
   #base = 0;
+  #first = -1; // index in `words` of descriptor 0, or -1: the ring spans mappings, or is not mapped
+  #epoch = -1;
 
   /** The registers: base low, base high (which follows it), length, head, tail. */
   constructor(
@@ -22,7 +27,9 @@ export class Ring {
     r: { low: AnyRegister; high: AnyRegister; length: AnyRegister; head: AnyRegister; tail: AnyRegister },
   ) {
     this.window = dma.window();
-    this.#words = registers.words;
+    this.#registers = registers.words;
+    this.#dma = dma;
+    this.words = this.window.mapping.words;
     this.#low = r.low.word;
     this.#length = r.length.word;
     this.head = r.head.word;
@@ -32,20 +39,36 @@ export class Ring {
 
   /** After base or length changed. */
   settle(): void {
-    this.#base = this.#words[this.#low + 1]! * 0x1_0000_0000 + this.#words[this.#low]!;
-    this.count = this.#words[this.#length]! / DESCRIPTOR;
+    this.#base = this.#registers[this.#low + 1]! * 0x1_0000_0000 + this.#registers[this.#low]!;
+    this.count = this.#registers[this.#length]! / DESCRIPTOR;
+    this.#epoch = -1;
   }
 
-  /** The word index of descriptor `index` in `window.mapping.words`, or -1 where the ring is not mapped. */
+  /** The index in `words` of descriptor `index`, or -1 where it is not mapped. */
   locate(index: number): number {
+    if (this.#epoch !== this.#dma.epoch) this.#resolve();
+    return this.#first >= 0 ? this.#first + index * 4 : this.#locateAlone(index);
+  }
+
+  /** Nearly every ring lies in one mapping: then its place is found once, and again when mappings change. */
+  #resolve(): void {
+    this.#epoch = this.#dma.epoch;
+    this.#first = -1;
+    if (!this.window.covers(this.#base, this.count * DESCRIPTOR)) return;
+    this.words = this.window.mapping.words;
+    this.#first = (this.#base - this.window.mapping.start) / 4;
+  }
+
+  #locateAlone(index: number): number {
     const address = this.#base + index * DESCRIPTOR;
     if (!this.window.covers(address, DESCRIPTOR)) return -1;
-    return (address - this.window.mapping.start) >>> 2;
+    this.words = this.window.mapping.words;
+    return (address - this.window.mapping.start) / 4;
   }
 
   /** Descriptors between head and tail: those the hardware owns. */
   get owned(): number {
-    const n = this.#words[this.tail]! - this.#words[this.head]!;
+    const n = this.#registers[this.tail]! - this.#registers[this.head]!;
     return n >= 0 ? n : n + this.count;
   }
 

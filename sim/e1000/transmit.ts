@@ -182,7 +182,7 @@ export class Transmit {
       this.#registers.trace?.note('82540EM', `transmit descriptor ${index} is not in mapped memory`);
       return false;
     }
-    const ring = this.ring.window.mapping.words;
+    const ring = this.ring.words;
     this.#registers.trace?.descriptor('82540EM', 'tx', index, ring, at, 4);
     const command = ring[at + 2]!;
     const extended = (command & TX_DEXT) !== 0;
@@ -224,7 +224,7 @@ export class Transmit {
       const at = this.ring.locate(index);
       if (at < 0) this.#dma.faults++;
       else {
-        const ring = this.ring.window.mapping.words;
+        const ring = this.ring.words;
         if (ring[at + 2]! & (TX_RS | TX_RPS)) ring[at + 3]! |= TX_DD;
       }
       index = this.ring.next(index);

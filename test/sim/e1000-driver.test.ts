@@ -1,0 +1,449 @@
+/** The e1000 driver on the 82540EM's model: the netdev spec, and what is the driver's own. */
+import test from 'ava';
+import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
+import { openSim } from '../../drivers/backends/sim.ts';
+import { DeviceError } from '../../drivers/device.ts';
+import { createE1000, type E1000Options, supports } from '../../drivers/e1000/e1000.ts';
+import { BULK, LOW_LATENCY, Moderation } from '../../drivers/e1000/moderation.ts';
+import { ASYMMETRIC, PAUSE, resolvePause } from '../../drivers/e1000/phy.ts';
+import { I82574L } from '../../drivers/e1000/variants.ts';
+import type { PacketBuffer } from '../../drivers/packet.ts';
+import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
+import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { I82540EM } from '../../sim/e1000/registers.ts';
+import { DEVICE_ID } from '../../sim/pci/config.ts';
+import type { Host, PciFunction } from '../../sim/pci/function.ts';
+import { HostPort, Link } from '../../sim/wire/index.ts';
+import { type Bench, netdevSpec } from '../spec/netdev.ts';
+
+const { CTRL, EECD, EERD, ICR, ITR, RCTL, TCTL } = I82540EM.r;
+const R74 = I82574L.r;
+const MAC = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
+
+async function open(options: E1000Options = {}, make = (host: Host) => new E1000(host, { mac: MAC })) {
+  const clock = new Clock();
+  let model!: E1000;
+  const device = openSim(
+    (host): PciFunction => {
+      model = make(host);
+      return model;
+    },
+    { name: 'sim:e1000', clock },
+  );
+  const link = new Link(clock);
+  const peer = new HostPort('peer');
+  link.plug(model.port);
+  link.plug(peer);
+  const driver = await runClock(clock, createE1000(device, options));
+  const start = async () => {
+    await runClock(clock, driver.start());
+    await runFor(clock, SECOND);
+  };
+  return { clock, model, device, link, peer, driver, start };
+}
+
+async function bench(options: E1000Options = {}, make?: (host: Host) => E1000): Promise<Bench> {
+  const { clock, device, link, peer, driver, model } = await open(options, make);
+  return {
+    driver,
+    send: (frame) => void peer.send(frame),
+    take: () => peer.take()?.bytes ?? null,
+    cable: (connected) => (connected ? link.connect() : link.disconnect()),
+    run: (promise) => runClock(clock, promise),
+    pass: (ms) => runFor(clock, ms * MILLISECOND),
+    close: async () => {
+      await runClock(clock, driver.close());
+      if (device.dma.used !== 0) throw new Error(`${device.dma.used} bytes of DMA memory are left`);
+      if (model.dma.faults !== 0) throw new Error(`${model.dma.faults} DMA faults`);
+      device.close();
+    },
+  };
+}
+
+for (const interrupts of [['msi'], ['intx']] as const) {
+  const register = (name: string, body: () => Promise<void>) =>
+    test(`${interrupts[0]}: ${name}`, async (t) => {
+      await t.notThrowsAsync(body);
+    });
+  netdevSpec(register, (options) => bench({ buffers: 1024, ...options, interrupts }));
+}
+
+/**
+ * An 82540EM in the clothes of an 82574L, as far as the driver can tell: its identity, EERD's layout, MSI-X with the
+ * queues' causes, MDIO ownership. What the card does with frames is the 82540EM's.
+ */
+class StandIn82574 extends E1000 {
+  readonly #extra = new Map<number, number>();
+  #owners = 0;
+
+  constructor(host: Host) {
+    super(host, { mac: MAC });
+    this.config.poke(DEVICE_ID, 2, 0x10d3);
+    const table = { kind: 'memory', size: 0x4000, read: () => 0, write: () => {} } as const;
+    this.addBar(3, table);
+    this.addMsiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 });
+    const { registers } = this;
+    const { read32, write32 } = {
+      read32: registers.read32.bind(registers),
+      write32: registers.write32.bind(registers),
+    };
+    registers.read32 = (offset) => this.#read(offset) ?? read32(offset);
+    registers.write32 = (offset, value) => this.#write(offset, value, write32);
+    registers.read = (offset) => registers.read32(offset);
+    registers.write = (offset, _width, value) => registers.write32(offset, value);
+  }
+
+  #read(offset: number): number | undefined {
+    if (offset === EERD.at) {
+      const start = this.#extra.get(EERD.at) ?? 0;
+      return ((this.eeprom.words[(start >> 2) & 63]! << 16) | R74.EERD.DONE | start) >>> 0;
+    }
+    if (offset === EECD.at) return R74.EECD.AUTO_RD;
+    if (offset === R74.EXTCNF_CTRL.at && this.#owners < 3) return 0; // firmware is in possession for a while
+    const isExtra = I82574L.find(offset) !== undefined && offset !== ICR.at;
+    return isExtra ? (this.#extra.get(offset) ?? 0) : undefined;
+  }
+
+  #write(offset: number, value: number, write32: (offset: number, value: number) => void): void {
+    const { IMS, IMC, ICS } = I82540EM.r;
+    if (offset === R74.EXTCNF_CTRL.at) this.#owners++;
+    if (I82574L.find(offset) !== undefined && offset !== ICR.at) this.#extra.set(offset, value);
+    else if (offset === IMS.at || offset === IMC.at || offset === ICS.at) write32(offset, this.#causes(value));
+    else write32(offset, value);
+  }
+
+  #causes(value: number): number {
+    if (value >>> 0 === 0xffffffff) return value;
+    const queues = (value & R74.ICR.RXQ0 ? ICR.RXT0 : 0) | (value & R74.ICR.TXQ0 ? ICR.TXDW : 0);
+    return (value & 0xfffff) | queues;
+  }
+
+  /** By IVAR: the queues' causes go, with auto-clear, to vector 0, the others to 1. */
+  protected override interrupt(asserted: boolean): void {
+    super.interrupt(asserted);
+    if (!asserted || this.messageVectors < 2) return;
+    const { words } = this.registers;
+    const causes = words[ICR.word]! & words[I82540EM.r.IMS.word]!;
+    if (causes & ICR.LSC) this.interruptVector(1);
+    if ((causes & ~ICR.LSC) === 0) return;
+    this.interruptVector(0);
+    this.host.clock.alarm(() => this.registers.write32(ICR.at, ICR.RXT0 | ICR.TXDW)).in(0);
+  }
+}
+
+netdevSpec(
+  (name, body) =>
+    test(`82574L with MSI-X: ${name}`, async (t) => {
+      await t.notThrowsAsync(body);
+    }),
+  (options) => bench({ buffers: 1024, ...options, interrupts: ['msix'] }, (host) => new StandIn82574(host)),
+);
+
+for (const bufferSize of [320, 576, 4160, 16448]) {
+  test(`buffers of ${bufferSize} bytes: jumbo frames arrive in as many as it takes`, async (t) => {
+    const { driver, peer, clock, start } = await open({ bufferSize, mtu: 9000, buffers: 1024 });
+    await start();
+    const frame = Uint8Array.from({ length: 9014 }, (_, i) => i);
+    frame.set(driver.mac);
+    peer.send(frame);
+    const into: PacketBuffer[] = [];
+    t.is(driver.receive(into, 8), 1);
+    t.is(into[0]!.total, 9014);
+    t.is(driver.transmit(into, 0, 1), 1);
+    await runFor(clock, MILLISECOND);
+    t.deepEqual(peer.take()?.bytes, frame);
+    await runClock(clock, driver.stop());
+    t.is(driver.pool.available, driver.pool.size);
+  });
+}
+
+const code = (expected: string, message = /./) => ({ instanceOf: DeviceError, code: expected, message });
+
+test('knows its cards', (t) => {
+  const id = { vendor: 0x8086, device: 0x100e, revision: 2, subsystemVendor: 0, subsystem: 0 };
+  t.true(supports(id));
+  t.true(supports({ ...id, device: 0x10d3 }));
+  t.false(supports({ ...id, vendor: 0x10ec }));
+});
+
+test('ring sizes, MTUs and VLAN ids are checked', async (t) => {
+  for (const rxDescriptors of [0, 72, 81, 4104, 2.5]) {
+    await t.throwsAsync(open({ rxDescriptors }), code('INVALID', /rxDescriptors/));
+  }
+  await t.throwsAsync(open({ txDescriptors: 84 }), code('INVALID', /txDescriptors/));
+  await t.throwsAsync(open({ mtu: 16111 }), code('INVALID', /16110/));
+  const { driver } = await open({ mtu: 16110, rxDescriptors: 4096, txDescriptors: 80 });
+  t.throws(() => driver.addVlan(4096), code('INVALID'));
+  await t.throwsAsync(driver.setFeatures(0), code('INVALID', /jumbo/));
+});
+
+test('the address comes from NVM; one that does not add up is refused, or driven all the same when told', async (t) => {
+  const { driver } = await open();
+  t.deepEqual(driver.mac, MAC);
+  const eeprom = new Uint16Array(64).fill(0x1234);
+  const make = (host: Host) => new E1000(host, { eeprom });
+  await t.throwsAsync(open({}, make), code('BAD_NVM', /not 0xbaba/));
+  const { driver: forced } = await open({ ignoreNvmChecksum: true }, make);
+  t.deepEqual([...forced.mac], [0x34, 0x12, 0x34, 0x12, 0x34, 0x12]);
+});
+
+test('where EERD does not answer the NVM is read bit by bit', async (t) => {
+  let clocked = 0;
+  const { driver } = await open({}, (host) => {
+    const model = new E1000(host, { mac: MAC });
+    const { registers } = model;
+    registers.onWrite(EERD, () => {});
+    registers.onRead(EERD, () => 0);
+    const write = registers.write.bind(registers);
+    registers.write = (offset, width, value) => {
+      if (offset === EECD.at) clocked++;
+      write(offset, width, value);
+    };
+    return model;
+  });
+  t.deepEqual(driver.mac, MAC);
+  t.true(clocked > 64 * 25);
+});
+
+test('pause is resolved as table 28B-3 has it', (t) => {
+  const both = PAUSE | ASYMMETRIC;
+  const none = { receive: false, transmit: false };
+  t.deepEqual(resolvePause(0, both), none);
+  t.deepEqual(resolvePause(ASYMMETRIC, PAUSE), none);
+  t.deepEqual(resolvePause(ASYMMETRIC, both), { receive: false, transmit: true });
+  t.deepEqual(resolvePause(PAUSE, ASYMMETRIC), none);
+  t.deepEqual(resolvePause(PAUSE, PAUSE), { receive: true, transmit: true });
+  t.deepEqual(resolvePause(both, ASYMMETRIC), { receive: true, transmit: false });
+  t.deepEqual(resolvePause(both, PAUSE), { receive: true, transmit: true });
+  t.deepEqual(resolvePause(ASYMMETRIC, ASYMMETRIC), none);
+});
+
+test('flow control follows what was negotiated', async (t) => {
+  const { driver, device, start } = await open();
+  await start();
+  t.true(driver.link.rxPause && driver.link.txPause);
+  const control = device.bar(0).read32(CTRL.at);
+  t.truthy(control & CTRL.RFCE);
+  t.truthy(control & CTRL.TFCE);
+});
+
+test('moderation: few packets an interrupt, short intervals; many, long ones', (t) => {
+  const moderation = new Moderation();
+  for (let i = 0; i < 20; i++) moderation.learn(1);
+  t.is(moderation.interval, LOW_LATENCY);
+  for (let i = 0; i < 20; i++) moderation.learn(64);
+  t.is(moderation.interval, BULK);
+  t.false(moderation.learn(64));
+  for (let i = 0; i < 20; i++) moderation.learn(0);
+  t.is(moderation.interval, LOW_LATENCY);
+});
+
+test('a busy receiver writes ITR', async (t) => {
+  const { driver, device, peer, clock, start } = await open();
+  const into: PacketBuffer[] = [];
+  driver.onWork(() => {
+    const count = driver.receive(into, 64);
+    for (let i = 0; i < count; i++) into[i]!.free();
+    driver.rearm();
+  });
+  await start();
+  t.is(device.bar(0).read32(ITR.at), LOW_LATENCY);
+  const frame = new Uint8Array(60);
+  frame.set(MAC);
+  for (let round = 0; round < 20; round++) {
+    for (let i = 0; i < 64; i++) peer.send(frame);
+    await runFor(clock, MILLISECOND);
+  }
+  t.is(device.bar(0).read32(ITR.at), BULK);
+});
+
+test('waitForWork: polls, waits so long, waits for ever', async (t) => {
+  const { driver, peer, clock, start } = await open();
+  await start();
+  t.false(await driver.waitForWork(0));
+  const before = clock.now;
+  t.false(await runClock(clock, driver.waitForWork(3)));
+  t.is(clock.now - before, 3 * MILLISECOND);
+  const frame = new Uint8Array(60);
+  frame.set(MAC);
+  const waiting = driver.waitForWork(-1);
+  await runFor(clock, 100 * MILLISECOND);
+  peer.send(frame);
+  t.true(await runClock(clock, waiting));
+  t.true(await driver.waitForWork(0));
+  t.is(driver.receive([], 8), 1);
+  const stopped = driver.waitForWork(-1);
+  await runClock(clock, driver.stop());
+  t.false(await stopped);
+});
+
+/** A model that can be made to misbehave. */
+class Troubled extends E1000 {
+  /** Drops doorbells: the transmitter does not see TDT move. */
+  deaf = false;
+  gone = false;
+  reads = 0;
+
+  constructor(host: Host) {
+    super(host, { mac: MAC });
+    const { registers } = this;
+    const { read, write } = { read: registers.read.bind(registers), write: registers.write.bind(registers) };
+    registers.read = (offset, width) => {
+      this.reads++;
+      return this.gone ? 0xffffffff >>> (32 - 8 * width) : read(offset, width);
+    };
+    registers.write = (offset, width, value) => {
+      if (this.gone || (this.deaf && offset === I82540EM.r.TDT.at && value !== 0)) return;
+      write(offset, width, value);
+    };
+  }
+}
+
+function openTroubled(options: E1000Options = {}) {
+  return open(options, (host) => new Troubled(host)) as unknown as Promise<
+    Omit<Awaited<ReturnType<typeof open>>, 'model'> & { model: Troubled }
+  >;
+}
+
+test('a transmitter that hangs is reset, and carries frames again', async (t) => {
+  const { driver, peer, clock, model, start } = await openTroubled();
+  await start();
+  const events: string[] = [];
+  driver.on('reset', () => events.push('reset'));
+  driver.on('link', () => events.push(driver.link.up ? 'up' : 'down'));
+  model.deaf = true;
+  const packet = () => {
+    const buffer = driver.pool.take()!;
+    buffer.bytes.set(MAC, buffer.start);
+    buffer.length = 60;
+    return buffer;
+  };
+  t.is(driver.transmit([packet(), packet(), packet()], 0, 3), 3);
+  await runFor(clock, 3 * SECOND);
+  t.deepEqual(events, [], 'not at the first look');
+  model.deaf = false;
+  await runFor(clock, 7 * SECOND);
+  t.deepEqual(events, ['down', 'reset', 'up']);
+  const { txHangs, resets, txErrors } = driver.statistics();
+  t.deepEqual([txHangs, resets, txErrors], [1, 1, 3]);
+  t.is(driver.rings.tx.used, 0);
+  t.is(driver.transmit([packet()], 0, 1), 1);
+  await runFor(clock, MILLISECOND);
+  t.is(peer.waiting, 1);
+  await runFor(clock, 20 * SECOND);
+  t.is(driver.statistics().txHangs, 1);
+});
+
+test('a card that goes away is noticed, said plainly, and asked nothing more', async (t) => {
+  const { driver, clock, model, start } = await openTroubled();
+  await start();
+  model.gone = true;
+  await runFor(clock, 3 * SECOND);
+  t.false(driver.link.up);
+  t.throws(() => driver.receive([], 1), code('FAILED', /no longer answers/));
+  t.throws(() => driver.transmit([], 0, 0), code('FAILED'));
+  const { reads } = model;
+  await runFor(clock, 20 * SECOND);
+  t.is(model.reads, reads);
+  t.is(driver.statistics().rxPackets, 0);
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+  await t.throwsAsync(runClock(clock, driver.start()), code('FAILED', /no longer answers/));
+  model.gone = false;
+  await runClock(clock, driver.start());
+  await runFor(clock, SECOND);
+  t.true(driver.link.up, 'and works again once it is back');
+});
+
+test('a card that never was, and one that never comes out of reset', async (t) => {
+  const absent = open({}, (host) => {
+    const model = new Troubled(host);
+    model.gone = true;
+    return model;
+  });
+  await t.throwsAsync(absent, code('FAILED', /no longer answers/));
+  const stuck = open({}, (host) => {
+    const model = new E1000(host, { mac: MAC });
+    model.registers.onRead(CTRL, () => CTRL.RST);
+    return model;
+  });
+  await t.throwsAsync(stuck, code('TIMEOUT', /resetting: CTRL/));
+});
+
+test('a card whose PHY does not answer fails to start, and keeps no buffer', async (t) => {
+  const { driver, clock, model } = await open();
+  const { MDIC } = I82540EM.r;
+  model.registers.onRead(MDIC, () => MDIC.R | MDIC.E);
+  await t.throwsAsync(runClock(clock, driver.start()), code('FAILED', /PHY/));
+  t.true(driver.pool.size > 0);
+  t.is(driver.pool.available, driver.pool.size);
+  t.false(model.dma.enabled);
+  model.registers.onRead(MDIC, () => MDIC.R);
+  await runClock(clock, driver.start());
+  t.true(model.dma.enabled);
+});
+
+test('frames queued while there is no link do not wait for ever', async (t) => {
+  const { driver, clock, model, link, start } = await openTroubled();
+  await start();
+  link.disconnect();
+  await runFor(clock, SECOND);
+  t.false(driver.link.up);
+  model.deaf = true;
+  const packet = driver.pool.take()!;
+  packet.length = 60;
+  t.is(driver.transmit([packet], 0, 1), 1);
+  await runFor(clock, 10 * SECOND);
+  const { txHangs, resets, txErrors } = driver.statistics();
+  t.deepEqual([txHangs, resets, txErrors], [0, 1, 1]);
+});
+
+test('a stopped card is quiet: no receive, no transmit, no interrupt, no bus mastering', async (t) => {
+  const { driver, device, clock, model, peer, start } = await open();
+  await start();
+  await runClock(clock, driver.stop());
+  const bar = device.bar(0);
+  t.is(bar.read32(RCTL.at) & RCTL.EN, 0);
+  t.is(bar.read32(TCTL.at) & TCTL.EN, 0);
+  t.is(bar.read32(I82540EM.r.IMS.at), 0);
+  t.false(model.dma.enabled);
+  peer.send(new Uint8Array(60).fill(0xff));
+  await runFor(clock, 10 * SECOND);
+  t.is(model.dma.faults, 0);
+  t.is(bar.read32(ICR.at) & ICR.RXT0, 0);
+  await runClock(clock, driver.close());
+  t.is(device.dma.used, 0);
+  await t.throwsAsync(driver.start(), code('CLOSED'));
+});
+
+test('a card that describes nonsense costs frames, not memory', async (t) => {
+  const { driver, device, clock, start } = await open({ rxDescriptors: 80 });
+  await start();
+  const bar = device.bar(0);
+  const ring = bar.read32(I82540EM.r.RDBAL.at);
+  const words = new Uint32Array(4);
+  const scribble = (index: number, length: number, status: number) => {
+    words.set([0, 0, length, status]);
+    device.function.dma.write(ring + 16 * index + 8, new Uint8Array(words.buffer, 8, 8), 0, 8);
+  };
+  const into: PacketBuffer[] = [];
+  scribble(0, 0xffff, 3); // longer than its buffer
+  t.is(driver.receive(into, 8), 0);
+  t.is(driver.statistics().rxErrors, 1);
+  for (let i = 1; i < 40; i++) scribble(i, 2048, 1); // no end in sight
+  scribble(40, 10, 3);
+  t.is(driver.receive(into, 64), 0);
+  t.is(driver.statistics().rxErrors, 2);
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
+
+test('what nobody driving an 82540EM should do, this driver does not: no unknown register is touched', async (t) => {
+  const { driver, clock, model, start } = await open();
+  await start();
+  driver.setPromiscuous(true);
+  driver.statistics();
+  await runFor(clock, 10 * SECOND);
+  await runClock(clock, driver.stop());
+  t.is(model.registers.refused, 0);
+});
