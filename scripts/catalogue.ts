@@ -1,6 +1,7 @@
 /** What there is: models, drivers, backends, and which of them go together. One table, for the command and its messages. */
-import { createE1000, type E1000Options } from '../drivers/e1000/e1000.ts';
+
 import type { PciDevice } from '../drivers/device.ts';
+import { createE1000, type E1000Options } from '../drivers/e1000/e1000.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';

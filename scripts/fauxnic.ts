@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addDemo } from './commands/demo.ts';
+import { addDevices } from './commands/devices.ts';
+import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { paint } from './terminal/style.ts';
@@ -16,6 +19,9 @@ function makeProgram(): Command {
     .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: () => {} }) // said once, below
     .exitOverride();
+  addDoctor(program);
+  addDevices(program);
+  addDemo(program);
   addDrive(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);

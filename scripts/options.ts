@@ -1,5 +1,6 @@
 /** Options as they are typed, checked one by one. What is wrong with one is said in one line. */
 import { InvalidArgumentError, Option } from 'commander';
+import { IMIX, LEAST_FRAME } from '../drivers/join/generator.ts';
 import {
   FEATURE_JUMBO,
   FEATURE_RX_CHECKSUM,
@@ -10,7 +11,6 @@ import {
   FEATURE_VLAN_INSERT,
   FEATURE_VLAN_STRIP,
 } from '../drivers/netdev.ts';
-import { IMIX, LEAST_FRAME } from '../drivers/join/generator.ts';
 import { completeFaults, type Impairments } from '../sim/wire/impairments.ts';
 
 const bad = (message: string) => new InvalidArgumentError(message);
@@ -123,7 +123,8 @@ const WIRE: Record<string, (text: string) => number> = {
 export function wire(text: string): Impairments {
   const entries = text.split(',').map((part) => {
     const [name = '', value = ''] = part.split('=');
-    if (!Object.hasOwn(WIRE, name)) throw bad(`A wire has no ${name || 'nameless option'}: ${Object.keys(WIRE).join(', ')}.`);
+    if (!Object.hasOwn(WIRE, name))
+      throw bad(`A wire has no ${name || 'nameless option'}: ${Object.keys(WIRE).join(', ')}.`);
     return [name, WIRE[name]!(value)] as const;
   });
   const impairments: Impairments = Object.fromEntries(entries);

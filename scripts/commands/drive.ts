@@ -19,7 +19,17 @@ import {
   wireJson,
 } from '../rig/report.ts';
 import { Rig } from '../rig/rig.ts';
-import { echoRole, generateRole, noRole, ROLES, type Role, type RoleContext, type RoleKind, sinkRole, tapRole } from '../rig/roles.ts';
+import {
+  echoRole,
+  generateRole,
+  noRole,
+  ROLES,
+  type Role,
+  type RoleContext,
+  type RoleKind,
+  sinkRole,
+  tapRole,
+} from '../rig/roles.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { labelled } from '../terminal/print.ts';
@@ -71,7 +81,9 @@ export function addDrive(program: Command): void {
   program
     .command('drive')
     .summary('run the user-space driver on a device')
-    .description('Runs the user-space driver on a device and joins its frames to a TAP interface, an echo or a generator.')
+    .description(
+      'Runs the user-space driver on a device and joins its frames to a TAP interface, an echo or a generator.',
+    )
     .argument('<target>', 'the device: sim:MODEL (see fauxnic devices)')
     .option('--tap [name]', 'join it to a TAP interface, by this name or the next free fauxnicN (needs root)')
     .option('--echo', 'answer ARP, pings and UDP')
@@ -86,7 +98,9 @@ export function addDrive(program: Command): void {
     .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, 16110)))
     .addOption(new Option('--rx-ring <n>', 'receive descriptors').argParser(ring))
     .addOption(new Option('--tx-ring <n>', 'transmit descriptors').argParser(ring))
-    .addOption(new Option('--features <list>', 'offloads to enable: all, none, or tx-checksum,tso4,…').argParser(features))
+    .addOption(
+      new Option('--features <list>', 'offloads to enable: all, none, or tx-checksum,tso4,…').argParser(features),
+    )
     .option('--no-tso', 'no segmentation offload')
     .option('--no-gro', 'no coalescing of what goes to the TAP')
     .addOption(OPTIONS.wire())
@@ -144,7 +158,9 @@ function check(options: DriveOptions, near: RoleKind, far: RoleKind): void {
   const most = Math.min((options.mtu ?? 1500) + 14, FRAME_BUFFER - HEADROOM);
   const longest = Math.max(...(options.size ?? [LEAST_FRAME]));
   if (longest > most && options.size !== IMIX)
-    throw new UsageError(`frames of ${longest} bytes: at most ${most} are generated at an MTU of ${options.mtu ?? 1500}`);
+    throw new UsageError(
+      `frames of ${longest} bytes: at most ${most} are generated at an MTU of ${options.mtu ?? 1500}`,
+    );
 }
 
 function cardOptions({ mtu, rxRing, txRing, features, tso }: DriveOptions) {
@@ -153,7 +169,7 @@ function cardOptions({ mtu, rxRing, txRing, features, tso }: DriveOptions) {
   return { mtu, rxDescriptors: rxRing, txDescriptors: txRing, features: wanted >>> 0 };
 }
 
-/** How long frames under way may take to arrive once all are sent, in quiet milliseconds. */
+/** Milliseconds in which nothing arrived, after which nothing is under way any more. */
 const SETTLE = 50;
 
 /** The cards at work, from joining their frames to something to the summary. */
@@ -168,6 +184,7 @@ class Run {
   #fail!: (error: unknown) => void;
   #started = 0;
   #elapsed = 0;
+  #stopped = false;
 
   constructor(rig: Rig, options: DriveOptions, near: RoleKind, far: RoleKind) {
     this.#rig = rig;
@@ -207,14 +224,20 @@ class Run {
   #generator(context: RoleContext): Role {
     const { size: sizes, seed, rate, count: most } = this.#options;
     const other = this.#rig.cards.find((card) => card !== context.card);
-    const howFast = rate === undefined ? 'as fast as it goes' : 'bitsPerSecond' in rate ? bits(rate.bitsPerSecond) : packets(rate.packetsPerSecond);
+    const howFast =
+      rate === undefined
+        ? 'as fast as it goes'
+        : 'bitsPerSecond' in rate
+          ? bits(rate.bitsPerSecond)
+          : packets(rate.packetsPerSecond);
     const about = `generator: UDP, ${sizesText(sizes)}, ${howFast}${most === undefined ? '' : `, ${count(most)} frames`}`;
-    const finished = () => void this.#settle().then(this.#finish, this.#fail);
-    return generateRole(context, { sizes, seed, rate, count: most, destinationMac: other?.driver.mac, about, finished });
+    const destinationMac = other?.driver.mac;
+    return generateRole(context, { sizes, seed, rate, count: most, destinationMac, about, finished: this.#finish });
   }
 
-  /** Waits until nothing more arrives. */
+  /** What is under way may arrive, so that it does not count as lost. */
   async #settle(): Promise<void> {
+    for (const { generator } of [this.#near, this.#far]) generator?.finish();
     const seen = () => [this.#near, this.#far].reduce((sum, { sink }) => sum + (sink?.received ?? 0), 0);
     for (let before = -1; before !== seen(); ) {
       before = seen();
@@ -232,17 +255,21 @@ class Run {
     const rates = new Rates(this.#rig.near);
     const live = this.#quiet ? null : new LiveLine((interval) => this.#live(rates, interval));
     for (const { driver, name } of this.#rig.cards)
-      driver.on('link', () => live?.print(labelled('link', `${name} ${linkText(driver.link)}`)));
-    const timer = setTimeout(this.#finish, (this.#options.seconds ?? 2e6) * 1000);
-    const onAbort = () => this.#finish();
-    signal.addEventListener('abort', onAbort);
-    if (signal.aborted) onAbort();
+      driver.on('link', () => {
+        if (!this.#stopped) live?.print(labelled('link', `${name} ${linkText(driver.link)}`));
+      });
+    const { seconds } = this.#options;
+    const timer = seconds === undefined ? undefined : setTimeout(this.#finish, seconds * 1000);
+    signal.addEventListener('abort', this.#finish);
+    if (signal.aborted) this.#finish();
     try {
       await this.#finished;
-    } finally {
       this.#elapsed = (performance.now() - this.#started) / 1000;
+      await this.#settle();
+    } finally {
       clearTimeout(timer);
       live?.stop();
+      this.#stopped = true;
     }
   }
 
@@ -256,7 +283,8 @@ class Run {
     const { near, far, negotiation } = this.#rig;
     const lines = this.#rig.cards.map((card) => labelled('card', cardText(card)));
     lines.push(labelled('offloads', featureText(near)));
-    const took = far === null ? ': nobody at the other end' : ` (negotiated in ${time(negotiation)} of the cards' own time)`;
+    const took =
+      far === null ? ': nobody at the other end' : ` (negotiated in ${time(negotiation)} of the cards' own time)`;
     lines.push(labelled('link', `${linkText(near.driver.link)}${took}`));
     lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));
     if (far) lines.push(labelled('', `${far.name} to ${this.#far.about}`));
@@ -316,11 +344,16 @@ function sinkLines({ sink, generator }: Role, elapsed: number): string[] {
   const back = generator === undefined ? 'received' : 'back';
   const missing = generator === undefined ? lost : generator.sent - received + duplicates;
   lines.push(
-    labelled(back, `${count(received)} frames: ${count(missing)} lost, ${count(duplicates)} twice, ${count(reordered)} reordered`),
+    labelled(
+      back,
+      `${count(received)} frames: ${count(missing)} lost, ${count(duplicates)} twice, ${count(reordered)} reordered`,
+    ),
   );
   if (received > 0) {
     const at = (percent: number) => time(latency.percentile(percent));
-    lines.push(labelled(generator ? 'there+back' : 'latency', `p50 ${at(50)}, p99 ${at(99)}, max ${time(latency.max)}`));
+    lines.push(
+      labelled(generator ? 'there/back' : 'latency', `p50 ${at(50)}, p99 ${at(99)}, max ${time(latency.max)}`),
+    );
   }
   return lines;
 }

@@ -2,6 +2,7 @@ import type { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
 import { HEADROOM } from '../../drivers/packet.ts';
 import type { Clock } from '../../sim/clock.ts';
+import type { Trace } from '../../sim/trace.ts';
 import type { Port } from '../../sim/wire/port.ts';
 import { type Driver, driverOf, type Model } from '../catalogue.ts';
 
@@ -28,6 +29,7 @@ export interface Slot {
   readonly memory: HostMemory;
   readonly name: string;
   readonly mac: Uint8Array;
+  readonly trace: Trace | null;
 }
 
 const BUFFERS = [2048, 4096, 8192, 16384]; // what a card takes in one piece (RCTL.BSIZE)
@@ -45,6 +47,7 @@ export async function openCard(model: Model, slot: Slot, options: CardOptions): 
     },
     { name: `sim:${model.name}`, clock: slot.clock, memory: slot.memory },
   );
+  device.function.trace = slot.trace;
   const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);

@@ -1,8 +1,8 @@
 /** What cards and wire have to say for themselves: for start logs, live lines, summaries and JSON. */
 import type { LinkState } from '../../drivers/netdev.ts';
+import { featureNames } from '../options.ts';
 import { table } from '../terminal/table.ts';
 import { bits, bytes, count, mac, packets } from '../terminal/units.ts';
-import { featureNames } from '../options.ts';
 import type { Card } from './card.ts';
 import type { Rig } from './rig.ts';
 import type { Role } from './roles.ts';
@@ -54,7 +54,12 @@ export class Rates {
     const last = this.#last;
     this.#last = now;
     const per = (name: keyof Reading) => Math.max(0, now[name] - last[name]) / interval;
-    return { rxPackets: per('rxPackets'), txPackets: per('txPackets'), rxBytes: per('rxBytes'), txBytes: per('txBytes') };
+    return {
+      rxPackets: per('rxPackets'),
+      txPackets: per('txPackets'),
+      rxBytes: per('rxBytes'),
+      txBytes: per('txBytes'),
+    };
   }
 
   /** "rx 812 kpps 9.8 Gbit/s · tx …" */

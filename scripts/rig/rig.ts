@@ -7,8 +7,8 @@ import { Link, type LinkOptions } from '../../sim/wire/link.ts';
 import type { Model } from '../catalogue.ts';
 import { Failure } from '../errors.ts';
 import { TextTrace } from '../trace-format.ts';
-import { type Card, type CardOptions, openCard } from './card.ts';
 import { CaptureFile } from './capture-file.ts';
+import { type Card, type CardOptions, openCard } from './card.ts';
 import { TraceFile } from './trace-file.ts';
 
 export interface RigOptions {
@@ -75,14 +75,9 @@ export class Rig {
   async #card(model: Model, index: number, options: CardOptions): Promise<Card> {
     const { clock } = this;
     const name = `${model.name}-${index}`;
-    const slot = { clock, memory: this.#memory, name, mac: MACS[index]! };
-    return await runClock(
-      clock,
-      openCard(model, slot, options).then((card) => {
-        if (this.trace) card.device.function.trace = new TextTrace(name, () => clock.now, this.trace.line);
-        return card;
-      }),
-    );
+    const trace = this.trace && new TextTrace(name, this.now, this.trace.line);
+    const slot = { clock, memory: this.#memory, name, mac: MACS[index]!, trace };
+    return await runClock(clock, openCard(model, slot, options));
   }
 
   async #awaitLink(): Promise<void> {

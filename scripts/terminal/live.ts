@@ -40,7 +40,9 @@ export class LiveLine {
       return;
     }
     const columns = process.stdout.columns || 80;
-    process.stdout.write(`\r\x1b[K${widthOf(line) < columns ? line : `${[...line].slice(0, columns - 1).join('')}\x1b[0m`}`);
+    process.stdout.write(
+      `\r\x1b[K${widthOf(line) < columns ? line : `${[...line].slice(0, columns - 1).join('')}\x1b[0m`}`,
+    );
     this.#shown = true;
   }
 

@@ -1,6 +1,6 @@
 import { dim, padEnd, paint } from './style.ts';
 
-const LABEL = 9;
+const LABEL = 10;
 
 /** `name     text`, as every report here is laid out. */
 export const labelled = (label: string, text: string) => `  ${dim(padEnd(label, LABEL))} ${text}`;
