@@ -111,6 +111,11 @@ export class Generator {
     this.#loop.wake();
   }
 
+  /** Sends nothing more, but goes on judging what comes back. */
+  finish(): void {
+    this.#finished = true;
+  }
+
   /** Sends nothing more. The buffers with the device come back to a pool that nobody else uses. Idempotent. */
   stop(): void {
     this.#loop.stop();
