@@ -136,7 +136,7 @@ export class E1000Driver implements NetDevice {
 
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, mtu = ETHERNET_MTU, features = chip.variant.features } = options;
-    const { bufferSize = FRAME_BUFFER + HEADROOM, buffers = 8192 } = options;
+    const { bufferSize = FRAME_BUFFER, buffers = 8192 } = options;
     checkRing('rxDescriptors', rxDescriptors);
     checkRing('txDescriptors', txDescriptors);
     this.#chip = chip;
@@ -167,7 +167,13 @@ export class E1000Driver implements NetDevice {
       this.#checkOpen();
       if (this.#running) return;
       this.failure = null;
-      await this.#bringUp();
+      try {
+        await this.#bringUp();
+      } catch (error) {
+        this.#letGo();
+        this.#takeRingsBack();
+        throw error;
+      }
       this.#running = true;
       this.#watchdog = this.#chip.device.time.every(WATCHDOG, () => this.#watch());
     });
@@ -312,6 +318,17 @@ export class E1000Driver implements NetDevice {
     this.#interrupts.disable();
     await resetChip(this.#chip); // turns receive and transmit off, and waits until DMA has settled
     this.#chip.device.enable({ busMaster: false });
+  }
+
+  /** Where the card cannot be asked to stop, it is kept from memory: buffers are about to go back to the pool. */
+  #letGo(): void {
+    this.#ready = false;
+    try {
+      this.#chip.device.enable({ busMaster: false });
+      this.#interrupts.disable();
+    } catch {
+      // closed, or gone: it reaches no memory either
+    }
   }
 
   #takeRingsBack(): void {
@@ -528,15 +545,18 @@ export class E1000Driver implements NetDevice {
     this.#lastHead = head;
     this.#transmitter.reclaim();
     const paused = (this.#chip.read(STATUS) & STATUS.TXOFF) !== 0;
-    if (moved || paused || this.#transmitter.used === 0 || !this.#link.up) this.#stuckPeriods = 0;
+    if (moved || paused || this.#transmitter.used === 0) this.#stuckPeriods = 0;
     else this.#stuckPeriods++;
     return this.#stuckPeriods >= HANG_PERIODS;
   }
 
-  /** Reset, rings rebuilt, link negotiated anew; what had not been sent is lost, and counted. */
+  /**
+   * Reset, rings rebuilt, link negotiated anew; what had not been sent is lost, and counted. Without link it is no hang:
+   * what was queued for a link that is gone would only be sent, stale, into the next one.
+   */
   #recover(): Promise<void> {
     this.#stuckPeriods = 0;
-    this.#statistics.txHangs++;
+    if (this.#link.up) this.#statistics.txHangs++;
     return this.#restart().catch((error: unknown) => this.#fail(error));
   }
 
@@ -557,7 +577,7 @@ export class E1000Driver implements NetDevice {
   #fail(error: unknown): void {
     if (this.failure !== null || !this.#running) return;
     this.failure = error instanceof DeviceError ? error : new DeviceError('FAILED', String(error));
-    this.#ready = false;
+    this.#letGo();
     this.#stopTimers();
     this.#setLink(DOWN);
     this.#wake(false);

@@ -6,15 +6,19 @@ import { DeviceError } from '../../drivers/device.ts';
 import { createE1000, type E1000Options, supports } from '../../drivers/e1000/e1000.ts';
 import { BULK, LOW_LATENCY, Moderation } from '../../drivers/e1000/moderation.ts';
 import { ASYMMETRIC, PAUSE, resolvePause } from '../../drivers/e1000/phy.ts';
-import type { PacketBuffer } from '../../drivers/packet.ts';
+import { I82574L } from '../../drivers/e1000/variants.ts';
+import { type PacketBuffer, TX_TSO4 } from '../../drivers/packet.ts';
 import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
+import { get16 } from '../../sim/packet.ts';
+import { DEVICE_ID } from '../../sim/pci/config.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
 import { HostPort, Link } from '../../sim/wire/index.ts';
 import { type Bench, netdevSpec } from '../spec/netdev.ts';
 
 const { CTRL, EECD, EERD, ICR, ITR, RCTL, TCTL } = I82540EM.r;
+const R74 = I82574L.r;
 const MAC = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
 
 async function open(options: E1000Options = {}, make = (host: Host) => new E1000(host, { mac: MAC })) {
@@ -39,8 +43,8 @@ async function open(options: E1000Options = {}, make = (host: Host) => new E1000
   return { clock, model, device, link, peer, driver, start };
 }
 
-async function bench(options: E1000Options = {}): Promise<Bench> {
-  const { clock, device, link, peer, driver, model } = await open(options);
+async function bench(options: E1000Options = {}, make?: (host: Host) => E1000): Promise<Bench> {
+  const { clock, device, link, peer, driver, model } = await open(options, make);
   return {
     driver,
     send: (frame) => void peer.send(frame),
@@ -64,6 +68,78 @@ for (const interrupts of [['msi'], ['intx']] as const) {
     });
   netdevSpec(register, (options) => bench({ buffers: 1024, ...options, interrupts }));
 }
+
+/**
+ * An 82540EM in the clothes of an 82574L, as far as the driver can tell: its identity, EERD's layout, MSI-X with the
+ * queues' causes, MDIO ownership. What the card does with frames is the 82540EM's.
+ */
+class StandIn82574 extends E1000 {
+  readonly #extra = new Map<number, number>();
+  #owners = 0;
+
+  constructor(host: Host) {
+    super(host, { mac: MAC });
+    this.config.poke(DEVICE_ID, 2, 0x10d3);
+    const table = { kind: 'memory', size: 0x4000, read: () => 0, write: () => {} } as const;
+    this.addBar(3, table);
+    this.addMsiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 });
+    const { registers } = this;
+    const { read32, write32 } = {
+      read32: registers.read32.bind(registers),
+      write32: registers.write32.bind(registers),
+    };
+    registers.read32 = (offset) => this.#read(offset) ?? read32(offset);
+    registers.write32 = (offset, value) => this.#write(offset, value, write32);
+    registers.read = (offset) => registers.read32(offset);
+    registers.write = (offset, _width, value) => registers.write32(offset, value);
+  }
+
+  #read(offset: number): number | undefined {
+    if (offset === EERD.at) {
+      const start = this.#extra.get(EERD.at) ?? 0;
+      return ((this.eeprom.words[(start >> 2) & 63]! << 16) | R74.EERD.DONE | start) >>> 0;
+    }
+    if (offset === EECD.at) return R74.EECD.AUTO_RD;
+    if (offset === R74.EXTCNF_CTRL.at && this.#owners < 3) return 0; // firmware is in possession for a while
+    const isExtra = I82574L.find(offset) !== undefined && offset !== ICR.at;
+    return isExtra ? (this.#extra.get(offset) ?? 0) : undefined;
+  }
+
+  #write(offset: number, value: number, write32: (offset: number, value: number) => void): void {
+    const { IMS, IMC, ICS } = I82540EM.r;
+    if (offset === R74.EXTCNF_CTRL.at) this.#owners++;
+    if (I82574L.find(offset) !== undefined && offset !== ICR.at) this.#extra.set(offset, value);
+    else if (offset === IMS.at || offset === IMC.at || offset === ICS.at) write32(offset, this.#causes(value));
+    else write32(offset, value);
+  }
+
+  #causes(value: number): number {
+    if (value >>> 0 === 0xffffffff) return value;
+    const queues = (value & R74.ICR.RXQ0 ? ICR.RXT0 : 0) | (value & R74.ICR.TXQ0 ? ICR.TXDW : 0);
+    return (value & 0xfffff) | queues;
+  }
+
+  /** By IVAR: the queues' causes go, with auto-clear, to vector 0, the others to 1. */
+  protected override interrupt(asserted: boolean): void {
+    super.interrupt(asserted);
+    if (!asserted || this.messageVectors < 2) return;
+    const { words } = this.registers;
+    const causes = words[ICR.word]! & words[I82540EM.r.IMS.word]!;
+    if (causes & ICR.LSC) this.interruptVector(1);
+    const queues = causes & ~ICR.LSC;
+    if (queues === 0) return;
+    this.interruptVector(0);
+    this.registers.write32(ICR.at, queues);
+  }
+}
+
+netdevSpec(
+  (name, body) =>
+    test(`82574L with MSI-X: ${name}`, async (t) => {
+      await t.notThrowsAsync(body);
+    }),
+  (options) => bench({ buffers: 1024, ...options, interrupts: ['msix'] }, (host) => new StandIn82574(host)),
+);
 
 for (const bufferSize of [320, 576, 4160, 16448]) {
   test(`buffers of ${bufferSize} bytes: jumbo frames arrive in as many as it takes`, async (t) => {
@@ -294,6 +370,63 @@ test('a card that never was, and one that never comes out of reset', async (t) =
     return model;
   });
   await t.throwsAsync(stuck, code('TIMEOUT', /resetting: CTRL/));
+});
+
+test('a card whose PHY does not answer fails to start, and keeps no buffer', async (t) => {
+  const { driver, clock, model } = await open();
+  const { MDIC } = I82540EM.r;
+  model.registers.onRead(MDIC, () => MDIC.R | MDIC.E);
+  await t.throwsAsync(runClock(clock, driver.start()), code('FAILED', /PHY/));
+  t.true(driver.pool.size > 0);
+  t.is(driver.pool.available, driver.pool.size);
+  t.false(model.dma.enabled);
+  model.registers.onRead(MDIC, () => MDIC.R);
+  await runClock(clock, driver.start());
+  t.true(model.dma.enabled);
+});
+
+test('frames queued while there is no link do not wait for ever', async (t) => {
+  const { driver, clock, model, link, start } = await openTroubled();
+  await start();
+  link.disconnect();
+  await runFor(clock, SECOND);
+  t.false(driver.link.up);
+  model.deaf = true;
+  const packet = driver.pool.take()!;
+  packet.length = 60;
+  t.is(driver.transmit([packet], 0, 1), 1);
+  await runFor(clock, 10 * SECOND);
+  const { txHangs, resets, txErrors } = driver.statistics();
+  t.deepEqual([txHangs, resets, txErrors], [0, 1, 1]);
+});
+
+test('before TSO the lengths in the headers become 0, and the checksum field holds the pseudo header’s sum', async (t) => {
+  const { driver, start } = await open();
+  await start();
+  const packet = driver.pool.take()!;
+  const header = [...MAC, ...MAC, 8, 0, 0x45, 0, 7, 8, 0, 0, 0, 0, 64, 6, 9, 9, 10, 0, 0, 1, 10, 0, 0, 2];
+  packet.bytes.fill(0, packet.start, packet.start + 1854);
+  packet.bytes.set(header, packet.start);
+  packet.bytes[packet.start + 46] = 0x50;
+  packet.length = packet.total = 1854;
+  packet.flags = TX_TSO4;
+  packet.mss = 1000;
+  packet.headerLength = 54;
+  t.is(driver.transmit([packet], 0, 1), 1);
+  t.is(get16(packet.bytes, packet.start + 16), 0);
+  t.is(get16(packet.bytes, packet.start + 24), 0);
+  t.is(get16(packet.bytes, packet.start + 50), 0x0a00 + 1 + 0x0a00 + 2 + 6);
+});
+
+test('counters that would stick at their end do not', async (t) => {
+  const { driver, clock, model, start } = await open();
+  await start();
+  const gptc = I82540EM.r.GPTC.word;
+  for (let i = 0; i < 3; i++) {
+    model.registers.words[gptc] = 0xffffffff;
+    await runFor(clock, 2 * SECOND);
+  }
+  t.is(driver.statistics().txPackets, 3 * 0xffffffff);
 });
 
 test('a stopped card is quiet: no receive, no transmit, no interrupt, no bus mastering', async (t) => {

@@ -13,7 +13,7 @@ import {
   pseudoHeaderSum,
   swap16,
 } from '../../sim/packet.ts';
-import { fcs, type IpOptions, internetChecksum, ip } from '../util/frames.ts';
+import { fcs, type IpOptions, internetChecksum, ip } from '../util/packets.ts';
 
 const noise = Uint8Array.from({ length: 4096 }, (_, i) => (i * 2654435761) >>> 13);
 

@@ -1,0 +1,426 @@
+/**
+ * A card's frames joined to a TAP, so that the host's own network stack uses the card through the user-space driver.
+ *
+ *     kernel → TAP read, a batch straight into DMA buffers → offload requests → the transmit ring
+ *     receive ring → a batch → GRO → virtio-net headers in the headroom → one gathered TAP write
+ *
+ * No frame is copied on the way. When the transmit ring is full the TAP is no longer read, and the kernel's queue fills,
+ * as it would for any card: nothing is lost here.
+ */
+import type { DmaAllocator } from '../device.ts';
+import type { NetDevice } from '../netdev.ts';
+import { HEADROOM, type PacketBuffer, PacketPool, RX_ERROR, RX_VLAN } from '../packet.ts';
+import { Gro } from './gro.ts';
+import { Segmenter } from './segment.ts';
+import { readVirtioNetHeader, VIRTIO_NET_HEADER, writeVirtioNetHeader } from './virtio-net-header.ts';
+import { insertVlan } from './vlan.ts';
+import { WorkLoop } from './work-loop.ts';
+
+/** What is needed of a TAP: native's `Tap` is one. Entries of `vec` are [offset, capacity or length, length or more]. */
+export interface JoinableTap {
+  /** Bytes in front of each frame: 10, or 0. */
+  readonly headerBytes: number;
+  read(memory: ArrayBuffer, vec: Int32Array, count: number): number;
+  write(memory: ArrayBuffer, vec: Int32Array, count: number): number;
+  carrier(on: boolean): void;
+  setMac(mac: Uint8Array): void;
+  setMtu(mtu: number): void;
+  setOffload(offload: { checksum?: boolean; tso4?: boolean; tso6?: boolean }): void;
+}
+
+export interface JoinableWatch {
+  start(): void;
+  stop(): void;
+  close(): void;
+}
+
+export interface TapJoinOptions {
+  readonly device: NetDevice;
+  readonly tap: JoinableTap;
+  /** Says when the TAP has something to read: `(readable) => watch(tap.fd, { readable })`. */
+  readonly watch: (readable: () => void) => JoinableWatch;
+  /**
+   * Buffers for what the kernel sends, in the device's DMA memory. Where they hold super-frames (see superFramePool) the
+   * kernel is offered TSO, and the device or, failing that, software cuts them. By default the device's own pool.
+   */
+  readonly pool?: PacketPool;
+  /** Frames in one native call at most. */
+  readonly batch?: number;
+  /** Whether received segments are coalesced; the TAP must have a virtio-net header for it. */
+  readonly gro?: boolean;
+  /** The TAP or the device failed, and the join has closed. By default the error is thrown. */
+  readonly failed?: (error: unknown) => void;
+}
+
+export interface TapJoinStatistics {
+  /** Frames, or super-frames, read off the TAP, and their bytes. */
+  fromKernel: number;
+  fromKernelBytes: number;
+  /** Frames the device received and the kernel took, before they were coalesced. */
+  toKernel: number;
+  toKernelBytes: number;
+  /** From the kernel: header and frame did not fit together, or the frame was cut. */
+  droppedMalformed: number;
+  /** From the kernel: too many segments for the pool ever to hold. */
+  droppedNoBuffers: number;
+  /** From the device: damaged. */
+  droppedDamaged: number;
+  /** From the device: no room for a header in front, or pieces in several memories that do not fit one buffer. */
+  droppedShape: number;
+  /** From the device: the kernel would not take more. */
+  droppedKernelBusy: number;
+  /** Times the TAP was left alone because the transmit ring was full. */
+  stalls: number;
+}
+
+/** A super-frame: the Ethernet header with a VLAN tag, and the longest IP packet. */
+const SUPER_FRAME = 18 + 65535;
+// A multiple of 64 that is none of 4096, so that the buffers' beginnings do not all fall in the same cache sets.
+const SUPER_BUFFER = Math.ceil((HEADROOM + SUPER_FRAME) / 64) * 64;
+const ENTRIES = 2048;
+const MAX_PIECES = 1024; // of one frame: IOV_MAX
+
+/** A pool whose buffers hold what a TAP with TSO can send. */
+export function superFramePool(dma: DmaAllocator, { chunk = 64, limit = 512 } = {}): PacketPool {
+  return new PacketPool(dma, { bufferSize: SUPER_BUFFER, chunk, limit });
+}
+
+export class TapJoin {
+  readonly statistics: TapJoinStatistics = {
+    fromKernel: 0,
+    fromKernelBytes: 0,
+    toKernel: 0,
+    toKernelBytes: 0,
+    droppedMalformed: 0,
+    droppedNoBuffers: 0,
+    droppedDamaged: 0,
+    droppedShape: 0,
+    droppedKernelBusy: 0,
+    stalls: 0,
+  };
+  /** Counts of what was coalesced. */
+  readonly gro: Gro | null;
+  readonly #device: NetDevice;
+  readonly #tap: JoinableTap;
+  readonly #watch: JoinableWatch;
+  readonly #loop: WorkLoop;
+  readonly #pool: PacketPool;
+  readonly #segmenter: Segmenter;
+  readonly #batch: number;
+  readonly #header: number;
+  readonly #failed: (error: unknown) => void;
+  /** Empty buffers for the next read. */
+  readonly #empty: PacketBuffer[] = [];
+  #empties = 0;
+  /** Read, not yet prepared: from #next to #read. */
+  readonly #incoming: PacketBuffer[] = [];
+  #next = 0;
+  #read = 0;
+  /** Prepared, not yet taken by the device: from #first to #ready. */
+  readonly #outgoing: PacketBuffer[] = [];
+  #first = 0;
+  #ready = 0;
+  readonly #received: PacketBuffer[] = [];
+  readonly #vec = new Int32Array(3 * ENTRIES);
+  #entries = 0;
+  #memory: ArrayBuffer | null = null;
+  #stalled = false;
+  #watching = false;
+  #closed = false;
+
+  constructor({ device, tap, watch, pool = device.pool, batch = 128, gro = true, failed }: TapJoinOptions) {
+    if (!Number.isInteger(batch) || batch < 1 || batch > 1024) throw new RangeError(`a batch of ${batch} frames`);
+    const least = HEADROOM + 18 + device.mtu;
+    if (pool.bufferSize < least)
+      throw new RangeError(`buffers of ${pool.bufferSize} bytes are too small for an MTU of ${device.mtu}`);
+    this.#device = device;
+    this.#tap = tap;
+    this.#pool = pool;
+    this.#batch = batch;
+    this.#header = tap.headerBytes;
+    // Segments fit the device's own buffers, save jumbo frames.
+    this.#segmenter = new Segmenter(device.pool.bufferSize < least ? pool : device.pool);
+    this.gro = gro && this.#header === VIRTIO_NET_HEADER ? new Gro() : null;
+    this.#failed = failed ?? rethrow;
+    this.#watch = watch(() => this.#loop.wake());
+    this.#loop = new WorkLoop({
+      devices: [device],
+      round: () => this.#round(),
+      rest: () => this.#listen(!this.#stalled),
+      poll: () => this.#listen(false),
+      failed: (error) => this.#fail(error),
+    });
+  }
+
+  /** Makes the interface look like the card (address, MTU, carrier, offloads), and lets frames pass. */
+  start(): void {
+    const { mac, mtu } = this.#device;
+    this.#tap.setMac(mac);
+    this.#tap.setMtu(mtu);
+    const tso = this.#pool.bufferSize >= SUPER_BUFFER;
+    if (this.#header > 0) this.#tap.setOffload({ checksum: true, tso4: tso, tso6: tso });
+    this.#device.on('link', this.#link);
+    this.#link();
+    this.#loop.wake();
+  }
+
+  /** Whether what was read off the TAP waits for room on the transmit ring. */
+  get stalled(): boolean {
+    return this.#stalled;
+  }
+
+  /** No frame passes any more. The device and the TAP stay open: they are their owner's. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#loop.stop();
+    this.#watch.close();
+    while (this.#empties > 0) this.#empty[--this.#empties]!.free();
+    while (this.#next < this.#read) this.#incoming[this.#next++]!.free();
+    while (this.#first < this.#ready) this.#outgoing[this.#first++]!.free();
+    try {
+      this.#tap.carrier(false);
+    } catch {
+      // the TAP was closed, or its interface deleted, before: there is no carrier left to lose
+    }
+  }
+
+  readonly #link = (): void => {
+    if (this.#closed) return;
+    try {
+      this.#tap.carrier(this.#device.link.up);
+    } catch (error) {
+      this.#fail(error);
+    }
+  };
+
+  #fail(error: unknown): void {
+    this.close();
+    this.#failed(error);
+  }
+
+  /** Starting and stopping a watch are not free either: only where it changes. */
+  #listen(on: boolean): void {
+    if (this.#watching === on || this.#closed) return;
+    this.#watching = on;
+    if (on) this.#watch.start();
+    else this.#watch.stop();
+  }
+
+  #round(): boolean {
+    const received = this.#toKernel();
+    return this.#fromKernel() || received;
+  }
+
+  // From the kernel to the device.
+
+  #fromKernel(): boolean {
+    const sent = this.#flush();
+    if (this.#stalled) return sent;
+    const count = this.#fill();
+    if (count > 0) this.#flush();
+    return sent || count > 0;
+  }
+
+  /** Reads one batch off the TAP. */
+  #fill(): number {
+    let usable = this.#supply();
+    if (usable === 0) {
+      this.#device.reclaim(); // all with the device
+      usable = this.#supply();
+    }
+    if (usable === 0) {
+      this.#stall();
+      return 0;
+    }
+    const memory = this.#empty[0]!.memory;
+    const count = this.#tap.read(memory, this.#vec, usable);
+    this.#next = 0;
+    this.#read = 0;
+    for (let i = 0; i < count; i++) this.#accept(this.#empty[i]!, i);
+    this.#empties -= count;
+    if (count > 0) for (let i = 0; i < this.#empties; i++) this.#empty[i] = this.#empty[i + count]!;
+    return count;
+  }
+
+  /** Has buffers at hand and describes those of the first one's memory, for a native call addresses one. */
+  #supply(): number {
+    while (this.#empties < this.#batch) {
+      const buffer = this.#pool.take();
+      if (buffer === null) break;
+      this.#empty[this.#empties++] = buffer;
+    }
+    const vec = this.#vec;
+    let usable = 0;
+    for (; usable < this.#empties; usable++) {
+      const buffer = this.#empty[usable]!;
+      if (buffer.memory !== this.#empty[0]!.memory) break;
+      vec[3 * usable] = buffer.base + buffer.start - this.#header;
+      vec[3 * usable + 1] = buffer.bytes.length - buffer.start + this.#header;
+    }
+    return usable;
+  }
+
+  #accept(packet: PacketBuffer, index: number): void {
+    const capacity = this.#vec[3 * index + 1]!;
+    const length = this.#vec[3 * index + 2]!;
+    packet.length = length - this.#header;
+    packet.total = packet.length;
+    packet.mss = 0;
+    // A frame that fills its buffer may have been cut.
+    if (length >= capacity || packet.length < 14 || (this.#header > 0 && !readVirtioNetHeader(packet))) {
+      this.statistics.droppedMalformed++;
+      packet.free();
+      return;
+    }
+    this.statistics.fromKernel++;
+    this.statistics.fromKernelBytes += packet.length;
+    this.#incoming[this.#read++] = packet;
+  }
+
+  /** Hands on what was read, as far as the device takes it. True where anything went. */
+  #flush(): boolean {
+    let sent = false;
+    while (this.#prepare()) {
+      const waiting = this.#ready - this.#first;
+      const taken = this.#device.transmit(this.#outgoing, this.#first, waiting);
+      this.#first += taken;
+      if (taken > 0) sent = true;
+      if (taken < waiting) break;
+    }
+    if (this.#first < this.#ready || this.#next < this.#read) this.#stall();
+    else this.#stalled = false;
+    return sent;
+  }
+
+  #stall(): void {
+    if (!this.#stalled) this.statistics.stalls++;
+    this.#stalled = true;
+  }
+
+  /** Does in software what the device cannot. False where there is nothing to send, or no buffers to do it in. */
+  #prepare(): boolean {
+    if (this.#first < this.#ready) return true;
+    this.#first = 0;
+    this.#ready = 0;
+    const { enabled } = this.#device.features;
+    while (this.#next < this.#read && this.#ready < this.#batch) {
+      const packet = this.#incoming[this.#next]!;
+      const frames = this.#segmenter.prepare(packet, enabled, this.#outgoing, this.#ready);
+      if (frames > 0) this.#ready += frames;
+      else if (frames < 0) this.statistics.droppedMalformed++;
+      else if (!this.#hopeless(packet)) break;
+      this.#next++;
+    }
+    return this.#ready > 0;
+  }
+
+  /** Whether waiting will not bring the buffers for this packet's segments: the device holds none to give back. */
+  #hopeless(packet: PacketBuffer): boolean {
+    if (this.#ready > 0 || this.#device.reclaim() < this.#device.rings.tx.size) return false;
+    this.statistics.droppedNoBuffers++;
+    packet.free();
+    return true;
+  }
+
+  // From the device to the kernel.
+
+  #toKernel(): boolean {
+    const received = this.#received;
+    const count = this.#device.receive(received, this.#batch);
+    if (count === 0) return false;
+    let usable = 0;
+    for (let i = 0; i < count; i++) {
+      const packet = received[i]!;
+      if (packet.flags & RX_ERROR) {
+        this.statistics.droppedDamaged++;
+        packet.free();
+        continue;
+      }
+      this.statistics.toKernel++;
+      this.statistics.toKernelBytes += packet.total;
+      received[usable++] = packet;
+    }
+    const left = this.gro === null ? usable : this.gro.coalesce(received, usable);
+    try {
+      for (let i = 0; i < left; i++) received[i] = this.#describe(received[i]!);
+      this.#write();
+    } finally {
+      for (let i = 0; i < left; i++) received[i]!.free();
+    }
+    return true;
+  }
+
+  /** Puts a packet into the next native call. Returns it, or the one that stands for it. */
+  #describe(given: PacketBuffer): PacketBuffer {
+    let packet = given;
+    let count = piecesOf(packet);
+    if (count === 0) {
+      packet = this.#gathered(packet);
+      count = piecesOf(packet);
+    }
+    const tagged = (packet.flags & RX_VLAN) === 0 || insertVlan(packet);
+    if (!tagged || packet.start < this.#header || count === 0) {
+      this.statistics.droppedShape++;
+      return packet;
+    }
+    if (this.#memory !== packet.memory || this.#entries + count > ENTRIES) this.#write();
+    this.#memory = packet.memory;
+    if (this.#header > 0) writeVirtioNetHeader(packet);
+    this.#enter(packet);
+    return packet;
+  }
+
+  #enter(packet: PacketBuffer): void {
+    const vec = this.#vec;
+    let header = this.#header;
+    for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+      const at = 3 * this.#entries++;
+      vec[at] = piece.base + piece.start - header;
+      vec[at + 1] = piece.length + header;
+      vec[at + 2] = piece.next === null ? 0 : 1;
+      header = 0;
+    }
+  }
+
+  /** A chain through several memories, copied into one buffer; the packet itself where none holds it. */
+  #gathered(packet: PacketBuffer): PacketBuffer {
+    if (packet.total > this.#pool.bufferSize - HEADROOM) return packet;
+    const whole = this.#pool.take();
+    if (whole === null) return packet;
+    let at = whole.start;
+    for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+      whole.bytes.set(piece.bytes.subarray(piece.start, piece.start + piece.length), at);
+      at += piece.length;
+    }
+    whole.length = packet.total;
+    whole.total = packet.total;
+    whole.flags = packet.flags;
+    whole.vlan = packet.vlan;
+    whole.mss = packet.mss;
+    whole.headerLength = packet.headerLength;
+    whole.checksumStart = packet.checksumStart;
+    whole.checksumOffset = packet.checksumOffset;
+    packet.free();
+    return whole;
+  }
+
+  #write(): void {
+    if (this.#entries === 0) return;
+    const done = this.#tap.write(this.#memory!, this.#vec, this.#entries);
+    for (let i = done; i < this.#entries; i++) if (this.#vec[3 * i + 2] === 0) this.statistics.droppedKernelBusy++;
+    this.#entries = 0;
+  }
+}
+
+/** How many entries a packet takes; 0 where its pieces lie in several memories, or are too many for one call. */
+function piecesOf(packet: PacketBuffer): number {
+  let count = 1;
+  for (let piece = packet.next; piece !== null; piece = piece.next, count++)
+    if (piece.memory !== packet.memory || count === MAX_PIECES) return 0;
+  return count;
+}
+
+function rethrow(error: unknown): never {
+  throw error;
+}

@@ -1,0 +1,77 @@
+import type { Command } from 'commander';
+import { hex, type RegisterMap } from '../../sim/registers.ts';
+import { BACKENDS, DRIVERS, findModel, MODELS } from '../catalogue.ts';
+import { OPTIONS } from '../options.ts';
+import { bold, dim, paint } from '../terminal/style.ts';
+import { table } from '../terminal/table.ts';
+
+export function addDevices(program: Command): void {
+  program
+    .command('devices')
+    .summary('models, drivers and backends, and which work with which')
+    .description('Lists models, drivers and backends, and the targets they make together.')
+    .option('--registers <model>', "a model's registers, and what of them is not modelled")
+    .addOption(OPTIONS.json())
+    .action(({ registers, json }: { registers?: string; json?: true }) => {
+      if (registers !== undefined) showRegisters(findModel(registers).registers, json);
+      else if (json) console.log(JSON.stringify(everything()));
+      else showEverything();
+    });
+}
+
+function everything() {
+  return {
+    models: MODELS.map(({ name, chip, about, id, driver }) => ({ name, chip, about, id, drivers: [driver] })),
+    drivers: DRIVERS.map(({ name, cards }) => ({ name, cards })),
+    backends: BACKENDS.map(({ name, target, about }) => ({ name, target, about })),
+    targets: MODELS.map(({ name, driver }) => ({ target: `sim:${name}`, model: name, backend: 'sim', driver })),
+  };
+}
+
+function showEverything(): void {
+  const { models, drivers, backends, targets } = everything();
+  const section = (title: string, rows: readonly (readonly string[])[]) => `${bold(title)}\n${table(rows)}`;
+  const sections = [
+    section('Models', [
+      ['NAME', 'CHIP', 'PCI ID', 'WHAT IT IS'],
+      ...models.map(({ name, chip, id, about }) => [name, chip, id, about]),
+    ]),
+    section('Drivers', [['NAME', 'CARDS'], ...drivers.map(({ name, cards }) => [name, cards.join(', ')])]),
+    section('Backends', [
+      ['NAME', 'TARGET', 'WHAT IT IS'],
+      ...backends.map(({ name, target, about }) => [name, target, about]),
+    ]),
+    section('Targets', [
+      ['TARGET', 'DRIVER', 'RUN IT'],
+      ...targets.map(({ target, driver }) => [target, driver, `fauxnic drive ${target} --generate --seconds 3`]),
+    ]),
+  ];
+  console.log(sections.join('\n\n'));
+}
+
+/** "0x05400 + 8 × 0..15" where a register is an array. */
+function placeOf({ at, count = 1, stride = 4 }: RegisterMap['rows'][number]): string {
+  return count === 1 ? hex(at) : `${hex(at)} +${stride} × ${count}`;
+}
+
+function showRegisters(map: RegisterMap, json?: true): void {
+  const rows = [...map.rows].sort((a, b) => a.at - b.at);
+  if (json) {
+    console.log(JSON.stringify({ chip: map.chip, size: map.size, registers: rows }));
+    return;
+  }
+  const lines = rows.map((row) => [placeOf(row), row.name, row.access, row.section, row.title, row.lacks ? '*' : '']);
+  const lacking = rows.filter(({ lacks }) => lacks !== undefined);
+  console.log(bold(`${map.chip}: ${rows.length} rows of registers in ${map.size / 1024} KiB`));
+  console.log(table([['OFFSET', 'NAME', 'ACCESS', 'SECTION', 'TITLE', ''], ...lines]));
+  if (lacking.length === 0) return;
+  console.log(`\n${paint('yellow', '*')} ${bold('not modelled')} ${dim('(a trace says so when one is touched)')}`);
+  console.log(table(groups(lacking), { head: false }));
+}
+
+/** Registers that lack the same are told of together. */
+function groups(rows: readonly { name: string; lacks?: string }[]): string[][] {
+  const reasons = new Map<string, string[]>();
+  for (const { name, lacks = '' } of rows) reasons.set(lacks, [...(reasons.get(lacks) ?? []), name]);
+  return [...reasons].map(([why, names]) => [names.join(' '), why]);
+}

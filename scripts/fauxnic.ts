@@ -1,0 +1,66 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import { addDemo } from './commands/demo.ts';
+import { addDevices } from './commands/devices.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { addDrive } from './commands/drive.ts';
+import { exitCodeOf, lineOf } from './errors.ts';
+import { paint } from './terminal/style.ts';
+
+const DEBUG = process.argv.includes('--debug');
+
+function makeProgram(): Command {
+  const program = new Command('fauxnic')
+    .description('Write, test and break network-card drivers without the card.')
+    .version(version())
+    .option('--debug', 'show a stack trace when something fails')
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: () => {} }) // said once, below
+    .exitOverride();
+  addDoctor(program);
+  addDevices(program);
+  addDemo(program);
+  addDrive(program);
+  for (const command of program.commands) {
+    command.copyInheritedSettings(program);
+    command.option('--debug', 'show a stack trace when something fails');
+  }
+  return program;
+}
+
+function version(): string {
+  // From dist/scripts/ as well as from scripts/.
+  for (const up of ['../package.json', '../../package.json']) {
+    try {
+      return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string }).version;
+    } catch {}
+  }
+  return 'unknown';
+}
+
+/** Help and version are no errors; what a person typed wrong ends with 2, a failure with 1. */
+function fail(error: unknown): never {
+  if (error instanceof CommanderError) {
+    if (error.exitCode === 0) process.exit(0);
+    if (error.code === 'commander.help') process.exit(2);
+    say(error.message.replace(/^error: /, ''));
+    process.exit(2);
+  }
+  say(DEBUG && error instanceof Error ? (error.stack ?? error.message) : lineOf(error));
+  process.exit(exitCodeOf(error));
+}
+
+function say(text: string): void {
+  process.stderr.write(`${paint('red', 'fauxnic:')} ${DEBUG ? text : text.replace(/\s*\n\s*/g, ' ')}\n`);
+}
+
+// A reader that has gone (head, less) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  fail(error);
+});
+process.on('uncaughtException', fail);
+
+await makeProgram().parseAsync().catch(fail);

@@ -1,0 +1,58 @@
+import type { HostMemory } from '../../drivers/backends/host-memory.ts';
+import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
+import { HEADROOM } from '../../drivers/packet.ts';
+import type { Clock } from '../../sim/clock.ts';
+import type { Trace } from '../../sim/trace.ts';
+import type { Port } from '../../sim/wire/port.ts';
+import { type Driver, driverOf, type Model } from '../catalogue.ts';
+
+export interface CardOptions {
+  readonly mac?: Uint8Array;
+  readonly mtu?: number;
+  readonly rxDescriptors?: number;
+  readonly txDescriptors?: number;
+  /** All that the card has, if absent. */
+  readonly features?: number;
+}
+
+/** A model and the driver that drives it. */
+export interface Card {
+  readonly name: string;
+  readonly model: Model;
+  readonly device: SimDevice;
+  readonly driver: Driver;
+  readonly port: Port;
+}
+
+export interface Slot {
+  readonly clock: Clock;
+  readonly memory: HostMemory;
+  readonly name: string;
+  readonly mac: Uint8Array;
+  readonly trace: Trace | null;
+}
+
+const BUFFERS = [2048, 4096, 8192, 16384]; // what a card takes in one piece (RCTL.BSIZE)
+const FRAME_OVERHEAD = 18 + 4; // header, VLAN tag and FCS
+const POOL_BYTES = 16 * 1024 * 1024;
+
+/** Puts a model in the slot and finds its driver; nothing moves yet. */
+export async function openCard(model: Model, slot: Slot, options: CardOptions): Promise<Card> {
+  let port: Port | undefined;
+  const device = openSim(
+    (host) => {
+      const card = model.make(host, { name: slot.name, mac: options.mac ?? slot.mac });
+      port = card.port;
+      return card;
+    },
+    { name: `sim:${model.name}`, clock: slot.clock, memory: slot.memory },
+  );
+  device.function.trace = slot.trace;
+  const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
+  const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
+  const buffers = Math.floor(POOL_BYTES / bufferSize);
+  const { mtu, rxDescriptors, txDescriptors, features } = options;
+  const { open } = driverOf(model);
+  const driver = await open(device, { mtu, rxDescriptors, txDescriptors, features, bufferSize, buffers });
+  return { name: slot.name, model, device, driver, port: port! };
+}

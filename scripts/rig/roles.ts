@@ -1,0 +1,147 @@
+/** What a card's frames are joined to: the same at either end of the wire. */
+import { Echo } from '../../drivers/join/echo.ts';
+import { Generator, type GeneratorOptions, Sink, SinkJoin } from '../../drivers/join/generator.ts';
+import { superFramePool, TapJoin } from '../../drivers/join/tap-join.ts';
+import { openTap, type Tap, watch } from '../../native/index.ts';
+import type { Card } from './card.ts';
+
+export const ROLES = ['tap', 'echo', 'generate', 'sink', 'none'] as const;
+export type RoleKind = (typeof ROLES)[number];
+
+export interface Role {
+  readonly kind: RoleKind;
+  /** For the start log: "TAP fauxnic0". */
+  readonly about: string;
+  readonly tap?: Tap;
+  readonly sink?: Sink;
+  readonly generator?: Generator;
+  start(): void;
+  /** No frame passes any more. */
+  stop(): void;
+  /** Frames dropped between card and whatever it is joined to. */
+  readonly dropped: number;
+  statistics(): Record<string, unknown>;
+}
+
+export interface RoleContext {
+  readonly card: Card;
+  /** Nanoseconds, the same clock at both ends. */
+  readonly now: () => number;
+  /** Moves the cards' time to now. */
+  readonly pump: () => void;
+  readonly failed: (error: unknown) => void;
+}
+
+export interface TapRoleOptions {
+  readonly name?: string;
+  readonly gro?: boolean;
+  readonly tso?: boolean;
+}
+
+export function tapRole({ card, pump, failed }: RoleContext, { name, gro = true, tso = true }: TapRoleOptions): Role {
+  const tap = openTap({ name });
+  const { driver, device } = card;
+  const joinable = {
+    headerBytes: tap.headerBytes,
+    read(memory: ArrayBuffer, vec: Int32Array, count: number) {
+      pump(); // the kernel's frames come in the machine's time
+      return tap.read(memory, vec, count);
+    },
+    write: (memory: ArrayBuffer, vec: Int32Array, count: number) => tap.write(memory, vec, count),
+    carrier: (on: boolean) => tap.carrier(on),
+    setMac: (mac: Uint8Array) => tap.setMac(mac),
+    setMtu: (mtu: number) => tap.setMtu(mtu),
+    setOffload: (offload: Parameters<Tap['setOffload']>[0]) => tap.setOffload(offload),
+  };
+  const pool = tso ? superFramePool(device.dma) : undefined;
+  const join = new TapJoin({
+    device: driver,
+    tap: joinable,
+    watch: (readable) => watch(tap.fd, { readable }),
+    pool,
+    gro,
+    failed,
+  });
+  return {
+    kind: 'tap',
+    about: `TAP ${tap.name}`,
+    tap,
+    start: () => join.start(),
+    stop() {
+      join.close();
+      tap.close();
+    },
+    get dropped() {
+      const { droppedMalformed, droppedNoBuffers, droppedDamaged, droppedShape, droppedKernelBusy } = join.statistics;
+      return droppedMalformed + droppedNoBuffers + droppedDamaged + droppedShape + droppedKernelBusy + tap.refused;
+    },
+    statistics: () => ({ tap: tap.name, ...join.statistics, refused: tap.refused }),
+  };
+}
+
+export function echoRole({ card, failed }: RoleContext): Role {
+  const echo = new Echo(card.driver, { failed });
+  return {
+    kind: 'echo',
+    about: 'echo: answers ARP, pings, UDP',
+    start: () => echo.start(),
+    stop: () => echo.close(),
+    dropped: 0,
+    statistics: () => ({ ...echo.statistics }),
+  };
+}
+
+export type GenerateRoleOptions = Pick<GeneratorOptions, 'sizes' | 'seed' | 'rate' | 'count' | 'destinationMac'> & {
+  readonly about: string;
+  readonly finished?: () => void;
+};
+
+export function generateRole({ card, now, pump, failed }: RoleContext, options: GenerateRoleOptions): Role {
+  const sink = new Sink(now);
+  const { driver: device, device: pci } = card;
+  const live = () => {
+    pump(); // asked from the event loop: frames leave in the machine's time
+    return now();
+  };
+  const generator = new Generator({ device, dma: pci.dma, now: live, sink, failed, ...options });
+  return {
+    kind: 'generate',
+    about: options.about,
+    generator,
+    sink,
+    start: () => generator.start(),
+    stop: () => generator.stop(),
+    dropped: 0,
+    statistics: () => ({ sent: generator.sent, sentBytes: generator.sentBytes, ...sinkStatistics(sink) }),
+  };
+}
+
+export function sinkRole({ card, now, failed }: RoleContext): Role {
+  const sink = new Sink(now);
+  const join = new SinkJoin(card.driver, sink, { failed });
+  return {
+    kind: 'sink',
+    about: 'sink: judges what arrives',
+    sink,
+    start: () => join.start(),
+    stop: () => join.close(),
+    dropped: 0,
+    statistics: () => sinkStatistics(sink),
+  };
+}
+
+export function noRole(): Role {
+  return {
+    kind: 'none',
+    about: 'nobody',
+    start: () => {},
+    stop: () => {},
+    dropped: 0,
+    statistics: () => ({}),
+  };
+}
+
+function sinkStatistics(sink: Sink): Record<string, unknown> {
+  const { received, bytes, lost, duplicates, reordered, stale, foreign } = sink;
+  return { received, bytes, lost, duplicates, reordered, stale, foreign, latency: sink.latency.toJSON() };
+}
