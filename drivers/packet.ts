@@ -10,7 +10,7 @@ import type { DmaAllocator, DmaMemory } from './device.ts';
 export const HEADROOM = 64;
 
 /** Buffer sizes: one frame, or a whole segmentation-offload super-frame. */
-export const FRAME_BUFFER = 2048;
+export const FRAME_BUFFER = 2048 + HEADROOM;
 
 // Flags of a packet. RX_ are set by a driver's receive, TX_ are asked of its transmit.
 export const RX_IP_CHECKSUM_GOOD = 1 << 0;
@@ -20,7 +20,9 @@ export const RX_L4_CHECKSUM_BAD = 1 << 3;
 export const RX_VLAN = 1 << 4; // a tag was stripped; it is in `vlan`
 export const RX_ERROR = 1 << 5; // damaged (CRC, symbol, length): seen only where the device stores bad packets
 export const RX_MULTICAST_MISS = 1 << 6; // passed an inexact filter: the host must check the address
-export const TX_L4_CHECKSUM = 1 << 8; // fill in the checksum: see checksumStart and checksumOffset
+// Fill in the checksum: see checksumStart and checksumOffset. The field holds the pseudo header's sum, not complemented
+// (what Linux calls CHECKSUM_PARTIAL, and virtio-net NEEDS_CSUM).
+export const TX_L4_CHECKSUM = 1 << 8;
 export const TX_IP_CHECKSUM = 1 << 9; // fill in the IPv4 header's checksum
 export const TX_TSO4 = 1 << 10; // segment as TCP over IPv4, `mss` payload bytes a frame
 export const TX_TSO6 = 1 << 11;

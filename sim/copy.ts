@@ -32,20 +32,26 @@ function lookUp(bytes: Uint8Array): Uint32Array {
   return words;
 }
 
+/** Ranges may be anywhere within their arrays; in one array they may not overlap. */
 export function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): void {
-  if (length >= LONG) {
-    if (from === to) to.copyWithin(toAt, at, at + length);
-    else to.set(from.subarray(at, at + length), toAt);
-  } else if (((at | toAt) & 3) === 0) copyWords(from, at, to, toAt, length);
-  else for (let i = 0; i < length; i++) to[toAt + i] = from[at + i]!;
+  if (from !== to) copyBetween(from, at, to, toAt, length);
+  else if (length >= LONG || ((at | toAt) & 3) !== 0) to.copyWithin(toAt, at, at + length);
+  else copyWords(wordsOf(to), to, at, toAt, length);
 }
 
-function copyWords(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): void {
-  const source = wordsOf(from);
-  const target = wordsOf(to);
-  const words = Math.min(length, source.length * 4 - at, target.length * 4 - toAt) >> 2;
-  const first = at >> 2;
-  const toFirst = toAt >> 2;
-  for (let i = 0; i < words; i++) target[toFirst + i] = source[first + i]!;
-  for (let i = words > 0 ? words * 4 : 0; i < length; i++) to[toAt + i] = from[at + i]!;
+function copyWords(words: Uint32Array, bytes: Uint8Array, at: number, toAt: number, length: number): void {
+  let source = at >> 2;
+  let target = toAt >> 2;
+  const end = source + (length >> 2);
+  if (end > words.length) {
+    bytes.copyWithin(toAt, at, at + length);
+    return;
+  }
+  while (source < end) words[target++] = words[source++]!;
+  for (let i = length & ~3; i < length; i++) bytes[toAt + i] = bytes[at + i]!;
+}
+
+function copyBetween(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): void {
+  if (length >= LONG) to.set(from.subarray(at, at + length), toAt);
+  else for (let i = 0; i < length; i++) to[toAt + i] = from[at + i]!;
 }

@@ -136,7 +136,7 @@ export class E1000Driver implements NetDevice {
 
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, mtu = ETHERNET_MTU, features = chip.variant.features } = options;
-    const { bufferSize = FRAME_BUFFER + HEADROOM, buffers = 8192 } = options;
+    const { bufferSize = FRAME_BUFFER, buffers = 8192 } = options;
     checkRing('rxDescriptors', rxDescriptors);
     checkRing('txDescriptors', txDescriptors);
     this.#chip = chip;

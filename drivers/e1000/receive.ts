@@ -120,8 +120,7 @@ export class Receiver {
       const status = words[at + 3]!;
       if ((status & RX_DD) === 0 || piece === null) break;
       const length = words[at + 2]! & 0xffff;
-      slots[next] = null;
-      words[at + 3] = 0;
+      slots[next] = null; // DD stays set until the descriptor is refilled; without a buffer it means nothing
       next = next + 1 === size ? 0 : next + 1;
       seen++;
       piece.length = length;

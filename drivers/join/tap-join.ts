@@ -130,14 +130,16 @@ export class TapJoin {
 
   constructor({ device, tap, watch, pool = device.pool, batch = 128, gro = true, failed }: TapJoinOptions) {
     if (!Number.isInteger(batch) || batch < 1 || batch > 1024) throw new RangeError(`a batch of ${batch} frames`);
-    if (pool.bufferSize < HEADROOM + 18 + device.mtu)
+    const least = HEADROOM + 18 + device.mtu;
+    if (pool.bufferSize < least)
       throw new RangeError(`buffers of ${pool.bufferSize} bytes are too small for an MTU of ${device.mtu}`);
     this.#device = device;
     this.#tap = tap;
     this.#pool = pool;
     this.#batch = batch;
     this.#header = tap.headerBytes;
-    this.#segmenter = new Segmenter(device.pool);
+    // Segments fit the device's own buffers, save jumbo frames.
+    this.#segmenter = new Segmenter(device.pool.bufferSize < least ? pool : device.pool);
     this.gro = gro && this.#header === VIRTIO_NET_HEADER ? new Gro() : null;
     this.#failed = failed ?? rethrow;
     this.#watch = watch(() => this.#loop.wake());

@@ -23,6 +23,7 @@ import { I82540EM } from './registers.ts';
 
 const { RXCSUM } = I82540EM.r;
 const BOTH = RXCSUM.IPOFLD | RXCSUM.TUOFLD;
+const PLAIN = BOTH | RXCSUM.PCSS;
 const ZERO = 0xffff; // a ones' complement sum over something and its checksum; all zeros cannot occur
 
 export class ChecksumUnit {
@@ -39,26 +40,41 @@ export class ChecksumUnit {
   /** Sums and checks a frame; returns the descriptor's status and error bits. */
   receive(bytes: Uint8Array, start: number, length: number, flags: number): number {
     const rxcsum = this.#words[RXCSUM.word]!;
-    const total = flags & SUM_KNOWN ? swap16(flags >>> 16) : littleSum(bytes, start, length);
-    // The descriptor has the complement of the sum from PCSS on in network order, which is the little-endian sum's.
-    const pcss = rxcsum & RXCSUM.PCSS;
-    this.packet = ~(pcss === 0 ? total : sumFrom(bytes, start, length, total, pcss)) & 0xffff;
-    const wanted = rxcsum & (RXCSUM.IPOFLD | RXCSUM.TUOFLD);
-    if (wanted === 0) return RX_IXSM;
-    const type = get16(bytes, start + 12);
-    let result = 0;
-    if (
-      type === ETHERTYPE_IPV4 &&
-      wanted === BOTH &&
-      length >= 36 &&
-      (start & 3) === 0 &&
-      isPlain(bytes, start, length)
-    ) {
-      result = checkPlain(bytes, start, length, total);
-    } else if (type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6 || type === ETHERTYPE_VLAN) {
-      result = this.#check(bytes, start, length, total, rxcsum);
+    if ((rxcsum & PLAIN) === BOTH && (start & 3) === 0 && isPlain(bytes, start, length)) {
+      return this.#checkPlain(bytes, start, length, flags);
     }
+    const total = flags & SUM_KNOWN ? swap16(flags >>> 16) : littleSum(bytes, start, length);
+    this.packet = ~sumFrom(bytes, start, length, total, rxcsum & RXCSUM.PCSS) & 0xffff;
+    if ((rxcsum & BOTH) === 0) return RX_IXSM;
+    const type = get16(bytes, start + 12);
+    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6 && type !== ETHERTYPE_VLAN) return RX_IXSM;
+    const result = this.#check(bytes, start, length, total, rxcsum);
     return result === 0 ? RX_IXSM : result;
+  }
+
+  /**
+   * What most traffic is, see isPlain. Both checksums come from the nine words that hold addresses and IP header, and the
+   * sum of what is behind them: 25 ns for a short frame, where the general way takes 60.
+   */
+  #checkPlain(bytes: Uint8Array, start: number, length: number, flags: number): number {
+    const words = wordsOf(bytes);
+    const at = start >>> 2;
+    const w3 = words[at + 3]!; // EtherType, version and TOS
+    const w6 = words[at + 6]!; // checksum, source
+    const w8 = words[at + 8]!; // destination, and the transport header begins
+    const addresses = (w6 >>> 16) + halves(words[at + 7]!) + (w8 & 0xffff);
+    const header = (w3 >>> 16) + halves(words[at + 4]!) + halves(words[at + 5]!) + (w6 & 0xffff) + addresses;
+    const front = halves(words[at]!) + halves(words[at + 1]!) + halves(words[at + 2]!) + (w3 & 0xffff) + header;
+    const rest =
+      flags & SUM_KNOWN
+        ? swap16(flags >>> 16) + ZERO - foldChecksum(front)
+        : (w8 >>> 16) + littleSum(bytes, start + 36, length - 36);
+    this.packet = ~foldChecksum(front + rest) & 0xffff;
+    const ip = foldChecksum(header) === ZERO ? RX_IPCS : RX_IPCS | RX_IPE;
+    const protocol = bytes[start + 23]!;
+    if (protocol === PROTOCOL_UDP && get16(bytes, start + 40) === 0) return ip; // the sender did not sum
+    const sum = foldChecksum(rest + addresses + (protocol << 8) + swap16(length - 34));
+    return ip | (sum === ZERO ? RX_TCPCS : RX_TCPCS | RX_TCPE);
   }
 
   #check(bytes: Uint8Array, start: number, length: number, total: number, rxcsum: number): number {
@@ -103,40 +119,18 @@ export class ChecksumUnit {
 
 /** The little-endian sum from `pcss` on, of a frame whose whole sum is known. */
 function sumFrom(bytes: Uint8Array, start: number, length: number, total: number, pcss: number): number {
+  if (pcss === 0) return total;
   if (pcss >= length) return 0;
   if (pcss & 1) return littleSum(bytes, start + pcss, length - pcss);
   return foldChecksum(total + ZERO - littleSum(bytes, start, pcss));
 }
 
-/** An untagged IPv4 packet without options, whole, TCP or UDP, and nothing behind it but even padding. */
+/** An untagged IPv4 packet without options, whole, TCP or UDP, and no padding behind it. */
 function isPlain(bytes: Uint8Array, start: number, length: number): boolean {
+  if (get16(bytes, start + 12) !== ETHERTYPE_IPV4 || bytes[start + 14] !== 0x45) return false;
+  if (get16(bytes, start + 16) + 14 !== length || (get16(bytes, start + 20) & 0x3fff) !== 0) return false;
   const protocol = bytes[start + 23]!;
-  const ipLength = get16(bytes, start + 16);
-  if (bytes[start + 14] !== 0x45 || (get16(bytes, start + 20) & 0x3fff) !== 0) return false;
-  if (ipLength + 14 !== length) return false;
-  if (protocol === PROTOCOL_TCP) return ipLength >= 40;
-  return protocol === PROTOCOL_UDP && ipLength >= 28;
-}
-
-/**
- * Both checksums of such a packet, from the nine words that hold its addresses and IP header: most traffic is of this kind,
- * and this way the check costs 15 ns rather than 45.
- */
-function checkPlain(bytes: Uint8Array, start: number, length: number, total: number): number {
-  const words = wordsOf(bytes);
-  const at = start >>> 2;
-  const w3 = words[at + 3]!; // EtherType, version and TOS
-  const w6 = words[at + 6]!; // checksum, source
-  const w7 = words[at + 7]!; // source, destination
-  const w8 = words[at + 8]!; // destination, and the transport header begins
-  const addresses = (w6 >>> 16) + halves(w7) + (w8 & 0xffff);
-  const header = (w3 >>> 16) + halves(words[at + 4]!) + halves(words[at + 5]!) + (w6 & 0xffff) + addresses;
-  const front = halves(words[at]!) + halves(words[at + 1]!) + halves(words[at + 2]!) + (w3 & 0xffff) + header;
-  const ip = foldChecksum(header) === ZERO ? RX_IPCS : RX_IPCS | RX_IPE;
-  if (bytes[start + 23] === PROTOCOL_UDP && get16(bytes, start + 40) === 0) return ip; // the sender did not sum
-  const pseudo = addresses + (bytes[start + 23]! << 8) + swap16(length - 34);
-  const sum = foldChecksum(total + ZERO - foldChecksum(front) + pseudo);
-  return ip | (sum === ZERO ? RX_TCPCS : RX_TCPCS | RX_TCPE);
+  return (protocol === PROTOCOL_TCP && length >= 54) || (protocol === PROTOCOL_UDP && length >= 42);
 }
 
 function halves(word: number): number {

@@ -7,10 +7,11 @@ import { createE1000, type E1000Options, supports } from '../../drivers/e1000/e1
 import { BULK, LOW_LATENCY, Moderation } from '../../drivers/e1000/moderation.ts';
 import { ASYMMETRIC, PAUSE, resolvePause } from '../../drivers/e1000/phy.ts';
 import { I82574L } from '../../drivers/e1000/variants.ts';
-import type { PacketBuffer } from '../../drivers/packet.ts';
+import { type PacketBuffer, TX_TSO4 } from '../../drivers/packet.ts';
 import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
+import { get16 } from '../../sim/packet.ts';
 import { DEVICE_ID } from '../../sim/pci/config.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
 import { HostPort, Link } from '../../sim/wire/index.ts';
@@ -125,9 +126,10 @@ class StandIn82574 extends E1000 {
     const { words } = this.registers;
     const causes = words[ICR.word]! & words[I82540EM.r.IMS.word]!;
     if (causes & ICR.LSC) this.interruptVector(1);
-    if ((causes & ~ICR.LSC) === 0) return;
+    const queues = causes & ~ICR.LSC;
+    if (queues === 0) return;
     this.interruptVector(0);
-    this.host.clock.alarm(() => this.registers.write32(ICR.at, ICR.RXT0 | ICR.TXDW)).in(0);
+    this.registers.write32(ICR.at, queues);
   }
 }
 
@@ -396,6 +398,35 @@ test('frames queued while there is no link do not wait for ever', async (t) => {
   await runFor(clock, 10 * SECOND);
   const { txHangs, resets, txErrors } = driver.statistics();
   t.deepEqual([txHangs, resets, txErrors], [0, 1, 1]);
+});
+
+test('before TSO the lengths in the headers become 0, and the checksum field holds the pseudo header’s sum', async (t) => {
+  const { driver, start } = await open();
+  await start();
+  const packet = driver.pool.take()!;
+  const header = [...MAC, ...MAC, 8, 0, 0x45, 0, 7, 8, 0, 0, 0, 0, 64, 6, 9, 9, 10, 0, 0, 1, 10, 0, 0, 2];
+  packet.bytes.fill(0, packet.start, packet.start + 1854);
+  packet.bytes.set(header, packet.start);
+  packet.bytes[packet.start + 46] = 0x50;
+  packet.length = packet.total = 1854;
+  packet.flags = TX_TSO4;
+  packet.mss = 1000;
+  packet.headerLength = 54;
+  t.is(driver.transmit([packet], 0, 1), 1);
+  t.is(get16(packet.bytes, packet.start + 16), 0);
+  t.is(get16(packet.bytes, packet.start + 24), 0);
+  t.is(get16(packet.bytes, packet.start + 50), 0x0a00 + 1 + 0x0a00 + 2 + 6);
+});
+
+test('counters that would stick at their end do not', async (t) => {
+  const { driver, clock, model, start } = await open();
+  await start();
+  const gptc = I82540EM.r.GPTC.word;
+  for (let i = 0; i < 3; i++) {
+    model.registers.words[gptc] = 0xffffffff;
+    await runFor(clock, 2 * SECOND);
+  }
+  t.is(driver.statistics().txPackets, 3 * 0xffffffff);
 });
 
 test('a stopped card is quiet: no receive, no transmit, no interrupt, no bus mastering', async (t) => {

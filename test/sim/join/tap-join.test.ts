@@ -273,3 +273,14 @@ test('buffers too small for the MTU are refused at once', (t) => {
   const tap = new FakeTap();
   t.throws(() => new TapJoin({ device, tap, watch: tap.watch }), { message: /too small for an MTU of 9000/ });
 });
+
+test('jumbo segments cut in software get buffers that hold them', async (t) => {
+  const [near, far] = pair({ features: 0 });
+  near.mtu = 9000;
+  const tap = new FakeTap();
+  const it = new TapJoin({ device: near, tap, watch: tap.watch, pool: superFramePool(near.dma) });
+  it.start();
+  tap.send(...superFrame(bytesOf(20_000), 8960));
+  t.true(await until(() => far.rings.rx.used === 3));
+  it.close();
+});
