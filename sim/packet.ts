@@ -39,6 +39,11 @@ export function put32(bytes: Uint8Array, at: number, value: number): void {
   put16(bytes, at + 2, value);
 }
 
+export function isBroadcast(bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < 6; i++) if (bytes[start + i] !== 0xff) return false;
+  return true;
+}
+
 /**
  * The ones' complement sum (RFC 1071) of bytes as 16-bit big-endian words, folded; an odd last byte is padded with zero.
  * @param length at most 64 KiB.
