@@ -7,7 +7,7 @@ import { OPTIONS, whole } from '../options.ts';
 import { cacheFolder, sweep } from '../rig/ledger.ts';
 import { Namespace } from '../rig/namespaces.ts';
 import { inside, isRoot, obstacle, reenter } from '../rig/reenter.ts';
-import { cardJson, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';
+import { cardJson, checkCapture, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';
 import { Rig } from '../rig/rig.ts';
 import { echoRole, generateRole, type Role, type RoleContext, tapRole } from '../rig/roles.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -71,6 +71,7 @@ async function demo(options: DemoOptions): Promise<void> {
   if (stop.received === null) demo.report();
   else if (!options.json) console.log(`stopped by ${stop.received}; nothing is left behind`);
   process.exitCode = stop.exitCode;
+  demo.check();
 }
 
 function sweepAloud(): void {
@@ -287,6 +288,10 @@ class Demo {
   report(): void {
     if (this.#options.json) console.log(JSON.stringify(this.#json()));
     else console.log(`\n${this.#summary()}`);
+  }
+
+  check(): void {
+    checkCapture(this.#rig);
   }
 
   #summary(): string {

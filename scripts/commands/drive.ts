@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
+import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from '../../drivers/e1000/descriptors.ts';
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
-import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
+import { FEATURE_TSO4, FEATURE_TSO6, type LinkState } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import { findTarget } from '../catalogue.ts';
@@ -8,10 +9,10 @@ import { UsageError } from '../errors.ts';
 import { features, frameSizes, macAddress, OPTIONS, type Rate, rate, whole } from '../options.ts';
 import type { Card } from '../rig/card.ts';
 import {
-  captureText,
   cardDrops,
   cardJson,
   cardText,
+  checkCapture,
   featureText,
   linkText,
   Rates,
@@ -34,7 +35,7 @@ import { StopSignals } from '../stop-signals.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { labelled } from '../terminal/print.ts';
 import { bold, paint } from '../terminal/style.ts';
-import { bits, count, packets, time } from '../terminal/units.ts';
+import { bits, bytes, count, packets, time } from '../terminal/units.ts';
 
 interface DriveOptions {
   readonly tap?: string | true;
@@ -63,7 +64,7 @@ interface DriveOptions {
 /** What the other end does, unless told. */
 const PEERS: Record<string, RoleKind> = { tap: 'echo', echo: 'generate', generate: 'echo' };
 
-const ring = whole(8, 4096, 8);
+const ring = whole(MIN_DESCRIPTORS, MAX_DESCRIPTORS, 8);
 
 const AFTER = `
 At the other end of the wire of sim:MODEL there is a second model with its own driver. Unless --peer says otherwise,
@@ -136,6 +137,7 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
     stop.close();
   }
   run.report();
+  checkCapture(rig);
   // Ctrl-C is how a run without end ends; else it is an interruption.
   const endless = options.seconds === undefined && options.count === undefined;
   process.exitCode = endless && stop.received === 'SIGINT' ? 0 : stop.exitCode;
@@ -185,6 +187,8 @@ class Run {
   #started = 0;
   #elapsed = 0;
   #stopped = false;
+  /** As they were before the cards were stopped. */
+  #links: LinkState[] = [];
 
   constructor(rig: Rig, options: DriveOptions, near: RoleKind, far: RoleKind) {
     this.#rig = rig;
@@ -270,6 +274,7 @@ class Run {
       clearTimeout(timer);
       live?.stop();
       this.#stopped = true;
+      this.#links = this.#rig.cards.map(({ driver }) => driver.link);
     }
   }
 
@@ -309,12 +314,15 @@ class Run {
   }
 
   #json() {
-    const { near, far, capture, trace, negotiation } = this.#rig;
+    const { capture, trace, negotiation } = this.#rig;
     return {
       seconds: this.#elapsed,
       seed: this.#options.seed,
       negotiationNs: negotiation,
-      cards: [cardJson(near, this.#near), ...(far ? [cardJson(far, this.#far)] : [])],
+      cards: this.#rig.cards.map((card, i) => ({
+        ...cardJson(card, [this.#near, this.#far][i]!),
+        link: this.#links[i],
+      })),
       wire: wireJson(this.#rig),
       ...(capture && { pcap: { path: capture.path, bytes: capture.size } }),
       ...(trace && { trace: { path: trace.path, lines: trace.lines } }),
@@ -325,7 +333,7 @@ class Run {
     const { trace, capture, cards } = this.#rig;
     const lines = [bold(`after ${this.#elapsed.toFixed(1)} s`), summaryTable(cards, [this.#near, this.#far])];
     for (const role of [this.#near, this.#far]) lines.push(...sinkLines(role, this.#elapsed));
-    if (capture) lines.push(labelled('capture', captureText(this.#rig)));
+    if (capture) lines.push(labelled('capture', `${capture.path} (${bytes(capture.size)}); tshark -r ${capture.path}`));
     if (trace) lines.push(labelled('trace', `${trace.path} (${count(trace.lines)} lines)`));
     return lines.join('\n');
   }

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Clock } from '../../sim/clock.ts';
 import { Capture } from '../../sim/wire/capture.ts';
@@ -22,13 +22,13 @@ export class CaptureFile {
   readonly #fd: number;
   readonly #limit: number;
   readonly #capture: Capture;
+  #error: unknown = null;
   #ended = false;
 
   /** Throws a UsageError where the file cannot be written. */
   constructor(path: string, clock: Clock, { hardware, limit = Infinity }: CaptureOptions) {
     this.path = path;
     this.#fd = openToWrite(path, 'capture');
-    ftruncateSync(this.#fd);
     this.#limit = limit;
     const start = Date.now() - clock.now / 1e6; // the clock has run since it was made
     const writer = new PcapngWriter((chunk) => this.#write(chunk), {
@@ -45,9 +45,9 @@ export class CaptureFile {
     this.#capture.tap(port, about);
   }
 
-  /** Why it ended early, where it did. */
+  /** Why it is not complete, where it is not: the disk is full, say. The wire goes on. */
   get error(): unknown {
-    return this.#capture.error;
+    return this.#capture.error ?? this.#error;
   }
 
   /** Takes the taps out and completes the file. Idempotent. */
@@ -56,9 +56,10 @@ export class CaptureFile {
     this.#ended = true;
     try {
       this.#capture.end();
-    } finally {
-      closeSync(this.#fd);
+    } catch (error) {
+      this.#error = error;
     }
+    closeSync(this.#fd);
   }
 
   #write(chunk: Uint8Array): void {

@@ -1,8 +1,9 @@
 /** What cards and wire have to say for themselves: for start logs, live lines, summaries and JSON. */
 import type { LinkState } from '../../drivers/netdev.ts';
+import { Failure, lineOf } from '../errors.ts';
 import { featureNames } from '../options.ts';
 import { table } from '../terminal/table.ts';
-import { bits, bytes, count, mac, packets } from '../terminal/units.ts';
+import { bits, count, mac, packets } from '../terminal/units.ts';
 import type { Card } from './card.ts';
 import type { Rig } from './rig.ts';
 import type { Role } from './roles.ts';
@@ -107,8 +108,7 @@ export function summaryTable(cards: readonly Card[], roles: readonly (Role | nul
   ]);
 }
 
-export function captureText({ capture }: Rig): string {
-  if (capture === null) return '';
-  const end = capture.full ? ', ended there: its limit' : '';
-  return `${capture.path} (${bytes(capture.size)}${end}); read it with: tshark -r ${capture.path}`;
+/** Throws where frames are missing in the capture: said last, once everything else was. */
+export function checkCapture({ capture }: Rig): void {
+  if (capture?.error) throw new Failure(`capture ${capture.path} is not complete: ${lineOf(capture.error)}`);
 }

@@ -31,7 +31,7 @@ export class TraceFile {
     if (this.#fd !== 1) closeSync(this.#fd);
   }
 
-  /** Synchronous: what was traced before a crash is there. A reader who has gone ends the trace. */
+  /** Synchronous: what was traced before a crash is there. */
   #flush(): void {
     let rest = Buffer.from(this.#text);
     this.#text = '';
@@ -42,7 +42,7 @@ export class TraceFile {
         const { code } = error as NodeJS.ErrnoException;
         if (code === 'EAGAIN') continue; // a pipe whose reader is slow
         this.#ended = true;
-        if (code === 'EPIPE') return;
+        if (code === 'EPIPE') process.exit(0); // the reader has gone
         throw new Failure(`trace ${this.path}: ${code}`);
       }
     }

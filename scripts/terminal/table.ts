@@ -5,7 +5,7 @@ export function table(rows: readonly (readonly string[])[], { head = true, inden
   const columns = Math.max(...rows.map((row) => row.length));
   const body = head ? rows.slice(1) : rows;
   const widths = Array.from({ length: columns }, (_, i) => Math.max(...rows.map((row) => widthOf(row[i] ?? ''))));
-  const numeric = widths.map((_, i) => i > 0 && body.every((row) => /^[-\d.,]*$/.test(row[i] ?? '')));
+  const numeric = widths.map((_, i) => i > 0 && body.every((row) => /^-?[\d,]*(\.\d+)?$/.test(row[i] ?? '')));
   const line = (row: readonly string[], style: (text: string) => string) =>
     ' '.repeat(indent) +
     row

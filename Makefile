@@ -1,0 +1,29 @@
+# make demo and make test need nothing but Node (20.19 or later) and, on Debian, the right to apt-get install.
+# ARGS is handed on: make demo ARGS="--seconds 10", make bench ARGS="loop --json"
+
+.PHONY: help demo test setup lint format bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: setup ## install what is needed, build, and see it run: two cards, a wire, real traffic
+	@node dist/scripts/fauxnic.js demo $(ARGS)
+
+test: setup ## install what is needed, build, and run every lane that this machine can
+	@node dist/scripts/test.js
+
+setup: ## install what is needed and build; quick when there is nothing to do
+	@command -v node >/dev/null || { echo "fauxnic: no node found: install Node 20.19 or later (https://nodejs.org)" >&2; exit 1; }
+	@node scripts/setup.mjs
+
+lint: setup ## format and lint, without changing anything
+	@npm run --silent lint
+
+format: setup ## put right what can be put right by itself
+	@npm run --silent format
+
+bench: setup ## measure, each figure against its yardstick
+	@node dist/test/bench/index.js $(ARGS)
+
+clean: ## remove what was built and installed in this folder
+	rm -rf dist native/build node_modules .coverage .tap

@@ -1,0 +1,83 @@
+/** drive with TAP interfaces: pings through it, names that cannot be had, and that no interface stays. */
+import { spawnSync } from 'node:child_process';
+import t from 'tap';
+import { openTap } from '../../native/index.ts';
+import { interfaces, Place, WITHOUT_ROOT } from './command.ts';
+import { enterNamespace } from './lane.ts';
+
+enterNamespace(import.meta.url);
+
+const place = new Place();
+t.teardown(() => place.remove());
+const before = interfaces();
+
+/** Starts it, waits until it is joined, lets `meanwhile` happen, and stops it. */
+async function drive(options: string, meanwhile: () => void, signal: NodeJS.Signals = 'SIGINT') {
+  const child = place.fauxnic(`drive sim:e1000 ${options}`);
+  for await (const line of child)
+    if (/^ {13}e1000-1 to /.test(line)) {
+      meanwhile();
+      child.kill(signal);
+    }
+  return await child;
+}
+
+function ip(line: string): void {
+  const { status, stderr } = spawnSync('ip', line.split(' '), { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`ip ${line}: ${stderr}`);
+}
+
+void t.test('a card behind a TAP is pinged', async (t) => {
+  const { stdout, stderr, exitCode } = await drive('--tap=fx0 --mac 02:00:00:00:00:42', () => {
+    ip('address add 10.82.55.1/24 dev fx0');
+    const link = spawnSync('ip', ['link', 'show', 'fx0'], { encoding: 'utf8' }).stdout;
+    t.match(link, /link\/ether 02:00:00:00:00:42/);
+    const ping = spawnSync('ping', ['-n', '-c', '3', '-i', '0.05', '-w', '5', '10.82.55.9'], { encoding: 'utf8' });
+    t.match(ping.stdout, / 3 received/);
+  });
+  t.equal(stderr, '');
+  t.equal(exitCode, 0);
+  t.match(stdout, /joined +e1000-0 to TAP fx0/);
+  t.match(stdout, /after [\d.]+ s/);
+  t.same(interfaces(), before);
+});
+
+for (const [signal, code] of [
+  ['SIGTERM', 143],
+  ['SIGKILL', undefined],
+] as const) {
+  void t.test(`two TAPs, by free names, are gone after ${signal}`, async (t) => {
+    const { exitCode } = await drive(
+      '--tap --peer tap',
+      () => t.same(interfaces(), [...before, 'fauxnic0', 'fauxnic1'].toSorted()),
+      signal,
+    );
+    t.equal(exitCode, code);
+    t.same(interfaces(), before);
+  });
+}
+
+void t.test('TAPs that cannot be had', async (t) => {
+  const held = openTap({ name: 'held' });
+  ip('link add bridge type bridge');
+  t.teardown(() => {
+    held.close();
+    ip('link delete bridge');
+  });
+  const refusals: [line: string, says: RegExp, before?: string[]][] = [
+    ['--tap=abcdefghijklmnop', /at most 15 bytes/],
+    ['--tap=a/b', /no slash/],
+    ['--tap=held', /TAP held: .*EBUSY: another process has this TAP open/],
+    ['--tap=bridge', /TAP bridge: .*(EEXIST|EINVAL)/],
+    ['--tap=fine --peer tap --peer-tap held', /EBUSY/],
+    ['--tap', /EPERM: run as root/, WITHOUT_ROOT],
+  ];
+  for (const [options, says, before] of refusals) {
+    const { stdout, stderr, exitCode } = await place.fauxnic(`drive sim:e1000 ${options}`, { before });
+    t.equal(exitCode, 2, options);
+    t.match(stderr, says);
+    t.match(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.equal(stdout, '');
+  }
+  t.same(interfaces(), [...before, 'bridge', 'held'].toSorted());
+});

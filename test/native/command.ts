@@ -1,0 +1,59 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+
+const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
+
+/** Somewhere for a test's files, and a name by which its processes are known: both are in their environment. */
+export class Place {
+  readonly folder = mkdtempSync(join(tmpdir(), 'fauxnic-native-'));
+
+  readonly fauxnic = (line: string, { before = [] as string[] } = {}) => {
+    const [tool, ...args] = [...before, process.execPath, command, ...line.split(' ')] as [string, ...string[]];
+    return execa(tool, args, { env: { XDG_CACHE_HOME: this.folder }, reject: false, timeout: 60_000, buffer: true });
+  };
+
+  /** Processes, by command line, that the command started and that are still there. */
+  processes(): string[] {
+    return readdirSync('/proc')
+      .filter(
+        (name) => /^\d+$/.test(name) && readable(`/proc/${name}/environ`).includes(`XDG_CACHE_HOME=${this.folder}\0`),
+      )
+      .map((pid) => readable(`/proc/${pid}/cmdline`).replaceAll('\0', ' ').trim())
+      .filter((line) => line !== ''); // a zombie has none
+  }
+
+  /** Waits until none is left; the test's own bound is the limit. */
+  async quiet(): Promise<void> {
+    while (this.processes().length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+
+  ledger(): string[] {
+    try {
+      return readdirSync(join(this.folder, 'fauxnic/run'));
+    } catch {
+      return [];
+    }
+  }
+
+  remove(): void {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** As somebody who is not root; file access stays. */
+export const WITHOUT_ROOT = ['unshare', '--user', '--map-user=1000', '--map-group=1000', '--'];
+
+export function interfaces(): string[] {
+  return readdirSync('/sys/class/net').toSorted();
+}
+
+function readable(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return ''; // it has ended
+  }
+}

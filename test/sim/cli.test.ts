@@ -1,0 +1,205 @@
+/** The command as a person types it: what it prints, what it refuses, and how it ends. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import test from 'ava';
+import { execa } from 'execa';
+
+const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'fauxnic-cli-'));
+test.after.always(() => rmSync(folder, { recursive: true }));
+
+function fauxnic(line: string) {
+  const env = { XDG_CACHE_HOME: folder, NO_COLOR: undefined, FORCE_COLOR: undefined };
+  return execa(process.execPath, [command, ...line.split(' ').filter(Boolean)], {
+    env,
+    reject: false,
+    timeout: 30_000,
+  });
+}
+
+test('help names every command', async (t) => {
+  const { stdout, exitCode } = await fauxnic('--help');
+  t.is(exitCode, 0);
+  for (const name of ['doctor', 'devices', 'demo', 'drive']) t.regex(stdout, new RegExp(`^  ${name} `, 'm'));
+});
+
+test('help of drive says what is at the other end', async (t) => {
+  const { stdout, exitCode } = await fauxnic('drive --help');
+  t.is(exitCode, 0);
+  t.regex(stdout, /At the other end of the wire/);
+});
+
+test('doctor --json', async (t) => {
+  const { stdout, exitCode } = await fauxnic('doctor --json');
+  t.is(exitCode, 0);
+  const { checks, can } = JSON.parse(stdout) as { checks: { name: string; ok: boolean; about: string }[]; can: object };
+  t.deepEqual(
+    checks.find(({ name }) => name === 'Node'),
+    { name: 'Node', ok: true, about: process.version, for: 'everything' } as never,
+  );
+  t.true(
+    checks.every(({ about }) => about !== ''),
+    'each says what was found, or what to do',
+  );
+  t.true('demo' in can);
+});
+
+test('devices', async (t) => {
+  const { stdout } = await fauxnic('devices');
+  t.regex(stdout, /^ {2}sim:e1000 +e1000 /m);
+  t.false(stdout.includes('\x1b'), 'no colours where there is no terminal');
+  const { targets } = JSON.parse((await fauxnic('devices --json')).stdout) as { targets: unknown[] };
+  t.deepEqual(targets, [{ target: 'sim:e1000', model: 'e1000', backend: 'sim', driver: 'e1000' }]);
+});
+
+test('devices --registers lists them, and what is not modelled', async (t) => {
+  const { stdout } = await fauxnic('devices --registers e1000');
+  t.regex(stdout, /0x00000 +CTRL +RW +13\.4\.1 +Device Control/);
+  t.regex(stdout, /not modelled[\s\S]*LEDCTL +no LEDs/);
+});
+
+const MISTAKES: [line: string, says: RegExp][] = [
+  ['frobnicate', /unknown command 'frobnicate'/],
+  ['drive', /missing required argument 'target'/],
+  ['drive e1000 --echo', /no target "e1000": there is sim:e1000/],
+  ['drive sim:e100 --echo', /no model "e100": there is sim:e1000/],
+  ['drive qemu:e1000 --echo', /no target "qemu:e1000"/],
+  ['drive sim:e1000', /give one of --tap, --echo and --generate/],
+  ['drive sim:e1000 --echo --generate', /give one of .*, not 2/],
+  ['drive sim:e1000 --echo --fast', /unknown option '--fast'/],
+  ['drive sim:e1000 --echo extra', /too many arguments/],
+  ['drive sim:e1000 --echo --peer sinking', /Allowed choices are tap, echo/],
+  ['drive sim:e1000 --echo --peer sink --rate 5', /--rate is for generated frames/],
+  ['drive sim:e1000 --echo --mac 02:00:00:00:01', /six bytes/],
+  ['drive sim:e1000 --echo --mac 01:00:5e:00:00:01', /multicast/],
+  ['drive sim:e1000 --echo --mac 00:00:00:00:00:00', /all zeros/],
+  ['drive sim:e1000 --echo --rx-ring 81', /80 to 4096, a multiple of 8/],
+  ['drive sim:e1000 --echo --tx-ring 8192', /80 to 4096/],
+  ['drive sim:e1000 --echo --mtu 67', /68 to 16110/],
+  ['drive sim:e1000 --echo --mtu 16111', /68 to 16110/],
+  ['drive sim:e1000 --generate --rate 0', /1 to 100M packets/],
+  ['drive sim:e1000 --generate --rate fast', /or max/],
+  ['drive sim:e1000 --generate --size 13', /14 bytes at least/],
+  ['drive sim:e1000 --generate --size 59', /60 bytes at least/],
+  ['drive sim:e1000 --generate --size 1515', /at most 1514/],
+  ['drive sim:e1000 --generate --size 90-80', /ends before it begins/],
+  ['drive sim:e1000 --generate --count 0', /whole number/],
+  ['drive sim:e1000 --generate --seconds 0', /0\.1 to 86400/],
+  ['drive sim:e1000 --generate --wire loss=2', /loss must be a probability/],
+  ['drive sim:e1000 --generate --wire delay=2', /A wire has no delay/],
+  ['drive sim:e1000 --generate --features tso7', /no feature tso7/],
+  ['drive sim:e1000 --generate --pcap /nowhere/x.pcapng', /there is no folder \/nowhere/],
+  ['drive sim:e1000 --generate --pcap /', /it is a folder/],
+  ['drive sim:e1000 --generate --trace /nowhere/x', /there is no folder/],
+  ['drive sim:e1000 --generate --trace - --json', /both want standard output/],
+  ['devices --registers x540', /no model "x540"/],
+  ['demo --generated --seconds 0', /whole number/],
+];
+
+for (const [line, says] of MISTAKES) {
+  test(`refused: fauxnic ${line}`, async (t) => {
+    const { stdout, stderr, exitCode } = await fauxnic(line);
+    t.is(exitCode, 2, stderr);
+    t.regex(stderr, says);
+    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.is(stdout, '');
+  });
+}
+
+interface Result {
+  cards: {
+    mac: string;
+    link: { up: boolean; speed: number };
+    rings: object;
+    mtu: number;
+    joined: Record<string, number>;
+  }[];
+  wire: { forward: { sent: number; lost: number } };
+  pcap: { bytes: number };
+}
+
+test('generate --json: every frame goes there and comes back', async (t) => {
+  const pcap = join(folder, 'generate.pcapng');
+  const options = `--count 5000 --size imix --rx-ring 80 --tx-ring 128 --mac 02:00:00:00:00:99 --pcap ${pcap}`;
+  const { stdout, stderr, exitCode } = await fauxnic(`drive sim:e1000 --generate --json ${options}`);
+  t.is(stderr, '');
+  t.is(exitCode, 0);
+  const { cards, wire, pcap: capture } = JSON.parse(stdout) as Result;
+  const [near, far] = cards as [Result['cards'][0], Result['cards'][0]];
+  t.like(near, { mac: '02:00:00:00:00:99', mtu: 1500, link: { up: true, speed: 1000 }, rings: { rx: 80, tx: 128 } });
+  t.like(near.joined, { sent: 5000, received: 5000, lost: 0, duplicates: 0, reordered: 0, foreign: 0 });
+  t.like(far.joined, { answered: 5000 }); // it takes every multicast, and so PAUSE frames, too
+  t.true(wire.forward.sent >= 5000, 'the frames, and PAUSE where the echo was behind');
+  t.is(capture.bytes, readFileSync(pcap).length);
+});
+
+test('the same seed loses the same frames', async (t) => {
+  const run = async (seed: number) => {
+    const { stdout } = await fauxnic(
+      `drive sim:e1000 --generate --peer sink --count 2000 --wire loss=5% --seed ${seed} --json`,
+    );
+    return (JSON.parse(stdout) as Result).wire.forward.lost;
+  };
+  const [first, second, other] = await Promise.all([run(7), run(7), run(8)]);
+  t.true(first > 50 && first < 150, `${first} of 2000`);
+  t.is(first, second);
+  t.not(first, other);
+});
+
+test('a jumbo frame, an echo that was driven, nobody at the other end', async (t) => {
+  t.is((await fauxnic('drive sim:e1000 --echo --count 100 --mtu 9000 --json')).exitCode, 0);
+  const alone = await fauxnic('drive sim:e1000 --echo --peer none --seconds 0.1');
+  t.is(alone.exitCode, 0);
+  t.regex(alone.stdout, /link +down: nobody at the other end/);
+});
+
+test('the trace names registers, fields and descriptors', async (t) => {
+  const { stdout, exitCode } = await fauxnic('drive sim:e1000 --generate --count 1 --trace -');
+  t.is(exitCode, 0);
+  const lines = stdout.split('\n');
+  t.true(lines.every((line) => /^\d+\.\d{9} e1000-[01] /.test(line)));
+  t.regex(stdout, /e1000-0 write CTRL 0x[\da-f]{8} FD=1 .*SLU=1/);
+  t.regex(stdout, /e1000-0 tx\[0\] \S+ buffer=0x[\da-f]{8} length=60 .*EOP/);
+  t.regex(stdout, /e1000-1 rx\[0\] buffer=0x[\da-f]{8} length=60 DD EOP/);
+  t.regex(stdout, /e1000-0 read {2}(EERD|EECD) /, 'from the first access on');
+});
+
+test('a capture that stays incomplete is a failure', async (t) => {
+  const { stdout, stderr, exitCode } = await fauxnic('drive sim:e1000 --generate --count 10 --pcap /dev/full');
+  t.is(exitCode, 1);
+  t.regex(stderr, /^fauxnic: capture \/dev\/full is not complete: ENOSPC[^\n]*$/);
+  t.regex(stdout, /10 frames: 0 lost/);
+});
+
+test('demo on generated traffic', async (t) => {
+  const { stdout, exitCode } = await fauxnic('demo --generated --seconds 1 --json');
+  t.is(exitCode, 0);
+  const result = JSON.parse(stdout) as Result & { traffic: string; why: string; pcap: { path: string } };
+  t.like(result, { traffic: 'generated', why: '--generated' });
+  t.true(result.cards[0]!.joined.received! > 100);
+  t.is(result.pcap.path, join(folder, 'fauxnic/demo.pcapng'));
+});
+
+for (const [signal, code] of [
+  ['SIGINT', 0], // how a run without end ends
+  ['SIGTERM', 143],
+] as const) {
+  test(`${signal} stops a run cleanly`, async (t) => {
+    const child = fauxnic('drive sim:e1000 --generate');
+    for await (const line of child) if (/^ {13}e1000-1 to echo/.test(line)) child.kill(signal);
+    const { stdout, stderr, exitCode } = await child;
+    t.is(exitCode, code);
+    t.is(stderr, '');
+    t.regex(stdout, /^after [\d.]+ s$/m, 'the summary is there');
+  });
+}
+
+test('a reader that goes away ends it quietly', async (t) => {
+  const child = fauxnic('drive sim:e1000 --generate --trace -');
+  child.stdout.once('data', () => child.stdout.destroy());
+  const { stderr, exitCode } = await child;
+  t.is(exitCode, 0);
+  t.is(stderr, '');
+});
