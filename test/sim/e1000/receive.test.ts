@@ -687,15 +687,15 @@ test('property: any filter settings agree with the manual’s rules', (t) => {
       .nat(0xf)
       .map((bits) => [BAM, MPE, UPE, VFE].reduce((sum, bit, i) => sum | ((bits >> i) & 1 ? bit : 0), 0)),
     mo: fc.nat(3),
-    hash: fc.uniqueArray(fc.nat(4095), { maxLength: 6 }),
-    vlans: fc.uniqueArray(fc.nat(7), { maxLength: 4 }),
+    hash: fc.uniqueArray(fc.nat(4095), { size: 'max', maxLength: 6 }),
+    vlans: fc.uniqueArray(fc.nat(7), { size: 'max', maxLength: 4 }),
     second: fc.boolean(),
     frames: fc.array(
       fc.record({
         to: fc.oneof(address, fc.tuple(fc.constant(1), fc.nat(3), fc.nat(3), fc.nat(3), fc.nat(255), fc.nat(255))),
         vlan: fc.option(fc.nat(7)),
       }),
-      { maxLength: 12 },
+      { size: 'max', maxLength: 12 },
     ),
   });
   fc.assert(
@@ -738,7 +738,10 @@ test('property: no frame is lost or reordered but as counted, however ring, buff
     buffer: fc.constantFrom(256, 512, 2048),
     fifo: fc.integer({ min: 4, max: 48 }),
     strip: fc.boolean(),
-    steps: fc.array(fc.oneof(fc.integer({ min: 60, max: 1518 }), fc.constant('refill' as const)), { maxLength: 60 }),
+    steps: fc.array(fc.oneof(fc.integer({ min: 60, max: 1518 }), fc.constant('refill' as const)), {
+      size: 'max',
+      maxLength: 60,
+    }),
   });
   fc.assert(
     fc.property(traffic, ({ descriptors, buffer, fifo, strip, steps }) => {
