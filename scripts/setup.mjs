@@ -132,7 +132,9 @@ async function step(what, { command, log }, { mayFail = false, quiet = false } =
 
 /** What it says went wrong, first; or how it ended. */
 function excerpt(path) {
-  const lines = readFileSync(path, 'utf8').split('\n').filter((line) => line.trim() !== '');
+  const lines = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '');
   const wrong = lines.filter((line) => /error|E:/i.test(line) && !/^npm error$/.test(line.trim()));
   const shown = wrong.length > 0 ? wrong.slice(0, 8) : lines.slice(-8);
   return shown.map((line) => `  ${line}\n`).join('');

@@ -293,6 +293,9 @@ class Run {
     lines.push(labelled('link', `${linkText(near.driver.link)}${took}`));
     lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));
     if (far) lines.push(labelled('', `${far.name} to ${this.#far.about}`));
+    const { tap } = this.#near;
+    if (tap && this.#far.kind === 'echo')
+      lines.push(labelled('try', `ip address add 10.0.0.1/24 dev ${tap.name}; ping 10.0.0.2`));
     if (this.#rig.capture) lines.push(labelled('capture', this.#rig.capture.path));
     if (this.#rig.trace) lines.push(labelled('trace', this.#rig.trace.path));
     console.log(lines.join('\n'));
