@@ -22,9 +22,9 @@ export function wordsOf(bytes: Uint8Array): Uint32Array {
 
 function lookUp(bytes: Uint8Array): Uint32Array {
   let words = views.get(bytes);
-  if (words === undefined || words.length !== bytes.length >> 2) {
+  if (words === undefined || words.length !== Math.floor(bytes.length / 4)) {
     const aligned = bytes.byteOffset % 4 === 0;
-    words = aligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2) : NO_WORDS;
+    words = aligned ? new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4)) : NO_WORDS;
     views.set(bytes, words);
   }
   bytesOfLast = bytes;
@@ -40,8 +40,8 @@ export function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: nu
 }
 
 function copyWords(words: Uint32Array, bytes: Uint8Array, at: number, toAt: number, length: number): void {
-  let source = at >> 2;
-  let target = toAt >> 2;
+  let source = at >>> 2;
+  let target = toAt >>> 2;
   const end = source + (length >> 2);
   if (end > words.length) {
     bytes.copyWithin(toAt, at, at + length);

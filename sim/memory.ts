@@ -16,7 +16,7 @@ export class Mapping {
     this.start = start;
     this.end = start + length;
     this.bytes = bytes;
-    this.words = new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length >> 2);
+    this.words = new Uint32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4));
     this.writable = writable;
   }
 

@@ -23,6 +23,7 @@ import { I82540EM } from './registers.ts';
 
 const { RXCSUM } = I82540EM.r;
 const BOTH = RXCSUM.IPOFLD | RXCSUM.TUOFLD;
+const MACS = 12; // a tag sits behind both addresses
 const PLAIN = BOTH | RXCSUM.PCSS;
 const ZERO = 0xffff; // a ones' complement sum over something and its checksum; all zeros cannot occur
 
@@ -110,6 +111,23 @@ export class ChecksumUnit {
   fcs(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const fcs = crc32(bytes, start, length);
     this.#fcs = flags & FCS_ERROR ? ~fcs : fcs;
+  }
+
+  /**
+   * The packet checksum of a frame of which a tag was stripped, or whose FCS was computed and stays: it is of what is stored,
+   * from PCSS on (13.4.47).
+   */
+  stored(bytes: Uint8Array, start: number, length: number, stripped: number, withFcs: boolean): number {
+    const pcss = this.#words[RXCSUM.word]! & RXCSUM.PCSS;
+    const front = stripped === 0 ? 0 : Math.max(0, MACS - pcss);
+    const from = front > 0 ? MACS + stripped : pcss + stripped;
+    const rest = littleSum(bytes, start + from, Math.max(0, length - from));
+    let sum = littleSum(bytes, start + pcss, front) + (front & 1 ? swap16(rest) : rest);
+    if (withFcs && pcss <= length - stripped) {
+      const fcs = foldChecksum((this.#fcs & 0xffff) + (this.#fcs >>> 16));
+      sum += (length - stripped - pcss) & 1 ? swap16(fcs) : fcs;
+    }
+    return ~foldChecksum(sum) & 0xffff;
   }
 
   fcsByte(index: number): number {

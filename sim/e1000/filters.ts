@@ -4,7 +4,7 @@
 import { field, type RegisterFile } from '../registers.ts';
 import { I82540EM } from './registers.ts';
 
-const { RCTL, RAL, RAH, MTA, VFTA, VET } = I82540EM.r;
+const { RCTL, RAL, RAH, MTA, VFTA } = I82540EM.r;
 
 /** What `match` says. */
 export const REJECTED = 0;
@@ -60,10 +60,10 @@ export class Filters {
     return ((this.#words[MTA.word + (hash >>> 5)]! >>> (hash & 31)) & 1) !== 0;
   }
 
-  /** Whether a frame passes the VLAN filter: untagged ones always do. */
-  vlan(etherType: number, tci: number): boolean {
+  /** Whether a tagged frame passes the VLAN filter. */
+  vlan(tci: number): boolean {
     const rctl = this.#words[RCTL.word]!;
-    if (!(rctl & RCTL.VFE) || etherType !== this.#words[VET.word]) return true;
+    if (!(rctl & RCTL.VFE)) return true;
     if (rctl & RCTL.CFIEN && ((tci & 0x1000) !== 0) !== ((rctl & RCTL.CFI) !== 0)) return false;
     const id = tci & 0xfff;
     return ((this.#words[VFTA.word + (id >>> 5)]! >>> (id & 31)) & 1) !== 0;

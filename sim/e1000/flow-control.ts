@@ -8,10 +8,19 @@ import type { RegisterFile } from '../registers.ts';
 import { I82540EM } from './registers.ts';
 import type { Statistics } from './statistics.ts';
 
-const { CTRL, FCAL, FCAH, FCT, FCTTV, FCRTL, FCRTH, RAL, RAH } = I82540EM.r;
+const { CTRL, FCAL, FCAH, FCT, FCTTV, FCRTL, FCRTH, RAL, RAH, RCTL } = I82540EM.r;
 const { XONRXC, XOFFRXC, XONTXC, XOFFTXC, FCRUC } = I82540EM.r;
 const OPCODE_PAUSE = 0x0001;
 const PAUSE_QUANTUM_BITS = 512;
+
+/** What a frame is to the receiver (8.7.4). */
+export const ORDINARY = 0;
+/** A valid PAUSE frame: filtered like any, but no "good packet". */
+export const PAUSE = 1;
+/** Not for the host: a PAUSE frame to the station by DPF, other MAC control without PMCF. */
+export const DISCARDED = 2;
+/** For the host, whatever the filters say: by PMCF. */
+export const PASSED = 3;
 
 export class FlowControl {
   readonly #words: Uint32Array;
@@ -32,50 +41,40 @@ export class FlowControl {
     return this.#pausedUntil;
   }
 
-  /** Whether a frame of this EtherType is MAC control. */
-  isControl(etherType: number): boolean {
-    return etherType === this.#words[FCT.word];
+  /** Whether a frame of this EtherType may be MAC control: then `received` says what becomes of it. */
+  listens(etherType: number): boolean {
+    return etherType === this.#words[FCT.word] && (this.#words[CTRL.word]! & CTRL.RFCE) !== 0;
   }
 
   /**
-   * A MAC control frame. True where it changed how long the transmitter must wait.
+   * A frame of that type, undamaged and not cut short (8.7.3): MAC control where it is addressed to us. Returns its kind.
    * @param bitTime nanoseconds a bit at the present speed.
    */
-  received(bytes: Uint8Array, start: number, bitTime: number): boolean {
-    if (!(this.#words[CTRL.word]! & CTRL.RFCE) || !this.#addressed(bytes, start)) return false;
+  received(bytes: Uint8Array, start: number, bitTime: number): number {
+    const words = this.#words;
+    const station = isTo(bytes, start, words[RAL.word]!, words[RAH.word]! & RAH.RAH);
+    if (!station && !isTo(bytes, start, words[FCAL.word]!, words[FCAH.word]!)) return ORDINARY;
+    const rctl = words[RCTL.word]!;
     if (get16(bytes, start + 14) !== OPCODE_PAUSE) {
       this.#statistics.count(FCRUC);
-      return false;
+      return rctl & RCTL.PMCF ? PASSED : DISCARDED;
     }
     const quanta = get16(bytes, start + 16);
     this.#statistics.count(quanta === 0 ? XONRXC : XOFFRXC);
     this.#pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * PAUSE_QUANTUM_BITS * bitTime;
-    return true;
-  }
-
-  /** To the flow control address, or to the station's own (8.7.1). */
-  #addressed(bytes: Uint8Array, start: number): boolean {
-    const low =
-      (bytes[start]! | (bytes[start + 1]! << 8) | (bytes[start + 2]! << 16) | (bytes[start + 3]! << 24)) >>> 0;
-    const high = bytes[start + 4]! | (bytes[start + 5]! << 8);
-    const words = this.#words;
-    return (
-      (low === words[FCAL.word] && high === words[FCAH.word]) ||
-      (low === words[RAL.word] && high === (words[RAH.word]! & RAH.RAH))
-    );
+    return station && rctl & RCTL.DPF ? DISCARDED : PAUSE;
   }
 
   /**
-   * The receive FIFO holds `bytes` now. Returns the PAUSE frame to send, or null.
-   * Above FCRTH an XOFF for every frame that still comes in; once below FCRTL one XON, where XONE asks for it.
+   * The receive FIFO holds `bytes` now. Returns the PAUSE frame to send, or null. One XOFF when it has filled to FCRTH, and
+   * one more for a frame that overflows it; once it is down to FCRTL one XON, where XONE asks for it (8.7.5).
    */
-  level(bytes: number, rising: boolean): Uint8Array | null {
+  level(bytes: number, rising: boolean, overflow: boolean): Uint8Array | null {
     if (!(this.#words[CTRL.word]! & CTRL.TFCE)) return null;
     const high = this.#words[FCRTH.word]!;
-    if (rising && high !== 0 && bytes >= high) {
+    if (rising && high !== 0 && (this.#sentXoff ? overflow : bytes >= high)) {
       this.#sentXoff = true;
-      this.#statistics.count(XOFFTXC);
-      return this.#pause(this.#words[FCTTV.word]!);
+      return this.xoff();
     }
     const low = this.#words[FCRTL.word]!;
     if (!this.#sentXoff || rising || bytes > (low & FCRTL.RTL)) return null;
@@ -83,6 +82,12 @@ export class FlowControl {
     if (!(low & FCRTL.XONE)) return null;
     this.#statistics.count(XONTXC);
     return this.#pause(0);
+  }
+
+  /** An XOFF with the time that FCTTV says: to be sent. */
+  xoff(): Uint8Array {
+    this.#statistics.count(XOFFTXC);
+    return this.#pause(this.#words[FCTTV.word]!);
   }
 
   /** Annex 31B.1: to the flow control address, from the station's, opcode 1, quanta, zeros. */
@@ -122,4 +127,9 @@ export class FlowControl {
     this.#pausedUntil = state.pause === 0 ? 0 : this.#clock.now + state.pause;
     this.#sentXoff = state.sentXoff;
   }
+}
+
+function isTo(bytes: Uint8Array, start: number, low: number, high: number): boolean {
+  for (let i = 0; i < 4; i++) if (bytes[start + i] !== ((low >>> (8 * i)) & 0xff)) return false;
+  return bytes[start + 4] === (high & 0xff) && bytes[start + 5] === high >>> 8;
 }

@@ -4,16 +4,16 @@
  * This file is the chip as a whole: PCI identity and BARs, control and status, resets, and how the blocks hang together.
  * Source: Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual"; sections are its.
  */
-import { get16 } from '../packet.ts';
+import { get16, MIN_FRAME } from '../packet.ts';
 import { CACHE_LINE_SIZE, CAP_PCI_X, CAP_POWER_MANAGEMENT, MIN_GNT } from '../pci/config.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { place, RegisterFile, type RegisterMap } from '../registers.ts';
 import type { Trace } from '../trace.ts';
-import type { Medium, Port, Station } from '../wire/port.ts';
+import { FCS_ERROR, type Medium, type Port, type Station } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
 import { Eeprom, factoryImage } from './eeprom.ts';
 import { Filters } from './filters.ts';
-import { FlowControl } from './flow-control.ts';
+import { FlowControl, ORDINARY } from './flow-control.ts';
 import { InterruptBlock } from './interrupts.ts';
 import { IoPort } from './io.ts';
 import { Phy } from './phy.ts';
@@ -92,6 +92,9 @@ export class E1000 extends PciFunction implements Outlet {
       interrupts: this.#interrupts,
       statistics: this.#statistics,
       outlet: this,
+      softwareXoff: () => {
+        if (this.#words[CTRL.word]! & CTRL.TFCE) this.#sendPause(this.#flow.xoff());
+      },
     });
     this.#io = new IoPort(registers);
     this.port = new E1000Port(options.name ?? 'e1000', this);
@@ -146,8 +149,9 @@ export class E1000 extends PciFunction implements Outlet {
     this.#receive.reset();
     this.#flow.reset();
     this.#loadEeprom();
-    this.#interrupts.reset();
     this.#settleLink();
+    this.#words[ICR.word] = 0; // of the link that a reset drops no cause is left
+    this.#interrupts.reset();
   }
 
   /** What hardware reads from the EEPROM by itself (5.3): the station address into receive address 0. */
@@ -213,7 +217,7 @@ export class E1000 extends PciFunction implements Outlet {
 
   /** @internal Transmit's outlet: to the wire, or around. Without link a frame goes nowhere. */
   send(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    if (this.#loopback) this.#receive.frame(bytes, start, length, flags, false);
+    if (this.#loopback) this.#receive.frame(bytes, start, length, flags, ORDINARY);
     else if (this.#linkUp) this.port.medium?.transmit(this.port, bytes, start, length, flags);
   }
 
@@ -231,10 +235,18 @@ export class E1000 extends PciFunction implements Outlet {
 
   /** @internal From the port. */
   arrive(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    if (!this.#linkUp || length < 14) return;
-    const control = this.#flow.isControl(get16(bytes, start + 12));
-    if (control && this.#flow.received(bytes, start, 1000 / this.phy.speed)) this.#transmit.resume();
-    this.#receive.frame(bytes, start, length, flags, control);
+    if (!this.#linkUp || this.#loopback) return;
+    let kind = ORDINARY;
+    if (length >= MIN_FRAME && this.#flow.listens(get16(bytes, start + 12)) && this.#hears(flags)) {
+      const before = this.#flow.pausedUntil;
+      kind = this.#flow.received(bytes, start, 1000 / this.phy.speed);
+      if (this.#flow.pausedUntil !== before) this.#transmit.resume();
+    }
+    this.#receive.frame(bytes, start, length, flags, kind);
+  }
+
+  #hears(flags: number): boolean {
+    return (flags & FCS_ERROR) === 0 && (this.#words[RCTL.word]! & RCTL.EN) !== 0;
   }
 
   // Snapshot and trace.

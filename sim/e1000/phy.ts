@@ -70,6 +70,8 @@ const LINK = 0x0004;
 // Advertisement (4) and partner (5), beside the four 10/100 bits at 8:5.
 const PAUSE = 0x0400;
 const ASYM_PAUSE = 0x0800;
+const HALF_100 = 0x0080; // what parallel detection finds, of a partner that is forced (28.2.3.1)
+const HALF_10 = 0x0020;
 const ACKNOWLEDGE = 0x4000;
 const SELECTOR_802_3 = 0x0001;
 // Expansion (6).
@@ -214,26 +216,27 @@ export class Phy {
     const us = this.station;
     const partner = this.#partner;
     if (us === null || partner === null) return;
-    if (us.negotiates) this.#recordPartner(partner);
+    if (us.negotiates && partner.negotiates) this.#recordPartner(partner);
     for (const speed of SPEEDS) {
       const [full, half] = SPEED_ABILITIES[speed];
       const duplex = commonDuplex(us, partner, full, half);
       if (duplex === null) continue;
       this.#speed = speed;
       this.#fullDuplex = duplex;
+      if (us.negotiates && !partner.negotiates) this.#registers[PARTNER] = speed === 100 ? HALF_100 : HALF_10;
       this.#setLink(true);
       return;
     }
   }
 
-  #recordPartner(partner: Station): void {
-    const { abilities, negotiates } = partner;
+  #recordPartner({ abilities }: Station): void {
     this.#registers[PARTNER] =
       ((abilities & 15) << 5) |
-      (negotiates ? SELECTOR_802_3 | ACKNOWLEDGE : 0) |
+      SELECTOR_802_3 |
+      ACKNOWLEDGE |
       (abilities & ABILITY_PAUSE ? PAUSE : 0) |
       (abilities & ABILITY_ASYM_PAUSE ? ASYM_PAUSE : 0);
-    this.#registers[EXPANSION] = negotiates ? PARTNER_NEGOTIATES | PAGE_RECEIVED : 0;
+    this.#registers[EXPANSION] = PARTNER_NEGOTIATES | PAGE_RECEIVED;
     this.#registers[GIGABIT_STATUS] =
       (abilities & (ABILITY_1000_FULL | ABILITY_1000_HALF) ? RECEIVERS_OK | MASTER : 0) |
       (abilities & ABILITY_1000_FULL ? PARTNER_GIGABIT_FULL : 0) |
@@ -346,15 +349,20 @@ function forcedSpeed(control: number): Speed {
 }
 
 /**
- * Whether both ends can do this speed, and in which duplex: true full, false half, null not at all. A negotiating end that
+ * Whether both ends can do this speed, and in which duplex: true full, false half, null not at all. Of two forced ends each
+ * keeps its own duplex: that they differ shows in no link bit. A negotiating end that
  * meets a forced one detects its speed (not 1000) but not its duplex, and takes half: 802.3 clause 28.2.3.1.
  */
 function commonDuplex(us: Station, partner: Station, full: number, half: number): boolean | null {
   const both = us.abilities & partner.abilities;
-  if (us.negotiates === partner.negotiates) return both & full ? true : both & half ? false : null;
+  if (us.negotiates && partner.negotiates) return both & full ? true : both & half ? false : null;
+  const speed = full | half;
+  if (!us.negotiates && !partner.negotiates) {
+    return us.abilities & speed && partner.abilities & speed ? (us.abilities & full) !== 0 : null;
+  }
   if (full === ABILITY_1000_FULL) return null;
   const forced = us.negotiates ? partner : us;
   const other = us.negotiates ? us : partner;
-  if (!(forced.abilities & (full | half)) || !(other.abilities & (full | half))) return null;
+  if (!(forced.abilities & speed) || !(other.abilities & speed)) return null;
   return us.negotiates ? false : (us.abilities & full) !== 0;
 }

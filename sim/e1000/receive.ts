@@ -4,7 +4,7 @@
 import type { Alarm } from '../clock.ts';
 import { copyBytes } from '../copy.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import { ETHERNET_HEADER, get16, MIN_FRAME, VLAN_TAG } from '../packet.ts';
+import { ETHERNET_HEADER, get16, isBroadcast, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
@@ -12,7 +12,7 @@ import type { ChecksumUnit } from './checksum.ts';
 import { RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
 import { Fifo } from './fifo.ts';
 import { EXACT, type Filters, REJECTED } from './filters.ts';
-import type { FlowControl } from './flow-control.ts';
+import { DISCARDED, type FlowControl, ORDINARY, PASSED } from './flow-control.ts';
 import type { InterruptBlock } from './interrupts.ts';
 import { I82540EM } from './registers.ts';
 import { Ring } from './ring.ts';
@@ -27,6 +27,7 @@ const MAX_LONG = 16384;
 const TIMER_UNIT = 1024; // ns, of RDTR and RADV
 const BUFFER_SIZES = [2048, 1024, 512, 256, 0, 16384, 8192, 4096]; // by BSEX and BSIZE; 0 is reserved
 const MACS = 12; // a tag sits behind both addresses
+const TAGGED = ETHERNET_HEADER + VLAN_TAG;
 const INEXACT_FLAG = 4; // beside the wire's own frame flags
 const PENDING = 64; // descriptors the chip can hold before it must write them back (3.2.4)
 
@@ -50,6 +51,7 @@ export class Receive {
   readonly #pending = new Uint32Array(2 * PENDING);
   #pendingCount = 0;
   #pendingAt = 0;
+  #draining = false;
 
   constructor(
     host: Host,
@@ -97,27 +99,26 @@ export class Receive {
     this.#bufferSize = BUFFER_SIZES[size] || 2048;
   }
 
-  /** A frame from the wire, or from a loopback. `control`: it is MAC control and was heard by flow control. */
-  frame(bytes: Uint8Array, start: number, length: number, flags: number, control: boolean): void {
+  /**
+   * A frame from the wire, or from a loopback, while receives are enabled. What the filters reject is counted nowhere but
+   * in the totals (13.7).
+   */
+  frame(bytes: Uint8Array, start: number, length: number, flags: number, kind: number): void {
     const rctl = this.#words[RCTL.word]!;
+    if (!(rctl & RCTL.EN) || length < ETHERNET_HEADER) return;
     this.#statistics.arrived(length);
-    if (!(rctl & RCTL.EN)) return;
-    if (control && !this.#passesControl(rctl)) return;
-    if (length < MIN_FRAME || length + FCS > MAX_STANDARD || flags & FCS_ERROR) {
-      if (!this.#acceptsBad(rctl, length, flags)) return;
-    }
-    const match = length < ETHERNET_HEADER ? REJECTED : this.#filters.match(bytes, start);
+    if (kind === DISCARDED) return;
+    const match = kind === PASSED ? EXACT : this.#filters.match(bytes, start);
     if (match === REJECTED) return;
     const type = get16(bytes, start + 12);
-    if (type === this.#words[VET.word] && !this.#filters.vlan(type, get16(bytes, start + 14))) return;
-    const first = bytes[start]!;
-    this.#statistics.received(length, first, match === EXACT && first === 0xff);
-    this.#accept(bytes, start, length, match === EXACT ? flags : flags | INEXACT_FLAG);
-  }
-
-  /** PAUSE frames and their kind reach the host only where asked (8.7.4): PMCF, and not discarded by DPF. */
-  #passesControl(rctl: number): boolean {
-    return (rctl & RCTL.PMCF) !== 0 && (rctl & RCTL.DPF) === 0;
+    if (type === this.#words[VET.word] && length >= TAGGED && !this.#filters.vlan(get16(bytes, start + 14))) return;
+    let good = kind === ORDINARY;
+    if (length < MIN_FRAME || length + FCS > MAX_STANDARD || flags & FCS_ERROR) {
+      if (!this.#acceptsBad(rctl, length, flags)) return;
+      good &&= length >= MIN_FRAME && (flags & FCS_ERROR) === 0;
+    }
+    if (!this.#accept(bytes, start, length, match === EXACT ? flags : flags | INEXACT_FLAG)) return;
+    if (good) this.#statistics.received(length, bytes[start]!, (rctl & RCTL.BAM) !== 0 && isBroadcast(bytes, start));
   }
 
   /** Counts what is wrong with a frame; whether it is taken all the same: long with LPE, bad with SBP. */
@@ -126,7 +127,7 @@ export class Receive {
     const storesBad = (rctl & RCTL.SBP) !== 0;
     if (length < MIN_FRAME) {
       this.#countLength(bad ? RFC : RUC);
-      return storesBad && length >= ETHERNET_HEADER;
+      return storesBad;
     }
     if (length + FCS > (rctl & RCTL.LPE ? MAX_LONG : MAX_STANDARD)) {
       this.#countLength(bad ? RJC : ROC);
@@ -141,41 +142,49 @@ export class Receive {
     this.#statistics.count(RLEC);
   }
 
-  #accept(bytes: Uint8Array, start: number, length: number, flags: number): void {
+  /** False where the frame is missed. */
+  #accept(bytes: Uint8Array, start: number, length: number, flags: number): boolean {
     if (this.#fifo.empty && this.#hasDescriptors(length)) {
       this.#deliver(bytes, start, length, flags);
-      return;
+      return true;
     }
     if (this.ring.owned === 0) this.#statistics.count(RNBC);
-    if (!this.#fifo.push(this.#capacity, bytes, start, length, flags)) {
+    const stored = this.#fifo.push(this.#capacity, bytes, start, length, flags);
+    if (!stored) {
       this.#statistics.count(MPC);
       this.#interrupts.raise(ICR.RXO);
     }
-    this.#level(true);
+    this.#level(true, !stored);
+    return stored;
   }
 
   get #capacity(): number {
     return Math.min(field(this.#words[PBA.word]!, PBA.RXA), 64) * 1024;
   }
 
-  #level(rising: boolean): void {
-    const pause = this.#flow.level(this.#fifo.used, rising);
+  #level(rising: boolean, overflow: boolean): void {
+    const pause = this.#flow.level(this.#fifo.used, rising, overflow);
     if (pause !== null) this.#sendPause(pause);
   }
 
   /** Descriptors became available: what waited goes to the host first. */
   #drain(): void {
     const fifo = this.#fifo;
-    if (fifo.empty) return;
-    while (!fifo.empty && this.#words[RCTL.word]! & RCTL.EN && this.#hasDescriptors(fifo.length)) {
-      this.#deliver(fifo.bytes, fifo.start, fifo.length, fifo.flags);
-      fifo.pop();
+    if (fifo.empty || this.#draining) return; // draining: a doorbell from within, by an interrupt; the loop sees it
+    this.#draining = true;
+    try {
+      while (!fifo.empty && this.#words[RCTL.word]! & RCTL.EN && this.#hasDescriptors(fifo.length)) {
+        this.#deliver(fifo.bytes, fifo.start, fifo.length, fifo.flags);
+        fifo.pop();
+      }
+    } finally {
+      this.#draining = false;
     }
-    this.#level(false);
+    this.#level(false, false);
   }
 
   #hasDescriptors(length: number): boolean {
-    if (!this.#dma.enabled) return false;
+    if (!this.#dma.enabled || this.ring.count === 0) return false;
     const { owned } = this.ring;
     return owned > 0 && (length + FCS <= this.#bufferSize || owned * this.#bufferSize >= length + FCS);
   }
@@ -186,7 +195,7 @@ export class Receive {
     const sums = this.#checksums.receive(bytes, start, length, flags);
     let word3 = RX_DD | sums | (flags & INEXACT_FLAG ? RX_PIF : 0) | (flags & FCS_ERROR ? RX_CE : 0);
     let stripped = 0;
-    if (words[CTRL.word]! & CTRL.VME && get16(bytes, start + 12) === words[VET.word]) {
+    if (words[CTRL.word]! & CTRL.VME && get16(bytes, start + 12) === words[VET.word] && length >= TAGGED) {
       word3 |= RX_VP | (get16(bytes, start + 14) << 16);
       stripped = VLAN_TAG;
     }
@@ -197,7 +206,7 @@ export class Receive {
     const kept = length - stripped;
     const total = words[RCTL.word]! & RCTL.SECRC ? kept : kept + FCS;
     if (total > kept) this.#checksums.fcs(bytes, start, length, flags);
-    const packetChecksum = this.#checksums.packet << 16;
+    const packetChecksum = this.#checksums.stored(bytes, start, length, stripped, total > kept) << 16;
     let index = words[RDH.word]!;
     if (index >= this.ring.count) index = 0;
     for (let done = 0; done < total; ) {
@@ -217,7 +226,7 @@ export class Receive {
       index = this.ring.next(index);
     }
     words[RDH.word] = index;
-    this.#delivered(total);
+    this.#delivered(total, Math.ceil(total / this.#bufferSize));
   }
 
   /** A frame that fits one buffer as it is. */
@@ -239,7 +248,7 @@ export class Receive {
     } else if (!this.#dma.write(address, bytes, start, length)) status |= RX_RXE;
     this.#writeBack(index, length | (this.#checksums.packet << 16), status, at);
     words[RDH.word] = ring.next(index);
-    this.#delivered(length);
+    this.#delivered(length, 1);
   }
 
   /** Bytes [done, done + part) of the frame as the host sees it: without a stripped tag, with the FCS if kept. */
@@ -289,14 +298,22 @@ export class Receive {
     return this.#dma.write(address, piece, 0, part);
   }
 
+  #write(index: number, at: number, word2: number, word3: number): void {
+    if (!this.ring.writable) {
+      this.#dma.faults++;
+      return;
+    }
+    const { words } = this.ring;
+    words[at + 2] = word2;
+    words[at + 3] = word3;
+    this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
+  }
+
   /** At once where WTHRESH says 0 or 1, else kept until so many are done (13.4.46). */
   #writeBack(index: number, word2: number, word3: number, at: number): void {
     const threshold = (this.#words[RXDCTL.word]! >>> 16) & 0x3f;
     if (threshold <= 1 && this.#pendingCount === 0) {
-      const { words } = this.ring;
-      words[at + 2] = word2;
-      words[at + 3] = word3;
-      this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
+      this.#write(index, at, word2, word3);
       return;
     }
     if (this.#pendingCount === 0) this.#pendingAt = index;
@@ -314,22 +331,20 @@ export class Receive {
         this.#dma.faults++;
         break;
       }
-      const { words } = this.ring;
-      words[at + 2] = this.#pending[2 * i]!;
-      words[at + 3] = this.#pending[2 * i + 1]!;
-      this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
+      this.#write(index, at, this.#pending[2 * i]!, this.#pending[2 * i + 1]!);
       index = this.ring.next(index);
     }
     this.#pendingCount = 0;
   }
 
   /** The interrupts a delivered packet leads to (3.2.7). */
-  #delivered(length: number): void {
+  #delivered(length: number, used: number): void {
     const words = this.#words;
     const threshold = this.ring.count >>> (1 + field(words[RCTL.word]!, RCTL.RDMTS));
-    let causes = this.ring.owned === threshold ? ICR.RXDMT0 : 0;
+    const { owned } = this.ring;
+    let causes = owned <= threshold && owned + used > threshold ? ICR.RXDMT0 : 0;
     if (length <= words[RSRPD.word]!) {
-      causes |= ICR.SRPD;
+      causes |= ICR.SRPD | ICR.RXT0;
       this.#cancelTimers(); // a small packet interrupts at once and stands for the timer (3.2.7.2)
       if (this.#pendingCount > 0) this.#flush();
     } else if (words[RDTR.word] === 0) {

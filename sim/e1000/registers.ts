@@ -230,7 +230,7 @@ export const I82540EM = new RegisterMap('82540EM', 0x20000, {
     access: 'RW',
     section: '13.4.33',
     title: 'Transmit Control',
-    writable: 0x037ffffa,
+    writable: 0x033ffffa, // SWXOFF clears itself
     live: true,
     fields: { EN: 1, PSP: 3, CT: [11, 4], COLD: [21, 12], SWXOFF: 22, RTLC: 24, NRTU: 25 },
   },

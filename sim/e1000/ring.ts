@@ -66,6 +66,11 @@ export class Ring {
     return (address - this.window.mapping.start) / 4;
   }
 
+  /** Whether the descriptor last located may be written. */
+  get writable(): boolean {
+    return this.window.mapping.writable;
+  }
+
   /** Descriptors between head and tail: those the hardware owns. */
   get owned(): number {
     const n = this.#registers[this.tail]! - this.#registers[this.head]!;

@@ -10,7 +10,17 @@ import type { Alarm, Clock } from '../clock.ts';
 import { copyBytes } from '../copy.ts';
 import { crc32 } from '../crc32.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import { addToChecksum, foldChecksum, get16, get32, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
+import {
+  addToChecksum,
+  foldChecksum,
+  get16,
+  get32,
+  isBroadcast,
+  MIN_FRAME,
+  put16,
+  put32,
+  VLAN_TAG,
+} from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
@@ -43,8 +53,14 @@ const { CTRL, ICR, TADV, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TXDCTL, VET,
 
 const FCS = 4;
 const MACS = 12;
-/** The longest frame, without FCS: what the transmit half of the packet buffer can hold (13.4.16). */
-const MAX_FRAME = 16384;
+/** The longest frame, without FCS and tag (3.3.3). */
+const MAX_FRAME = 16288;
+/** Frames that one doorbell may segment out; then comes a rest of as long as a gigabit line would have taken for them. */
+const MAX_SEGMENTS = 65536;
+const REST = MAX_SEGMENTS * 672; // ns: 84 bytes each
+const IP_FIELDS = 6; // how far into each header segmentation writes (3.5.7)
+const TCP_FIELDS = 14;
+const UDP_FIELDS = 6;
 const TIMER_UNIT = 1024; // ns, of TIDV and TADV
 const ORIGIN = 64; // where a frame starts in the staging area: room for a tag in front, and aligned
 
@@ -107,12 +123,16 @@ export class Transmit {
   #writeBackFrom = 0;
   #unwritten = 0;
   #causes = 0;
+  #running = false;
+  #segmentsLeft = 0;
+  /** Packets that were not sent because their descriptors make no sense, or their bytes are not in mapped memory. */
+  refused = 0;
 
   constructor(
     host: Host,
     registers: RegisterFile,
     dma: BusMaster,
-    blocks: { interrupts: InterruptBlock; statistics: Statistics; outlet: Outlet },
+    blocks: { interrupts: InterruptBlock; statistics: Statistics; outlet: Outlet; softwareXoff: () => void },
   ) {
     this.#registers = registers;
     this.#words = registers.words;
@@ -129,7 +149,10 @@ export class Transmit {
     this.#delay = host.clock.alarm(() => this.#delayExpired());
     this.#absoluteDelay = host.clock.alarm(() => this.#delayExpired());
     registers.onWrite(TDT, () => this.#run());
-    registers.onWrite(TCTL, () => this.#run());
+    registers.onWrite(TCTL, (value) => {
+      if (value & TCTL.SWXOFF) blocks.softwareXoff();
+      this.#run();
+    });
     registers.onWrite(TIDV, (value) => {
       if (value & TIDV.FPD) this.#delayExpired();
     });
@@ -140,8 +163,21 @@ export class Transmit {
     this.#resume.at(this.#clock.now);
   }
 
-  /** Works the ring from head to tail: at most once around, whatever head and tail say. */
   #run(): void {
+    if (this.#running) {
+      this.resume(); // a doorbell from within: by an interrupt, or through a loopback
+      return;
+    }
+    this.#running = true;
+    try {
+      this.#work();
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** Works the ring from head to tail: at most once around, whatever head and tail say. */
+  #work(): void {
     const words = this.#words;
     const { ring } = this;
     if (!(words[TCTL.word]! & TCTL.EN) || !this.#dma.enabled || ring.count === 0) return;
@@ -150,6 +186,7 @@ export class Transmit {
     let head = words[TDH.word]!;
     if (head === tail) return;
     if (head >= ring.count) head = 0;
+    this.#segmentsLeft = MAX_SEGMENTS;
     for (let budget = ring.count; head !== tail && budget > 0; budget--) {
       if (this.#held() || !this.#descriptor(head)) break;
       head = ring.next(head);
@@ -170,8 +207,8 @@ export class Transmit {
   }
 
   #checkLow(before: number): void {
-    const threshold = (this.#words[TXDCTL.word]! >>> 25) * 8;
-    if (threshold > 0 && before > threshold && this.ring.owned <= threshold) this.#causes |= ICR.TXD_LOW;
+    const threshold = (this.#words[TXDCTL.word]! >>> 25) * 8; // 0: where nothing is left (13.4.43)
+    if (before > threshold && this.ring.owned <= threshold) this.#causes |= ICR.TXD_LOW;
   }
 
   /** One descriptor. False where it could not be finished: it stays at the head. */
@@ -186,15 +223,15 @@ export class Transmit {
     this.#registers.trace?.descriptor('82540EM', 'tx', index, ring, at, 4);
     const command = ring[at + 2]!;
     const extended = (command & TX_DEXT) !== 0;
-    if (extended && (command & TX_TYPE) === TX_TYPE_CONTEXT) this.#setContext(ring, at);
-    else {
+    if (extended && (command & TX_TYPE) === TX_TYPE_CONTEXT) {
+      if (this.#assembling) this.#drop('a context in the midst of it');
+      else this.#setContext(ring, at);
+    } else {
       const length = command & (extended ? TX_DATA_LENGTH : TX_LEGACY_LENGTH);
       const address = ring[at + 1]! * 0x1_0000_0000 + ring[at]!;
       if (!this.#data(address, length, command, ring[at + 3]!)) return false;
     }
-    if (command & (TX_RS | TX_RPS) || this.#unwritten > 0 || this.#writeBackThreshold > 0) {
-      this.#finish(index, command);
-    }
+    if (command & (TX_RS | TX_RPS) || this.#unwritten > 0) this.#finish(index, command);
     return true;
   }
 
@@ -202,7 +239,7 @@ export class Transmit {
     return (this.#words[TXDCTL.word]! >>> 16) & 0x3f;
   }
 
-  /** Writes DD back where RS asks for it: now, or WTHRESH descriptors at a time (13.4.43). */
+  /** Writes DD back where RS asks for it: now, or WTHRESH descriptors at a time, the first of them with RS (13.4.43). */
   #finish(index: number, command: number): void {
     if (this.#unwritten === 0) this.#writeBackFrom = index;
     this.#unwritten++;
@@ -211,6 +248,8 @@ export class Transmit {
     const delay = this.#words[TIDV.word]!;
     if (!(command & TX_IDE) || delay === 0) {
       this.#causes |= ICR.TXDW;
+      this.#delay.cancel(); // this interrupt stands for the delayed one (3.3.3.1)
+      this.#absoluteDelay.cancel();
       return;
     }
     this.#delay.in(delay * TIMER_UNIT);
@@ -225,7 +264,8 @@ export class Transmit {
       if (at < 0) this.#dma.faults++;
       else {
         const ring = this.ring.words;
-        if (ring[at + 2]! & (TX_RS | TX_RPS)) ring[at + 3]! |= TX_DD;
+        if (!this.ring.writable) this.#dma.faults++;
+        else if (ring[at + 2]! & (TX_RS | TX_RPS)) ring[at + 3]! |= TX_DD;
       }
       index = this.ring.next(index);
     }
@@ -260,6 +300,7 @@ export class Transmit {
 
   /** A legacy or data descriptor. False where segmentation was held on the way. */
   #data(address: number, length: number, command: number, options: number): boolean {
+    if (address === 0) length = 0; // null descriptors transfer no data (3.3.3)
     if (!this.#assembling) {
       if (this.#sendsDirectly(address, length, command, options)) {
         const { mapping } = this.#buffers;
@@ -272,7 +313,7 @@ export class Transmit {
       if (!this.#segmentPart(address, length, (command & TX_EOP) !== 0)) return false;
     } else if (!this.#dropped) this.#stage(address, length);
     this.#consumed = 0;
-    if (command & TX_EOP) this.#end(command);
+    if (command & TX_EOP) this.#end(command, options);
     return true;
   }
 
@@ -294,6 +335,7 @@ export class Transmit {
   }
 
   #drop(why: string): void {
+    if (!this.#dropped) this.refused++;
     this.#dropped = true;
     this.#registers.trace?.note('82540EM', `transmit: ${why}: packet dropped`);
   }
@@ -314,8 +356,8 @@ export class Transmit {
     return true;
   }
 
-  /** The end of a packet. Of its last descriptor IFCS and VLE count (3.3.3.1: valid with EOP). */
-  #end(command: number): void {
+  /** The end of a packet. Of its last descriptor IFCS, VLE and the tag count (3.3.3.1, 3.3.7.1: valid with EOP). */
+  #end(command: number, options: number): void {
     this.#assembling = false;
     if (this.#segmenting || this.#dropped || this.#length === 0) return;
     let flags = 0;
@@ -324,16 +366,18 @@ export class Transmit {
     else flags = this.#insertChecksums(0);
     let start = this.#origin;
     if (command & TX_VLE && this.#words[CTRL.word]! & CTRL.VME) {
-      start = this.#insertTag(this.#options);
+      start = this.#insertTag(options);
       this.#length += VLAN_TAG;
       flags = 0;
-    }
-    if (!(command & TX_IFCS)) flags = this.#takeFcs(start);
-    if (this.#length < MIN_FRAME && this.#words[TCTL.word]! & TCTL.PSP) {
-      bytes.fill(0, start + this.#length, start + MIN_FRAME); // zeros: a sum stays as it is
-      this.#length = MIN_FRAME;
-    }
-    this.#send(bytes, start, this.#length, flags);
+    } else if (!(command & TX_IFCS)) flags = this.#takeFcs(start);
+    this.#send(bytes, start, this.#padded(start, this.#length), flags);
+  }
+
+  /** The length of a staged frame, filled up with zeros (which leave a sum as it is) where PSP says so. */
+  #padded(start: number, length: number): number {
+    if (length >= MIN_FRAME || !(this.#words[TCTL.word]! & TCTL.PSP)) return length;
+    this.#staging.bytes.fill(0, start + length, start + MIN_FRAME);
+    return MIN_FRAME;
   }
 
   /** Software brought the FCS along: what goes out is good only if it is right. */
@@ -388,7 +432,7 @@ export class Transmit {
     let checksum = ~foldChecksum(sum + extra) & 0xffff;
     if (checksum === 0 && !this.#tcp) checksum = 0xffff; // UDP: 0 would say "not summed" (RFC 768)
     put16(bytes, origin + this.#l4Sum, checksum);
-    if ((from | this.#l4Sum) & 1 || end !== length || from > length) return 0;
+    if ((from | this.#l4Sum) & 1 || this.#l4Sum < from || end !== length || from > length) return 0;
     const whole = addToChecksum(bytes, origin, from) + sum + (0xffff - seed) + checksum;
     return SUM_KNOWN | (foldChecksum(whole) << 16);
   }
@@ -397,9 +441,11 @@ export class Transmit {
     this.#sent = 0;
     this.#segment = 0;
     const header = this.#headerLength;
+    const l4Fields = this.#l4Start + (this.#tcp ? TCP_FIELDS : UDP_FIELDS);
+    const fields = Math.max(this.#ipStart + IP_FIELDS, this.#ipSum + 2, this.#l4Sum + 2, l4Fields);
     if (this.#mss === 0) this.#drop('segmentation with MSS 0');
-    else if (header === 0 || header + this.#mss > MAX_FRAME)
-      this.#drop(`segmentation with a header of ${header} bytes`);
+    else if (header < fields || header + this.#mss > MAX_FRAME)
+      this.#drop(`segmentation with a header of ${header} bytes, MSS ${this.#mss}`);
     if (this.#dropped) this.#statistics.count(TSCTFC);
   }
 
@@ -408,7 +454,7 @@ export class Transmit {
     const full = this.#headerLength + this.#mss;
     while (!this.#dropped && (this.#length === full || this.#consumed < length)) {
       if (this.#length === full) {
-        if (this.#held()) return false;
+        if (this.#held() || this.#rests()) return false;
         this.#sendSegment(this.#sent + this.#mss >= this.#payloadLength);
         continue;
       }
@@ -424,7 +470,15 @@ export class Transmit {
       if (this.#held()) return false;
       this.#sendSegment(true);
     }
-    this.#statistics.count(TSCTC);
+    // An EOP anywhere but at the end of PAYLEN is an abnormal termination (3.3.7.1).
+    this.#statistics.count(this.#sent === this.#payloadLength ? TSCTC : TSCTFC);
+    return true;
+  }
+
+  /** Whether this doorbell has had its share: MSS 1 makes a million frames of one descriptor. */
+  #rests(): boolean {
+    if (this.#segmentsLeft-- > 0) return false;
+    this.#resume.in(REST);
     return true;
   }
 
@@ -467,19 +521,19 @@ export class Transmit {
   #sendTagged(flags: number): void {
     const { bytes } = this.#staging;
     if (!(this.#command & TX_VLE) || !(this.#words[CTRL.word]! & CTRL.VME)) {
-      this.#send(bytes, this.#origin, this.#length, flags);
+      this.#send(bytes, this.#origin, this.#padded(this.#origin, this.#length), flags);
       return;
     }
     // The tag overwrites the last four address bytes, which the next segment needs again.
     const kept = get32(bytes, this.#origin + MACS - VLAN_TAG);
     const start = this.#insertTag(this.#options);
-    this.#send(bytes, start, this.#length + VLAN_TAG, 0);
+    this.#send(bytes, start, this.#padded(start, this.#length + VLAN_TAG), 0);
     put32(bytes, this.#origin + MACS - VLAN_TAG, kept);
   }
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const first = bytes[start]!;
-    this.#statistics.transmitted(length, first, first === 0xff && isBroadcast(bytes, start));
+    this.#statistics.transmitted(length, first, isBroadcast(bytes, start));
     this.#outlet.send(bytes, start, length, flags);
   }
 
@@ -510,6 +564,7 @@ export class Transmit {
       progress: [this.#command, this.#options, this.#consumed, this.#sent, this.#segment],
       header: [this.#ipSeed, this.#l4Seed, this.#ipId, this.#sequence, this.#tcpFlags],
       writeBack: [this.#writeBackFrom, this.#unwritten],
+      refused: this.refused,
     };
   }
 
@@ -524,6 +579,7 @@ export class Transmit {
       progress: [number, number, number, number, number];
       header: [number, number, number, number, number];
       writeBack: [number, number];
+      refused: number;
     };
     this.ring.settle();
     this.#resume.restore(state.resume);
@@ -537,10 +593,6 @@ export class Transmit {
     [this.#command, this.#options, this.#consumed, this.#sent, this.#segment] = state.progress;
     [this.#ipSeed, this.#l4Seed, this.#ipId, this.#sequence, this.#tcpFlags] = state.header;
     [this.#writeBackFrom, this.#unwritten] = state.writeBack;
+    this.refused = state.refused;
   }
-}
-
-function isBroadcast(bytes: Uint8Array, start: number): boolean {
-  for (let i = 1; i < 6; i++) if (bytes[start + i] !== 0xff) return false;
-  return true;
 }

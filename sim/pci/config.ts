@@ -130,6 +130,12 @@ export class ConfigSpace {
     for (const { at: from, end, hook } of this.#hooks) if (at < end && at + width > from) hook();
   }
 
+  /** Everything that software can write back to 0, which is its reset value throughout (6.2); hooks run. */
+  reset(): void {
+    for (let at = 0; at < this.bytes.length; at++) this.bytes[at]! &= ~this.#writable[at]!;
+    for (const { hook } of this.#hooks) hook();
+  }
+
   /** The function's own read. */
   peek(at: number, width: 1 | 2 | 4): number {
     let value = 0;

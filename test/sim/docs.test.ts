@@ -1,0 +1,26 @@
+import { readFileSync } from 'node:fs';
+import test from 'ava';
+import { I82540EM } from '../../sim/e1000/registers.ts';
+import type { RegisterMap } from '../../sim/registers.ts';
+
+/** A page, without the padding that aligns its tables. */
+function page(name: string): string {
+  return readFileSync(new URL(`../../../docs/${name}`, import.meta.url), 'utf8').replace(/ +\|/g, ' |');
+}
+
+/** One line for each reason, in the order of the registers. */
+function lacking({ rows }: RegisterMap): string[] {
+  const reasons = new Map<string, string[]>();
+  for (const { name, lacks } of rows) if (lacks) reasons.set(lacks, [...(reasons.get(lacks) ?? []), name]);
+  return [...reasons].map(([why, names]) => `| ${names.join(', ')} | ${why} |`);
+}
+
+test('what the 82540EM lacks is in its page, row by row', (t) => {
+  const text = page('82540em.md');
+  for (const line of lacking(I82540EM)) t.true(text.includes(`\n${line}\n`), line);
+});
+
+test("every line of the page's table is still true", (t) => {
+  const table = page('82540em.md').split('## What is missing')[1]!.split('\n\n')[2]!;
+  t.deepEqual(table.trim().split('\n').slice(2), lacking(I82540EM));
+});

@@ -1,0 +1,234 @@
+/** Registers as data: the table's own checks, and every access mode in every width. */
+import test from 'ava';
+import fc from 'fast-check';
+import { type Access, field, maskOf, place, RegisterFile, RegisterMap } from '../../sim/registers.ts';
+import type { Trace } from '../../sim/trace.ts';
+
+const row = (at: number, access: Access, more: object = {}) => ({ at, access, title: '', section: '', ...more });
+
+const MAP = new RegisterMap('toy', 0x100, {
+  RO: row(0x00, 'RO', { reset: 0x11223344 }),
+  RW: row(0x04, 'RW', { reset: 0x80000001, writable: 0xffff00ff, fields: { HIGH: 31, MID: [23, 16], LOW: 0 } }),
+  WO: row(0x08, 'WO'),
+  RC: row(0x0c, 'RC', { reset: 0xffffffff }),
+  W1C: row(0x10, 'W1C', { reset: 0xff00ff, writable: 0x0fffff }),
+  W1S: row(0x14, 'W1S', { writable: 0xffff }),
+  RS: row(0x18, 'RS', { writable: 1 }),
+  BOTH: row(0x1c, 'RC/W1C', { reset: 0xf0, writable: 0xff }),
+  ARRAY: row(0x40, 'RW', { count: 4, stride: 8, reset: 5, aliases: [0x80] }),
+  BETWEEN: row(0x44, 'RW', { count: 3, stride: 8 }),
+});
+const { r } = MAP;
+
+function file() {
+  const notes: string[] = [];
+  const registers = new RegisterFile(MAP);
+  const trace: Trace = {
+    register: (map, kind, offset, value) => notes.push(`${kind} ${map.nameAt(offset)} ${value.toString(16)}`),
+    descriptor: () => {},
+    note: (chip, text) => notes.push(`${chip}: ${text}`),
+  };
+  return { registers, notes, trace };
+}
+
+const wrong: [string, Record<string, object>, RegExp][] = [
+  ['two rows at one offset', { A: row(0, 'RW'), B: row(0, 'RO') }, /B overlaps A at 0x00000/],
+  ['an array that runs into a row', { A: row(8, 'RW'), B: row(0, 'RW', { count: 3 }) }, /B overlaps A at 0x00008/],
+  ['an array over itself', { A: row(0, 'RW', { count: 2, stride: 0 }) }, /A overlaps A/],
+  ['an alias on a row', { A: row(0, 'RW'), B: row(4, 'RW', { aliases: [0] }) }, /B overlaps A/],
+  ['a row past the end', { A: row(0x100, 'RW') }, /A at 0x00100/],
+  ['an array past the end', { A: row(0xf8, 'RW', { count: 3 }) }, /A at 0x00100/],
+  ['a row off a word', { A: row(2, 'RW') }, /A at 0x00002/],
+  ['a stride off a word', { A: row(0, 'RW', { count: 2, stride: 6 }) }, /A at 0x00006/],
+  ['a row before the start', { A: row(-4, 'RW') }, /toy: A/],
+];
+for (const [what, table, message] of wrong) {
+  test(`a table is refused with ${what}`, (t) => {
+    t.throws(() => new RegisterMap('toy', 0x100, table as never), { instanceOf: RangeError, message });
+  });
+}
+
+test('bit 31 is not negative, and the whole word is a field', (t) => {
+  t.is(maskOf(31), 0x80000000);
+  t.is(maskOf([31, 0]), 0xffffffff);
+  t.is(maskOf([9, 8]), 0x300);
+  t.is(field(0xffffffff, 0x80000000), 1);
+  t.is(place(0x80000000, 1), 0x80000000);
+});
+
+test('property: field undoes place, and place stays within the mask', (t) => {
+  fc.assert(
+    fc.property(fc.nat(31), fc.nat(31), fc.integer({ min: 0, max: 0xffffffff }), (a, b, value) => {
+      const mask = maskOf([Math.max(a, b), Math.min(a, b)]);
+      const width = Math.abs(a - b) + 1;
+      t.is((place(mask, value) & ~mask) >>> 0, 0);
+      t.is(field(place(mask, value), mask), value % 2 ** width);
+    }),
+  );
+});
+
+test('names: a register, a member of an array, an alias, a gap', (t) => {
+  t.deepEqual(
+    [0x04, 0x07, 0x48, 0x98, 0xf0].map((at) => MAP.nameAt(at)),
+    ['RW', 'RW', 'ARRAY[1]', 'ARRAY[3]', '0x000f0'],
+  );
+  t.is(MAP.find(0x1000), undefined);
+});
+
+test('a value decodes into its fields, zeros left out', (t) => {
+  t.is(MAP.decode(4, 0x80ff0000), 'HIGH=1 MID=0xff');
+  t.is(MAP.decode(0xf0, 1), '');
+});
+
+test('the gaps are the runs that no row describes', (t) => {
+  t.deepEqual(MAP.gaps(), [
+    [0x20, 0x3c],
+    [0x5c, 0x7c],
+    [0x84, 0x84],
+    [0x8c, 0x8c],
+    [0x94, 0x94],
+    [0x9c, 0xfc],
+  ]);
+});
+
+// register, first read, value written, then read, then read again
+const modes: [keyof typeof r, number, number, number, number][] = [
+  ['RO', 0x11223344, 0xffffffff, 0x11223344, 0x11223344],
+  ['RW', 0x80000001, 0x7fff55aa, 0x7fff00aa, 0x7fff00aa],
+  ['WO', 0, 0xffffffff, 0, 0],
+  ['RC', 0xffffffff, 0xffffffff, 0, 0],
+  ['W1C', 0xff00ff, 0xffff000f, 0xf000f0, 0xf000f0],
+  ['W1S', 0, 0x8001ff00, 0xff00, 0xff00],
+  ['RS', 0, 0, 0, 1],
+  ['BOTH', 0xf0, 0x30, 0, 0],
+];
+for (const [name, first, written, then, again] of modes) {
+  test(`${name}: read, write, read twice`, (t) => {
+    const { registers } = file();
+    t.is(registers.read32(r[name].at), first);
+    registers.write32(r[name].at, written);
+    t.is(registers.read32(r[name].at), then);
+    t.is(registers.read32(r[name].at), again);
+  });
+}
+
+test('RC/W1C: ones that are written are cleared, the rest is left to be read', (t) => {
+  const { registers } = file();
+  registers.write32(r.BOTH.at, 0x30);
+  t.is(registers.read32(r.BOTH.at), 0xc0);
+  t.is(registers.read32(r.BOTH.at), 0);
+});
+
+test('the members of an array are apart, its alias is the same register', (t) => {
+  const { registers } = file();
+  registers.write32(0x48, 7);
+  t.deepEqual(
+    [0x40, 0x48, 0x80, 0x88].map((at) => registers.read32(at)),
+    [5, 7, 5, 7],
+  );
+  registers.write32(0x98, 9);
+  t.is(registers.words[r.ARRAY.word + 6], 9);
+});
+
+test('bytes and halves of a register are read in place', (t) => {
+  const { registers } = file();
+  t.deepEqual(
+    [0, 1, 2, 3].map((at) => registers.read(at, 1)),
+    [0x44, 0x33, 0x22, 0x11],
+  );
+  t.deepEqual([registers.read(0, 2), registers.read(2, 2)], [0x3344, 0x1122]);
+  t.is(registers.read(0, 4), 0x11223344);
+});
+
+test('a byte that is written leaves its neighbours', (t) => {
+  const { registers } = file();
+  registers.write(r.ARRAY.at, 4, 0x11223344);
+  registers.write(r.ARRAY.at + 1, 1, 0xff);
+  t.is(registers.read32(r.ARRAY.at), 0x1122ff44);
+  registers.write(r.ARRAY.at + 2, 2, 0xaabb);
+  t.is(registers.read32(r.ARRAY.at), 0xaabbff44);
+});
+
+test('a byte written to W1C or W1S does nothing to its neighbours', (t) => {
+  const { registers } = file();
+  registers.write(r.W1C.at, 1, 0xff);
+  t.is(registers.read32(r.W1C.at), 0xff0000);
+  registers.write(r.W1S.at + 1, 1, 0x80);
+  t.is(registers.read32(r.W1S.at), 0x8000);
+});
+
+test('a byte read of RC clears the whole register', (t) => {
+  const { registers } = file();
+  t.is(registers.read(r.RC.at + 3, 1), 0xff);
+  t.is(registers.read32(r.RC.at), 0);
+});
+
+test('what no row describes reads 0, takes no write, and is counted in `refused`', (t) => {
+  const { registers, notes, trace } = file();
+  registers.trace = trace;
+  t.is(registers.read32(0x20), 0);
+  registers.write(0x22, 2, 7);
+  registers.write32(0x7fffff00, 7);
+  t.is(registers.read32(0x7fffff00), 0);
+  t.is(registers.refused, 4);
+  t.deepEqual(
+    notes.filter((note) => note.startsWith('toy')),
+    [
+      'toy: read of an unknown register: 0x00020',
+      'toy: write of an unknown register: 0x00020',
+      'toy: write of an unknown register: 0x7fffff00',
+      'toy: read of an unknown register: 0x7fffff00',
+    ],
+  );
+});
+
+test('a write of what only reads is counted in `refused`', (t) => {
+  const { registers } = file();
+  registers.write32(r.RO.at, 1);
+  registers.write(r.RC.at, 1, 1);
+  t.is(registers.refused, 2);
+});
+
+test('a write to RO with a hook is the hook’s affair', (t) => {
+  const { registers } = file();
+  const seen: number[][] = [];
+  registers.onWrite(r.RO, (value, index) => seen.push([value, index]));
+  registers.write32(r.RO.at, 0xffffffff);
+  t.deepEqual(seen, [[0xffffffff, 0]]);
+  t.is(registers.read32(r.RO.at), 0x11223344);
+  t.is(registers.refused, 0);
+});
+
+test('hooks hear the index, from an alias too, and the value as written, after it was stored', (t) => {
+  const { registers } = file();
+  const seen: number[][] = [];
+  registers.onWrite(r.ARRAY, (value, index) => seen.push([value, index, registers.words[r.ARRAY.word + index * 2]!]));
+  registers.onRead(r.ARRAY, (index) => 100 + index);
+  registers.write32(0x50, 3);
+  registers.write32(0x98, 4);
+  t.deepEqual(seen, [
+    [3, 2, 3],
+    [4, 3, 4],
+  ]);
+  t.deepEqual([registers.read32(0x50), registers.read32(0x80)], [102, 100]);
+});
+
+test('the trace tells every access once, with its name', (t) => {
+  const { registers, notes, trace } = file();
+  registers.trace = trace;
+  registers.write(0x49, 1, 1);
+  registers.read(0x4a, 2);
+  t.deepEqual(notes, ['write ARRAY[1] 105', 'read ARRAY[1] 105']);
+});
+
+test('reset puts every register back, but those that are kept', (t) => {
+  const { registers } = file();
+  registers.write32(r.RW.at, 0);
+  registers.write32(0x58, 0);
+  registers.write32(r.W1S.at, 0xff);
+  registers.reset((row) => row.name === 'RW');
+  t.deepEqual(
+    [r.RW.at, 0x58, r.W1S.at].map((at) => registers.read32(at)),
+    [0x00000000, 5, 0],
+  );
+});
