@@ -267,7 +267,10 @@ class Demo {
       const what = capture.full ? `the first ${bytes(capture.size)}` : 'every frame';
       lines.push(labelled('capture', `${what}, in ${capture.path}`), labelled('', dim(`tshark -r ${capture.path}`)));
     }
-    if (trace) lines.push(labelled('trace', `${trace.path} (${count(trace.lines)} lines, until TCP began)`));
+    if (trace)
+      lines.push(
+        labelled('trace', `${trace.path} (${count(trace.lines)} lines${this.#tcp ? ', until TCP began' : ''})`),
+      );
     return lines.join('\n');
   }
 
