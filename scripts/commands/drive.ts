@@ -48,8 +48,8 @@ export function addDrive(program: Command): void {
     .addOption(OPTIONS.seconds())
     .addOption(new Option('--mac <address>', "the card's own address, in its EEPROM").argParser(macAddress))
     .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, 16110)))
-    .addOption(new Option('--rx-ring <n>', 'receive descriptors').argParser(ring))
-    .addOption(new Option('--tx-ring <n>', 'transmit descriptors').argParser(ring))
+    .addOption(new Option('--rx-ring <n>', 'receive descriptors: 80 to 4096, a multiple of 8').argParser(ring))
+    .addOption(new Option('--tx-ring <n>', 'transmit descriptors: likewise').argParser(ring))
     .addOption(
       new Option('--features <list>', 'offloads to enable: all, none, or tx-checksum,tso4,…').argParser(features),
     )
