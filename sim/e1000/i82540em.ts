@@ -129,6 +129,11 @@ export class E1000 extends PciFunction implements Outlet {
     this.addMsi(0xf0);
   }
 
+  /** What was refused so far: accesses to registers and to host memory, and packets that descriptors do not describe. */
+  get refused(): { registers: number; memory: number; packets: number } {
+    return { registers: this.registers.refused, memory: this.dma.faults, packets: this.#transmit.refused };
+  }
+
   // Resets.
 
   protected override resetChip(kind: ResetKind): void {

@@ -524,11 +524,9 @@ export class Transmit {
       this.#send(bytes, this.#origin, this.#padded(this.#origin, this.#length), flags);
       return;
     }
-    // The tag overwrites the last four address bytes, which the next segment needs again.
-    const kept = get32(bytes, this.#origin + MACS - VLAN_TAG);
     const start = this.#insertTag(this.#options);
     this.#send(bytes, start, this.#padded(start, this.#length + VLAN_TAG), 0);
-    put32(bytes, this.#origin + MACS - VLAN_TAG, kept);
+    bytes.copyWithin(this.#origin, start, start + MACS); // the next segment needs the addresses where they were
   }
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {

@@ -100,8 +100,10 @@ export class Bench {
   #rxBuffer = 2048;
   #rxBuffers: number[] = [];
   #free = BASE;
+  readonly #options: BenchOptions;
 
   constructor(options: BenchOptions = {}) {
+    this.#options = options;
     const { memory = 1 << 20, up = true, wire = {} } = options;
     this.clock = options.clock ?? new Clock();
     this.ram = new Uint8Array(memory);
@@ -139,6 +141,26 @@ export class Bench {
     this.clock.advance(LINK_UP);
     this.read(R.ICR);
     this.rises = [];
+  }
+
+  /** A fresh bench, its clock at `now`, that goes on from here: memory copied, card and cable saved and restored. */
+  fork(now: number): Bench {
+    const clock = new Clock();
+    clock.advanceTo(now);
+    const other = new Bench({ ...this.#options, clock, up: false });
+    other.ram.set(this.ram);
+    other.txCount = this.txCount;
+    other.rxCount = this.rxCount;
+    other.#tx = this.#tx;
+    other.#txTail = this.#txTail;
+    other.#rx = this.#rx;
+    other.#rxNext = this.#rxNext;
+    other.#rxBuffer = this.#rxBuffer;
+    other.#rxBuffers = [...this.#rxBuffers];
+    other.#free = this.#free;
+    other.wire.restore(structuredClone(this.wire.save()));
+    other.card.restore(structuredClone(this.card.save()));
+    return other;
   }
 
   // Registers.

@@ -134,7 +134,7 @@ function tcpHeader({ sequence = 0x01020304, flags = 0x10, tcpOptions = [] }: IpO
 }
 
 function udpHeader(length: number): number[] {
-  return [...be16(0x1234), ...be16(53), ...be16(length), 0, 0];
+  return [...be16(0x1234), ...be16(9), ...be16(length), 0, 0];
 }
 
 function ipv4Header(options: IpOptions, protocol: number, length: number): number[] {

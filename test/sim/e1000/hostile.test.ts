@@ -1,0 +1,324 @@
+/**
+ * What a driver, or a guest, may do wrong on purpose. The rule: the model never throws, does a bounded amount of work, and
+ * says what it refused in a counter.
+ */
+import test from 'ava';
+import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../../sim/pci/config.ts';
+import { FCS_ERROR } from '../../../sim/wire/index.ts';
+import { Prng } from '../../../sim/wire/prng.ts';
+import { BASE, Bench, DEXT, EOP, IC, IFCS, IXSM, R, RS, TSE, TXSM } from '../../util/e1000-harness.ts';
+import { ethernet, ip, pattern } from '../../util/packets.ts';
+
+const NOWHERE = 0x4000_0000;
+
+/** Frames that reached the other end, counted only: what comes of hostile rings is too much to keep. */
+function counting(options = {}): { b: Bench; sent: () => number } {
+  const b = new Bench({ ...options, onFrame: () => {} });
+  return { b, sent: () => b.partner.counters.received };
+}
+
+test('an unmapped transmit ring: `dma.faults` counts, the head stays', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.write(R.TDBAL, NOWHERE);
+  b.write(R.TDT, 5);
+  t.is(b.card.dma.faults, 1);
+  t.is(b.read(R.TDH), 0);
+});
+
+test('an unmapped receive ring: `dma.faults` counts', (t) => {
+  const b = new Bench();
+  b.receiver();
+  b.write(R.RDBAL, NOWHERE);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 1);
+});
+
+test('a ring unmapped under the card: `dma.faults` counts, and no view of it is left', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.receiver();
+  b.send(ethernet());
+  b.inject(ethernet());
+  b.space.unmap(BASE);
+  const before = b.ram.slice();
+  b.write(R.TDT, 5);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 2);
+  t.deepEqual(b.ram, before);
+});
+
+test('a read-only ring is not written back: `dma.faults` counts', (t) => {
+  const b = new Bench();
+  const ring = new Uint8Array(256);
+  new Uint32Array(ring.buffer).set([BASE, 0, (60 | ((EOP | IFCS | RS) << 24)) >>> 0, 0]);
+  b.space.map(NOWHERE, ring, { writable: false });
+  b.transmitter(8);
+  b.write(R.TDBAL, NOWHERE);
+  b.write(R.TDT, 1);
+  t.is(b.card.dma.faults, 1);
+  b.receiver(8);
+  b.write(R.RDBAL, NOWHERE);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 2);
+  t.is(ring[12], 0);
+});
+
+test('an unmapped buffer: the packet is dropped, `refused` and `dma.faults` count, the ring goes on', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.post(NOWHERE, 0, (100 | ((EOP | IFCS | RS) << 24)) >>> 0, 0);
+  b.send(ethernet());
+  t.is(b.sent().length, 1);
+  t.is(b.card.dma.faults, 1);
+  t.is(b.card.refused.packets, 1);
+  t.true(b.done(0));
+});
+
+test('an address beyond 2^53', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.post(0xffffffff, 0xffffffff, (100 | ((EOP | IFCS) << 24)) >>> 0, 0);
+  b.ring();
+  b.write(R.TDBAH, 0xffffffff);
+  b.write(R.TDT, 7);
+  t.is(b.card.dma.faults, 2);
+});
+
+for (const [name, tail] of [
+  ['TDT', 0xffff],
+  ['TDT', 64],
+] as const) {
+  test(`${name} of ${tail} in a ring of 64: once around a doorbell, no more`, (t) => {
+    const { b, sent } = counting();
+    b.transmitter(64);
+    for (let i = 0; i < 64; i++) b.legacy(ethernet());
+    b.write(R[name], tail);
+    t.is(sent(), 64);
+    b.write(R[name], tail);
+    t.is(sent(), 128);
+  });
+}
+
+test('TDH beyond the ring begins at 0', (t) => {
+  const b = new Bench();
+  b.transmitter(8);
+  b.write(R.TDH, 0x1234);
+  b.send(ethernet());
+  t.is(b.sent().length, 1);
+  t.is(b.read(R.TDH), 1);
+});
+
+test('TDLEN 0 and RDLEN 0 are no rings: nothing is read or written', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.receiver();
+  b.legacy(ethernet());
+  b.write(R.TDLEN, 0);
+  b.write(R.RDLEN, 0);
+  b.ring();
+  b.write(R.RDT, 9);
+  const before = b.ram.slice();
+  b.inject(ethernet());
+  t.deepEqual(b.ram, before);
+  t.deepEqual(b.sent(), []);
+  t.is(b.read(R.MPC) + b.card.dma.faults, 0, 'the frame waits in the FIFO');
+});
+
+test('RDT and RDH beyond the ring', (t) => {
+  const b = new Bench();
+  b.receiver(8);
+  for (const [head, tail] of [
+    [0xffff, 0],
+    [0, 0xffff],
+    [0xffff, 0xffff],
+    [9, 12],
+    [7, 8],
+  ] as const) {
+    b.write(R.RDH, head);
+    b.write(R.RDT, tail);
+    for (let i = 0; i < 20; i++) b.inject(ethernet({ length: 1514 }));
+    t.true(b.read(R.RDH) < 8 || b.read(R.RDH) === head);
+  }
+  t.is(b.card.dma.faults, 0);
+});
+
+test('without bus mastering nothing moves, and all of it when it is back', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.receiver();
+  b.card.config.write(COMMAND, 2, COMMAND_MEMORY);
+  b.send(ethernet());
+  b.inject(ethernet());
+  t.deepEqual([b.sent().length, b.received().length], [0, 0]);
+  b.card.config.write(COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
+  b.write(R.TDT, b.read(R.TDT));
+  b.write(R.RDT, b.read(R.RDT));
+  t.deepEqual([b.sent().length, b.received().length], [1, 1]);
+});
+
+// 3.3.6, 3.5: contexts that make no sense. "TSCTFC counts contexts that fail."
+const contexts: [string, object][] = [
+  ['MSS 0', { mss: 0, header: 54 }],
+  ['a header of 0', { mss: 100, header: 0 }],
+  ['a header that does not hold the TCP header', { mss: 100, header: 40 }],
+  ['a checksum field behind the header', { mss: 100, header: 54, l4Sum: 200 }],
+  ['an IP header behind the header', { mss: 100, header: 54, ipStart: 250 }],
+  ['segments longer than any frame', { mss: 0xffff, header: 54 }],
+];
+for (const [what, context] of contexts) {
+  test(`segmentation with ${what}: dropped, TSCTFC and \`refused.packets\` count`, (t) => {
+    const b = new Bench();
+    b.transmitter();
+    const { bytes } = ip({ segmented: true, data: pattern(300) });
+    b.context({ ipStart: 14, ipSum: 24, ipEnd: 33, l4Start: 34, l4Sum: 50, payload: 300, segment: true, ...context });
+    b.data(bytes, EOP | IFCS | TSE | RS, { options: IXSM | TXSM });
+    b.send(ethernet());
+    t.is(b.sent().length, 1, 'what comes after is sent');
+    t.is(b.read(R.TSCTFC), 1);
+    t.is(b.card.refused.packets, 1);
+    t.true(b.done(1));
+  });
+}
+
+test('a context in the midst of a packet: dropped, `refused.packets` counts', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  const { bytes } = ip({ segmented: true, data: pattern(300) });
+  const sane = {
+    ipStart: 14,
+    ipSum: 24,
+    ipEnd: 33,
+    l4Start: 34,
+    l4Sum: 50,
+    header: 54,
+    mss: 200,
+    payload: 300,
+    segment: true,
+  };
+  b.context(sane);
+  b.data(bytes.subarray(0, 200), IFCS | TSE);
+  b.context({ ...sane, header: 60, mss: 10 });
+  b.data(bytes.subarray(200), EOP | IFCS | TSE | RS);
+  b.send(ethernet());
+  t.is(b.sent().length, 1);
+  t.is(b.card.refused.packets, 1);
+});
+
+test('checksum offsets anywhere: what is sent is the buffer but for the field, and a sum that is told is right', (t) => {
+  const b = new Bench();
+  b.transmitter();
+  b.receiver(64, { control: R.RCTL.UPE | R.RCTL.MPE | R.RCTL.SECRC | (1 << 6) });
+  const prng = new Prng(7);
+  const byte = () => prng.next() & 255;
+  for (let i = 0; i < 2000; i++) {
+    const frame = ethernet({ length: 60 + byte(), seed: i });
+    b.context({ ipStart: byte(), ipSum: byte(), ipEnd: byte() * 2, l4Start: byte(), l4Sum: byte(), l4End: byte() });
+    b.data(frame, EOP | IFCS, { options: i & 3 });
+    b.ring();
+    const [packet] = b.received();
+    b.refill();
+    t.is(packet!.bytes.length, frame.length);
+    const sum = frameSum(packet!.bytes);
+    t.true(packet!.checksum === sum || (packet!.checksum % 0xffff === 0 && sum % 0xffff === 0), `${i}`);
+    if (i % 100 === 99) b.transmitter();
+  }
+});
+
+function frameSum(bytes: Uint8Array): number {
+  let sum = 0;
+  for (let i = 0; i < bytes.length; i += 2) sum += bytes[i]! + 256 * (bytes[i + 1] ?? 0);
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
+}
+
+test('a packet without end: dropped when it is too long, `refused.packets` counts once', (t) => {
+  const { b, sent } = counting();
+  b.transmitter(64);
+  for (let i = 0; i < 200; i++) {
+    b.legacy(new Uint8Array(1000), IFCS | RS);
+    b.ring();
+  }
+  t.is(b.card.refused.packets, 1);
+  t.is(sent(), 0);
+  b.legacy(new Uint8Array(1000));
+  b.send(ethernet());
+  t.is(sent(), 1);
+});
+
+test('a ring of the longest segmentations of one byte each: a doorbell does its share, and time does the rest', (t) => {
+  const { b, sent } = counting({ memory: 4 << 20 });
+  const payload = 0xf0000;
+  const frame = ip({ segmented: true, data: [] }).bytes;
+  b.transmitter(4096);
+  const address = b.alloc(payload + 54);
+  b.put(address, frame);
+  b.context({ ipStart: 14, ipSum: 24, ipEnd: 33, l4Start: 34, l4Sum: 50, header: 54, mss: 1, payload, segment: true });
+  for (let i = 0; i < 4000; i++) {
+    b.post(address, 0, (payload | (1 << 20) | ((DEXT | EOP | IFCS | TSE) << 24)) >>> 0, 0);
+  }
+  b.ring();
+  const first = sent();
+  t.true(first <= 70_000);
+  b.clock.settle();
+  t.is(sent(), first, 'at the same moment nothing more');
+  b.clock.run(b.clock.now + 50_000_000);
+  t.true(sent() > first && sent() <= 2 * first);
+});
+
+test('a doorbell of a whole ring of the longest frames is one time around', (t) => {
+  const { b, sent } = counting();
+  b.transmitter(256);
+  const address = b.alloc(16288);
+  for (let i = 0; i < 256; i++) b.post(address, 0, (16288 | ((EOP | IFCS) << 24)) >>> 0, 0);
+  b.write(R.TDT, 0xffff);
+  t.is(sent(), 256);
+});
+
+for (const rxa of [0, 0xffff]) {
+  test(`PBA of ${rxa} KB: the FIFO holds nothing, or all there is, and MPC counts the rest`, (t) => {
+    const b = new Bench();
+    b.receiver(8, { give: 0 });
+    b.write(R.PBA, rxa);
+    for (let i = 0; i < 100; i++) b.inject(ethernet({ length: 1024 }));
+    t.is(b.read(R.MPC), rxa === 0 ? 100 : 36);
+  });
+}
+
+test('runts without a header, and frames with a header cut short, reach nobody and break nothing', (t) => {
+  const b = new Bench();
+  b.receiver(16, { control: R.RCTL.UPE | R.RCTL.MPE | R.RCTL.SBP | R.RCTL.SECRC | R.RCTL.VFE });
+  b.set(R.CTRL, R.CTRL.VME | R.CTRL.RFCE);
+  b.write(R.RXCSUM, 0x7ff);
+  const tagged = ethernet({ vlan: 0 });
+  for (let length = 0; length < 20; length++) b.inject(tagged.subarray(0, length), length & 1 ? FCS_ERROR : 0);
+  t.is(b.read(R.TPR), 6, 'from 14 bytes on it is a frame');
+});
+
+for (const seed of [1, 2, 3, 4]) {
+  test(`25 000 random register writes with traffic, seed ${seed}: nothing throws, memory that is not mapped stays`, (t) => {
+    const { b } = counting();
+    const prng = new Prng(seed);
+    const upTo = (n: number) => prng.next() % n;
+    b.transmitter(32);
+    b.receiver(32);
+    const guard = b.ram.slice(b.ram.length / 2);
+    b.space.unmap(BASE);
+    b.space.map(BASE, b.ram.subarray(0, b.ram.length / 2));
+    const offsets = b.card.registers.map.rows.flatMap(({ at, aliases = [] }) => [at, ...aliases]);
+    const values = [0, 0xffffffff, 2, BASE, BASE + 0x80000 - 128, 0x100, 0x0403_0201, IC];
+    for (let i = 0; i < 25_000; i++) {
+      const offset = upTo(8) === 0 ? upTo(0x20000) : offsets[upTo(offsets.length)]!;
+      const value = upTo(2) === 0 ? values[upTo(values.length)]! : prng.next();
+      const width = ([4, 4, 4, 2, 1] as const)[upTo(5)]!;
+      if (upTo(4) === 0) b.card.readBar(0, offset, width);
+      else b.card.writeBar(0, offset, width, value);
+      if (upTo(3) === 0) b.ram[upTo(b.ram.length / 2)] = upTo(256);
+      if (upTo(10) === 0) b.inject(ethernet({ length: 60 + upTo(1500), seed: i }), upTo(9) === 0 ? FCS_ERROR : 0);
+      if (upTo(10) === 0) b.clock.advance(upTo(100_000));
+      if (upTo(500) === 0) b.up();
+    }
+    t.deepEqual(b.ram.subarray(b.ram.length / 2), guard);
+    t.true(b.card.registers.refused > 0);
+  });
+}
