@@ -16,7 +16,6 @@ function makeProgram(): Command {
     .version(version())
     .option('--debug', 'show a stack trace when something fails')
     .showSuggestionAfterError()
-    .configureHelp({ showGlobalOptions: true })
     .configureOutput({ outputError: () => {} }) // said once, below
     .exitOverride();
   addDoctor(program);

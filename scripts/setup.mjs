@@ -124,13 +124,21 @@ async function step(what, { command, log }, { mayFail = false, quiet = false } =
   if (terminal) process.stdout.write('\r\x1b[K');
   if (code === 0 && (!quiet || seconds() >= 2)) console.log(`✓ ${what} (${seconds()} s)`);
   if (code !== 0 && !mayFail) {
-    process.stderr.write(tail(path));
+    process.stderr.write(excerpt(path));
     fail(`${what}: failed (${command.join(' ')}); all it printed is in ${path}`);
   }
   return code === 0;
 }
 
-const tail = (path) => `${readFileSync(path, 'utf8').trimEnd().split('\n').slice(-15).join('\n')}\n`;
+/** What it says went wrong, first; or how it ended. */
+function excerpt(path) {
+  const lines = readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line.trim() !== '');
+  const wrong = lines.filter((line) => /error|E:/i.test(line) && !/^npm error$/.test(line.trim()));
+  const shown = wrong.length > 0 ? wrong.slice(0, 8) : lines.slice(-8);
+  return shown.map((line) => `  ${line}\n`).join('');
+}
 
 function fail(why) {
   console.error(`fauxnic: ${why}`);

@@ -1,5 +1,6 @@
 const STEP = 4; // columns a subtest is indented by
-const MOST_LINES = 40; // of one failure
+const TIME = / # time=.*/;
+const MOST_LINES = 25; // kept of one failure
 
 /** Counts the results of one depth in a TAP stream, and keeps what a person wants to read of it. */
 export class Tally {
@@ -10,7 +11,7 @@ export class Tally {
   readonly failures: string[] = [];
   readonly skips: string[] = [];
   readonly #depth: number;
-  #failedHere = 0;
+  #explained = false;
   #diagnostics = 0;
 
   /** @param depth 0 counts the outermost results; -1 counts nothing and keeps everything. */
@@ -26,7 +27,7 @@ export class Tally {
 
   line(line: string): void {
     if (this.#depth < 0) {
-      this.failures.push(`  ${line}`);
+      if (this.failures.length < MOST_LINES) this.failures.push(`  ${line}`);
       return;
     }
     const result = /^( *)(not )?ok\b(?: \d+)?(?: - )?(.*)$/.exec(line);
@@ -46,26 +47,25 @@ export class Tally {
     else if (depth === this.#depth && skip !== undefined) this.#skip(name, skip);
     else if (depth === this.#depth) this.passed++;
     else if (depth < this.#depth && skip !== undefined) this.#skip(name, skip); // a whole file
-    if (depth < this.#depth) this.#failedHere = 0;
   }
 
+  /** An outer failure that an inner one explains is the same one, and says no more. */
   #fail(depth: number, name: string): void {
-    // An outer failure that an inner one explains is the same one.
-    if (depth === this.#depth || (depth < this.#depth && this.#failedHere === 0)) {
-      this.failed++;
-      this.#failedHere++;
-    }
-    this.failures.push(`  not ok ${name}`);
-    this.#diagnostics = MOST_LINES;
+    const explained = this.#explained;
+    this.#explained = depth > 0;
+    if (depth < this.#depth && explained) return;
+    if (depth <= this.#depth) this.failed++;
+    this.failures.push(`  not ok ${name.replace(TIME, '')}`);
+    this.#diagnostics = depth === this.#depth && explained ? 0 : MOST_LINES;
   }
 
   #skip(name: string, why: string): void {
     this.skipped++;
-    this.skips.push(`${name.replace(/ # time=.*/, '')}${why ? `: ${why}` : ''}`);
+    this.skips.push(`${name.replace(TIME, '')}${why ? `: ${why}` : ''}`);
   }
 
   #keep(line: string): void {
-    this.#diagnostics--;
+    this.#diagnostics = line.trim() === '...' ? 0 : this.#diagnostics - 1;
     this.failures.push(`  ${line}`);
   }
 }

@@ -81,7 +81,6 @@ async function run(lane: Lane): Promise<void> {
 /** Runs a command to its end, its output to the log and to the tally. */
 async function attend(lane: Lane, command: readonly string[], path: string, tally: Tally, started: number) {
   const log = createWriteStream(path);
-  // npm's and npx's own talk of their configuration is no result.
   const child = spawn(command[0]!, command.slice(1), { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   const progress = setInterval(() => draw(`… ${lane.name} ${tally.text} ${since(started)}`), 500);
   const ended = new Promise<number>((resolve) => {
@@ -91,11 +90,13 @@ async function attend(lane: Lane, command: readonly string[], path: string, tall
     });
     child.once('close', (code) => resolve(code ?? 1));
   });
-  child.stderr.pipe(log, { end: false });
-  for await (const line of createInterface(child.stdout)) {
+  const heed = (line: string) => {
     log.write(`${line}\n`);
     tally.line(line);
-  }
+  };
+  if (lane.depth === null) createInterface(child.stderr).on('line', heed);
+  else child.stderr.pipe(log, { end: false }); // no results: TAP is on standard output
+  createInterface(child.stdout).on('line', heed);
   const code = await ended;
   clearInterval(progress);
   draw('');
@@ -121,6 +122,7 @@ function packageRoot(): string {
   return folder;
 }
 
+process.stdout.on('error', () => process.exit(1)); // nobody reads any more
 for (const lane of lanes()) await run(lane);
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
 console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);

@@ -80,13 +80,7 @@ export function littleSum(bytes: Uint8Array, start: number, length: number): num
   }
   for (; left >= 4; left -= 4) sum += view[at++]!;
   if (left > 0) sum += lastBytes(bytes, start + length - left, left);
-  return foldWide(sum + more);
-}
-
-/** A sum of 32-bit words, below 2^53, folded to 16 bits: 2^32 is 1 modulo 2^16 - 1. */
-function foldWide(sum: number): number {
-  const low = sum >>> 0;
-  return foldChecksum((low & 0xffff) + (low >>> 16) + Math.floor(sum / 0x1_0000_0000));
+  return foldWords(sum + more);
 }
 
 /** One to three bytes as little-endian 16-bit words, padded with zero. */
@@ -104,8 +98,14 @@ function addBytes(bytes: Uint8Array, start: number, length: number, sum: number)
 
 /** A sum below 2^32 folded to 16 bits; the checksum on the wire is its complement. */
 export function foldChecksum(sum: number): number {
-  while (sum > 0xffff) sum = (sum >>> 16) + (sum & 0xffff);
-  return sum;
+  const once = (sum >>> 16) + (sum & 0xffff);
+  return (once >>> 16) + (once & 0xffff);
+}
+
+/** A sum of 32-bit words, below 2^48, folded to 16 bits: 2^32 is 1 modulo 2^16 - 1. */
+export function foldWords(sum: number): number {
+  const low = sum >>> 0;
+  return foldChecksum((low & 0xffff) + (low >>> 16) + Math.floor(sum / 0x1_0000_0000));
 }
 
 /** Where a frame's headers are. Offsets are from the frame's start; 0 where there is no such header. */

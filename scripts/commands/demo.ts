@@ -2,10 +2,10 @@ import { mkdirSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import { findModel } from '../catalogue.ts';
-import { Failure } from '../errors.ts';
 import { OPTIONS, whole } from '../options.ts';
+import { awaitIperf, iperf, type Ping, ping, settle, type Tcp } from '../rig/kernel-traffic.ts';
 import { cacheFolder, sweep } from '../rig/ledger.ts';
-import { Namespace } from '../rig/namespaces.ts';
+import type { Namespace } from '../rig/namespaces.ts';
 import { inside, isRoot, obstacle, reenter } from '../rig/reenter.ts';
 import { cardJson, checkCapture, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';
 import { Rig } from '../rig/rig.ts';
@@ -29,7 +29,6 @@ interface DemoOptions {
 /** The capture ends here: enough for the pings and the beginning of TCP, too little to slow the rest. */
 const CAPTURE_LIMIT = 4 * 1024 * 1024;
 const ADDRESSES = ['10.82.54.1', '10.82.54.2'] as const;
-const PINGS = 20;
 
 export function addDemo(program: Command): void {
   program
@@ -76,18 +75,6 @@ async function demo(options: DemoOptions): Promise<void> {
 
 function sweepAloud(): void {
   for (const what of sweep()) console.error(`fauxnic: an earlier run was killed and left ${what}: removed`);
-}
-
-interface Ping {
-  readonly sent: number;
-  readonly received: number;
-  /** Milliseconds. */
-  readonly rtt: { readonly min: number; readonly avg: number; readonly max: number };
-}
-
-interface Tcp {
-  readonly bitsPerSecond: number;
-  readonly retransmits: number;
 }
 
 class Demo {
@@ -157,30 +144,29 @@ class Demo {
     this.#roles = [0, 1].map((i) => tapRole(this.#context(i), { name: `fauxnic${'ab'[i]}` }));
     for (const role of this.#roles) role.start();
     this.#rig.start();
-    for (const [i, { tap }] of this.#roles.entries()) await this.#settleIn(i, tap!.name);
+    for (const [i, { tap }] of this.#roles.entries())
+      this.#namespaces.push(await settle('ab'[i]!, tap!.name, ADDRESSES[i]!));
     this.#say(
       done('namespaces', ADDRESSES.map((address, i) => `${this.#roles[i]!.tap!.name} ${address}`).join(' and ')),
     );
     const [a, b] = this.#namespaces as [Namespace, Namespace];
-    this.#ping = await this.#step('ping', () => this.#pingFrom(a), pingText);
+    this.#ping = await this.#step('ping', () => ping(a, ADDRESSES[1], this.#signal), pingText);
     this.#endTrace();
+    const { seconds } = this.#options;
+    const signal = this.#signal;
     const server = b.start('iperf3', ['--server']);
     try {
-      await this.#awaitServer(b);
-      const forward = await this.#step('TCP a to b', () => this.#iperf(a, []), tcpText);
-      const backward = await this.#step('TCP b to a', () => this.#iperf(a, ['--reverse']), tcpText);
+      await awaitIperf(b, this.#signal);
+      const forward = await this.#step('TCP a to b', () => iperf(a, ADDRESSES[1], { seconds, signal }), tcpText);
+      const backward = await this.#step(
+        'TCP b to a',
+        () => iperf(a, ADDRESSES[1], { seconds, signal, reverse: true }),
+        tcpText,
+      );
       this.#tcp = { forward, backward };
     } finally {
       await server.stop();
     }
-  }
-
-  async #settleIn(index: number, tap: string): Promise<void> {
-    const namespace = await Namespace.open('ab'[index]!);
-    this.#namespaces.push(namespace);
-    await namespace.take(tap);
-    await namespace.run('ip', ['address', 'add', `${ADDRESSES[index]}/24`, 'dev', tap]);
-    await namespace.run('ip', ['link', 'set', tap, 'up']);
   }
 
   /** Runs a part of the demo with a line that lives meanwhile, and says how it went. */
@@ -199,37 +185,6 @@ class Demo {
     } finally {
       live?.stop();
     }
-  }
-
-  async #pingFrom(a: Namespace): Promise<Ping> {
-    const args = ['-n', '-q', '-c', String(PINGS), '-i', '0.05', '-w', '10', ADDRESSES[1]];
-    const text = await a.run('ping', args, this.#signal);
-    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(text) ?? [];
-    const [, min, avg, max] = /= ([\d.]+)\/([\d.]+)\/([\d.]+)/.exec(text) ?? [];
-    if (max === undefined) throw new Failure(`ping printed nothing that can be read: ${text}`);
-    return {
-      sent: Number(sent),
-      received: Number(received),
-      rtt: { min: Number(min), avg: Number(avg), max: Number(max) },
-    };
-  }
-
-  /** iperf3 says nothing when it listens; the kernel does. */
-  async #awaitServer(namespace: Namespace): Promise<void> {
-    for (let tries = 0; tries < 100; tries++) {
-      const tcp = await namespace.run('cat', ['/proc/net/tcp', '/proc/net/tcp6'], this.#signal);
-      if (/:1451 \S+ 0A /.test(tcp)) return; // port 5201, LISTEN
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Failure('iperf3 does not listen');
-  }
-
-  async #iperf(a: Namespace, more: readonly string[]): Promise<Tcp> {
-    const args = ['--client', ADDRESSES[1], '--time', String(this.#options.seconds), '--json', ...more];
-    const { end } = JSON.parse(await a.run('iperf3', args, this.#signal)) as {
-      end: { sum_received: { bits_per_second: number }; sum_sent: { retransmits?: number } };
-    };
-    return { bitsPerSecond: end.sum_received.bits_per_second, retransmits: end.sum_sent.retransmits ?? 0 };
   }
 
   /** Every register access of TCP at full speed would fill the disk. */
@@ -312,7 +267,10 @@ class Demo {
       const what = capture.full ? `the first ${bytes(capture.size)}` : 'every frame';
       lines.push(labelled('capture', `${what}, in ${capture.path}`), labelled('', dim(`tshark -r ${capture.path}`)));
     }
-    if (trace) lines.push(labelled('trace', `${trace.path} (${count(trace.lines)} lines, until TCP began)`));
+    if (trace)
+      lines.push(
+        labelled('trace', `${trace.path} (${count(trace.lines)} lines${this.#tcp ? ', until TCP began' : ''})`),
+      );
     return lines.join('\n');
   }
 

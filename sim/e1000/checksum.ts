@@ -7,6 +7,7 @@ import {
   ETHERTYPE_IPV6,
   ETHERTYPE_VLAN,
   foldChecksum,
+  foldWords,
   get16,
   Headers,
   littleSum,
@@ -25,6 +26,7 @@ const { RXCSUM } = I82540EM.r;
 const BOTH = RXCSUM.IPOFLD | RXCSUM.TUOFLD;
 const MACS = 12; // a tag sits behind both addresses
 const PLAIN = BOTH | RXCSUM.PCSS;
+const SHORTEST_PLAIN = 44; // Ethernet, IP, UDP, and a whole number of words
 const ZERO = 0xffff; // a ones' complement sum over something and its checksum; all zeros cannot occur
 
 export class ChecksumUnit {
@@ -41,8 +43,9 @@ export class ChecksumUnit {
   /** Sums and checks a frame; returns the descriptor's status and error bits. */
   receive(bytes: Uint8Array, start: number, length: number, flags: number): number {
     const rxcsum = this.#words[RXCSUM.word]!;
-    if ((rxcsum & PLAIN) === BOTH && (start & 3) === 0 && isPlain(bytes, start, length)) {
-      return this.#checkPlain(bytes, start, length, flags);
+    if ((rxcsum & PLAIN) === BOTH && (start & 3) === 0 && length >= SHORTEST_PLAIN) {
+      const words = wordsOf(bytes);
+      if (isPlain(words, start >>> 2, length)) return this.#checkPlain(words, bytes, start, length, flags);
     }
     const total = flags & SUM_KNOWN ? swap16(flags >>> 16) : littleSum(bytes, start, length);
     this.packet = ~sumFrom(bytes, start, length, total, rxcsum & RXCSUM.PCSS) & 0xffff;
@@ -55,26 +58,26 @@ export class ChecksumUnit {
 
   /**
    * What most traffic is, see isPlain. Both checksums come from the nine words that hold addresses and IP header, and the
-   * sum of what is behind them: 25 ns for a short frame, where the general way takes 60.
+   * sum of what is behind them: 20 ns for a short frame, where the general way takes 60.
    */
-  #checkPlain(bytes: Uint8Array, start: number, length: number, flags: number): number {
-    const words = wordsOf(bytes);
+  #checkPlain(words: Uint32Array, bytes: Uint8Array, start: number, length: number, flags: number): number {
     const at = start >>> 2;
     const w3 = words[at + 3]!; // EtherType, version and TOS
+    const w5 = words[at + 5]!; // fragment, TTL, protocol
     const w6 = words[at + 6]!; // checksum, source
     const w8 = words[at + 8]!; // destination, and the transport header begins
-    const addresses = (w6 >>> 16) + halves(words[at + 7]!) + (w8 & 0xffff);
-    const header = (w3 >>> 16) + halves(words[at + 4]!) + halves(words[at + 5]!) + (w6 & 0xffff) + addresses;
-    const front = halves(words[at]!) + halves(words[at + 1]!) + halves(words[at + 2]!) + (w3 & 0xffff) + header;
+    const addresses = (w6 >>> 16) + words[at + 7]! + (w8 & 0xffff);
+    const header = (w3 >>> 16) + words[at + 4]! + w5 + (w6 & 0xffff) + addresses;
+    const front = words[at]! + words[at + 1]! + words[at + 2]! + (w3 & 0xffff) + header;
     const rest =
       flags & SUM_KNOWN
-        ? swap16(flags >>> 16) + ZERO - foldChecksum(front)
+        ? swap16(flags >>> 16) + ZERO - foldWords(front)
         : (w8 >>> 16) + littleSum(bytes, start + 36, length - 36);
-    this.packet = ~foldChecksum(front + rest) & 0xffff;
-    const ip = foldChecksum(header) === ZERO ? RX_IPCS : RX_IPCS | RX_IPE;
-    const protocol = bytes[start + 23]!;
-    if (protocol === PROTOCOL_UDP && get16(bytes, start + 40) === 0) return ip; // the sender did not sum
-    const sum = foldChecksum(rest + addresses + (protocol << 8) + swap16(length - 34));
+    this.packet = ~foldWords(front + rest) & 0xffff;
+    const ip = foldWords(header) === ZERO ? RX_IPCS : RX_IPCS | RX_IPE;
+    const protocol = w5 >>> 24;
+    if (protocol === PROTOCOL_UDP && (words[at + 10]! & 0xffff) === 0) return ip; // the sender did not sum
+    const sum = foldWords(rest + addresses + (protocol << 8) + swap16(length - 34));
     return ip | (sum === ZERO ? RX_TCPCS : RX_TCPCS | RX_TCPE);
   }
 
@@ -143,14 +146,14 @@ function sumFrom(bytes: Uint8Array, start: number, length: number, total: number
   return foldChecksum(total + ZERO - littleSum(bytes, start, pcss));
 }
 
-/** An untagged IPv4 packet without options, whole, TCP or UDP, and no padding behind it. */
-function isPlain(bytes: Uint8Array, start: number, length: number): boolean {
-  if (get16(bytes, start + 12) !== ETHERTYPE_IPV4 || bytes[start + 14] !== 0x45) return false;
-  if (get16(bytes, start + 16) + 14 !== length || (get16(bytes, start + 20) & 0x3fff) !== 0) return false;
-  const protocol = bytes[start + 23]!;
-  return (protocol === PROTOCOL_TCP && length >= 54) || (protocol === PROTOCOL_UDP && length >= 42);
-}
-
-function halves(word: number): number {
-  return (word & 0xffff) + (word >>> 16);
+/**
+ * An untagged IPv4 packet without options, whole, TCP or UDP, and no padding behind it; by words, in which the first byte
+ * is the least significant.
+ */
+function isPlain(words: Uint32Array, at: number, length: number): boolean {
+  if ((words[at + 3]! & 0xffffff) !== 0x450008) return false; // EtherType 0800, version 4, five words of header
+  const w5 = words[at + 5]!;
+  if (swap16(words[at + 4]! & 0xffff) + 14 !== length || (w5 & 0xff3f) !== 0) return false; // total length; fragment
+  const protocol = w5 >>> 24;
+  return (protocol === PROTOCOL_TCP && length >= 54) || protocol === PROTOCOL_UDP;
 }

@@ -32,7 +32,7 @@ export class Statistics {
     this.#bump(register.word);
   }
 
-  /** A good frame sent: `length` without FCS; `first` and `second` are the first two 16-bit words of its destination. */
+  /** A good frame sent: `length` without FCS; `firstByte` is its destination's. */
   transmitted(length: number, firstByte: number, broadcast: boolean): void {
     const octets = length + FCS;
     this.#bump(R.TPT.word);
@@ -72,9 +72,10 @@ export class Statistics {
   }
 
   #add(low: number, octets: number): void {
-    const sum = this.#words[low]! + octets;
-    this.#words[low] = sum;
-    if (sum > MAX) this.#carry(low);
+    const before = this.#words[low]!;
+    const after = (before + octets) >>> 0;
+    this.#words[low] = after;
+    if (after < before) this.#carry(low);
   }
 
   #carry(low: number): void {

@@ -90,8 +90,8 @@ void t.test('after SIGKILL everything goes with it', async (t) => {
 });
 
 void t.test('what a killed run left is ended by the next start', async (t) => {
-  const [left, reused] = [spawn('sleep', ['1000']), spawn('sleep', ['1000'])];
-  t.teardown(() => reused.kill('SIGKILL'));
+  const [left, reused] = [spawn('sleep', ['60']), spawn('sleep', ['60'])];
+  t.teardown(() => [left, reused].map((child) => child.kill('SIGKILL')));
   const stat = readFileSync(`/proc/${left.pid}/stat`, 'utf8');
   const start = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
   const run = join(place.folder, 'fauxnic/run');

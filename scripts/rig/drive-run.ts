@@ -1,0 +1,243 @@
+import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
+import type { LinkState } from '../../drivers/netdev.ts';
+import type { Impairments } from '../../sim/wire/impairments.ts';
+import type { Rate } from '../options.ts';
+import { LiveLine } from '../terminal/live.ts';
+import { labelled } from '../terminal/print.ts';
+import { bold, paint } from '../terminal/style.ts';
+import { bits, bytes, count, packets, time } from '../terminal/units.ts';
+import type { Card } from './card.ts';
+import { cardDrops, cardJson, cardText, featureText, linkText, Rates, summaryTable, wireJson } from './report.ts';
+import type { Rig } from './rig.ts';
+import {
+  echoRole,
+  generateRole,
+  noRole,
+  type Role,
+  type RoleContext,
+  type RoleKind,
+  sinkRole,
+  tapRole,
+} from './roles.ts';
+
+export interface DriveOptions {
+  readonly tap?: string | true;
+  readonly echo?: true;
+  readonly generate?: true;
+  readonly peer?: RoleKind;
+  readonly peerTap?: string;
+  readonly rate?: Rate;
+  readonly size?: readonly number[];
+  readonly count?: number;
+  readonly seconds?: number;
+  readonly mac?: Uint8Array;
+  readonly mtu?: number;
+  readonly rxRing?: number;
+  readonly txRing?: number;
+  readonly features?: number;
+  readonly tso: boolean;
+  readonly gro: boolean;
+  readonly wire?: Impairments;
+  readonly pcap?: string;
+  readonly trace?: string;
+  readonly json?: true;
+  readonly seed: number;
+}
+
+/** Milliseconds in which nothing arrived, after which nothing is under way any more. */
+const SETTLE = 50;
+
+/** The cards at work, from joining their frames to something to the summary. */
+export class Run {
+  readonly #rig: Rig;
+  readonly #options: DriveOptions;
+  readonly #near: Role;
+  readonly #far: Role;
+  readonly #quiet: boolean;
+  readonly #finished: Promise<void>;
+  #finish!: () => void;
+  #fail!: (error: unknown) => void;
+  #started = 0;
+  #elapsed = 0;
+  #stopped = false;
+  /** As they were before the cards were stopped. */
+  #links: LinkState[] = [];
+
+  constructor(rig: Rig, options: DriveOptions, near: RoleKind, far: RoleKind) {
+    this.#rig = rig;
+    this.#options = options;
+    this.#quiet = options.json === true || options.trace === '-';
+    this.#finished = new Promise((resolve, reject) => {
+      this.#finish = resolve;
+      this.#fail = reject;
+    });
+    this.#finished.catch(() => {}); // it may fail before anybody waits
+    this.#far = this.#role(far, rig.far, options.peerTap);
+    try {
+      this.#near = this.#role(near, rig.near, options.tap === true ? undefined : options.tap);
+    } catch (error) {
+      this.#far.stop();
+      throw error;
+    }
+  }
+
+  #role(kind: RoleKind, card: Card | null, tapName?: string): Role {
+    if (card === null) return noRole();
+    const context: RoleContext = { card, now: this.#rig.now, pump: this.#rig.pump, failed: this.#fail };
+    switch (kind) {
+      case 'tap':
+        return tapRole(context, { name: tapName, gro: this.#options.gro, tso: this.#options.tso });
+      case 'echo':
+        return echoRole(context);
+      case 'generate':
+        return this.#generator(context);
+      case 'sink':
+        return sinkRole(context);
+      case 'none':
+        return noRole();
+    }
+  }
+
+  #generator(context: RoleContext): Role {
+    const { size: sizes, seed, rate, count: most } = this.#options;
+    const other = this.#rig.cards.find((card) => card !== context.card);
+    const howFast =
+      rate === undefined
+        ? 'as fast as it goes'
+        : 'bitsPerSecond' in rate
+          ? bits(rate.bitsPerSecond)
+          : packets(rate.packetsPerSecond);
+    const about = `generator: UDP, ${sizesText(sizes)}, ${howFast}${most === undefined ? '' : `, ${count(most)} frames`}`;
+    const destinationMac = other?.driver.mac;
+    return generateRole(context, { sizes, seed, rate, count: most, destinationMac, about, finished: this.#finish });
+  }
+
+  /** What is under way may arrive, so that it does not count as lost. */
+  async #settle(): Promise<void> {
+    for (const { generator } of [this.#near, this.#far]) generator?.finish();
+    const seen = () => [this.#near, this.#far].reduce((sum, { sink }) => sum + (sink?.received ?? 0), 0);
+    for (let before = -1; before !== seen(); ) {
+      before = seen();
+      await new Promise((resolve) => setTimeout(resolve, SETTLE));
+    }
+  }
+
+  async until(signal: AbortSignal): Promise<void> {
+    this.#log();
+    this.#rig.start();
+    this.#far.start();
+    this.#near.start();
+    for (const role of [this.#near, this.#far]) role.tap?.up();
+    this.#started = performance.now();
+    const rates = new Rates(this.#rig.near);
+    const live = this.#quiet ? null : new LiveLine((interval) => this.#live(rates, interval));
+    for (const { driver, name } of this.#rig.cards)
+      driver.on('link', () => {
+        if (!this.#stopped) live?.print(labelled('link', `${name} ${linkText(driver.link)}`));
+      });
+    const { seconds } = this.#options;
+    const timer = seconds === undefined ? undefined : setTimeout(this.#finish, seconds * 1000);
+    signal.addEventListener('abort', this.#finish);
+    if (signal.aborted) this.#finish();
+    try {
+      await this.#finished;
+      this.#elapsed = (performance.now() - this.#started) / 1000;
+      await this.#settle();
+    } finally {
+      clearTimeout(timer);
+      live?.stop();
+      this.#stopped = true;
+      this.#links = this.#rig.cards.map(({ driver }) => driver.link);
+    }
+  }
+
+  stop(): void {
+    this.#near.stop();
+    this.#far.stop();
+  }
+
+  #log(): void {
+    if (this.#quiet) return;
+    const { near, far, negotiation } = this.#rig;
+    const lines = this.#rig.cards.map((card) => labelled('card', cardText(card)));
+    lines.push(labelled('offloads', featureText(near)));
+    const took =
+      far === null ? ': nobody at the other end' : ` (negotiated in ${time(negotiation)} of the cards' own time)`;
+    lines.push(labelled('link', `${linkText(near.driver.link)}${took}`));
+    lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));
+    if (far) lines.push(labelled('', `${far.name} to ${this.#far.about}`));
+    const { tap } = this.#near;
+    if (tap && this.#far.kind === 'echo')
+      lines.push(labelled('try', `ip address add 10.0.0.1/24 dev ${tap.name}; ping 10.0.0.2`));
+    if (this.#rig.capture) lines.push(labelled('capture', this.#rig.capture.path));
+    if (this.#rig.trace) lines.push(labelled('trace', this.#rig.trace.path));
+    console.log(lines.join('\n'));
+  }
+
+  #live(rates: Rates, interval: number): string {
+    const { near } = this.#rig;
+    const { up, speed } = near.driver.link;
+    const dropped = cardDrops(near) + this.#near.dropped;
+    const drops = dropped === 0 ? 'no drops' : paint('yellow', `${count(dropped)} dropped`);
+    const elapsed = `${((performance.now() - this.#started) / 1000).toFixed(0).padStart(4)} s`;
+    return `${elapsed}  ${rates.text(interval)} · ${drops} · link ${up ? `${speed}` : paint('red', 'down')}`;
+  }
+
+  report(): void {
+    if (this.#options.trace === '-') return;
+    if (this.#options.json) console.log(JSON.stringify(this.#json()));
+    else console.log(this.#summary());
+  }
+
+  #json() {
+    const { capture, trace, negotiation } = this.#rig;
+    return {
+      seconds: this.#elapsed,
+      seed: this.#options.seed,
+      negotiationNs: negotiation,
+      cards: this.#rig.cards.map((card, i) => ({
+        ...cardJson(card, [this.#near, this.#far][i]!),
+        link: this.#links[i],
+      })),
+      wire: wireJson(this.#rig),
+      ...(capture && { pcap: { path: capture.path, bytes: capture.size } }),
+      ...(trace && { trace: { path: trace.path, lines: trace.lines } }),
+    };
+  }
+
+  #summary(): string {
+    const { trace, capture, cards } = this.#rig;
+    const lines = [bold(`after ${this.#elapsed.toFixed(1)} s`), summaryTable(cards, [this.#near, this.#far])];
+    for (const role of [this.#near, this.#far]) lines.push(...sinkLines(role, this.#elapsed));
+    if (capture) lines.push(labelled('capture', `${capture.path} (${bytes(capture.size)}); tshark -r ${capture.path}`));
+    if (trace) lines.push(labelled('trace', `${trace.path} (${count(trace.lines)} lines)`));
+    return lines.join('\n');
+  }
+}
+
+function sizesText(sizes: readonly number[] = [LEAST_FRAME]): string {
+  if (sizes === IMIX) return 'IMIX';
+  return sizes.length === 1 ? `${sizes[0]} bytes` : `${sizes[0]} to ${sizes.at(-1)} bytes`;
+}
+
+function sinkLines({ sink, generator }: Role, elapsed: number): string[] {
+  if (sink === undefined) return [];
+  const { received, lost, duplicates, reordered, latency } = sink;
+  const lines = [];
+  if (generator) lines.push(labelled('sent', `${count(generator.sent)} frames, ${packets(generator.sent / elapsed)}`));
+  const back = generator === undefined ? 'received' : 'back';
+  const missing = generator === undefined ? lost : generator.sent - received + duplicates;
+  lines.push(
+    labelled(
+      back,
+      `${count(received)} frames: ${count(missing)} lost, ${count(duplicates)} twice, ${count(reordered)} reordered`,
+    ),
+  );
+  if (received > 0) {
+    const at = (percent: number) => time(latency.percentile(percent));
+    lines.push(
+      labelled(generator ? 'there/back' : 'latency', `p50 ${at(50)}, p99 ${at(99)}, max ${time(latency.max)}`),
+    );
+  }
+  return lines;
+}
