@@ -226,13 +226,19 @@ export class E1000 extends PciFunction implements Outlet {
     else if (this.#linkUp) this.port.medium?.transmit(this.port, bytes, start, length, flags);
   }
 
+  /** @internal Transmit's outlet: a burst goes to the wire, or not at all. */
+  sendBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
+    if (this.#loopback || !this.#linkUp) return 0;
+    return this.port.medium?.transmitBurst?.(this.port, bytes, starts, lengths, count) ?? 0;
+  }
+
   get #loopback(): boolean {
     return (this.#words[RCTL.word]! & RCTL.LBM) === LOOPBACK_MAC << 6 || this.phy.loopback;
   }
 
   #sendPause(frame: Uint8Array): void {
     if (this.#loopback || !this.#linkUp) return; // it would only stop ourselves
-    this.#statistics.transmittedPause(frame.length);
+    this.#statistics.sentPause(frame.length);
     this.port.medium?.transmit(this.port, frame, 0, frame.length, 0);
   }
 
@@ -248,6 +254,12 @@ export class E1000 extends PciFunction implements Outlet {
       if (this.#flow.pausedUntil !== before) this.#transmit.resume();
     }
     this.#receive.frame(bytes, start, length, flags, kind);
+  }
+
+  /** @internal From the port. */
+  arriveBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
+    if (!this.#linkUp || this.#loopback) return 0;
+    return this.#receive.burst(bytes, starts, lengths, count);
   }
 
   #hears(flags: number): boolean {
@@ -349,5 +361,9 @@ class E1000Port implements Port {
 
   receive(bytes: Uint8Array, start: number, length: number, flags: number): void {
     this.#chip.arrive(bytes, start, length, flags);
+  }
+
+  receiveBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
+    return this.#chip.arriveBurst(bytes, starts, lengths, count);
   }
 }

@@ -50,6 +50,11 @@ export class Ring {
     return this.#first >= 0 ? this.#first + index * 4 : this.#locateAlone(index);
   }
 
+  /** Whether all of it lies in one mapping: descriptor n is then 4 × n words behind descriptor 0. After `locate`. */
+  get contiguous(): boolean {
+    return this.#first >= 0;
+  }
+
   /** Nearly every ring lies in one mapping: then its place is found once, and again when mappings change. */
   #resolve(): void {
     this.#epoch = this.#dma.epoch;

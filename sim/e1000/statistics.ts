@@ -29,46 +29,49 @@ export class Statistics {
   }
 
   count(register: AnyRegister): void {
-    this.#bump(register.word);
+    this.#bump(register.word, 1);
   }
 
-  /** A good frame sent: `length` without FCS; `firstByte` is its destination's. */
-  transmitted(length: number, firstByte: number, broadcast: boolean): void {
-    const octets = length + FCS;
-    this.#bump(R.TPT.word);
+  /** Good frames sent; their octets with FCS. Each is then told of by `sentOne`. */
+  sent(packets: number, octets: number): void {
+    this.#bump(R.TPT.word, packets);
     this.#add(R.TOTL.word, octets);
-    this.#bump(R.GPTC.word);
+    this.#bump(R.GPTC.word, packets);
     this.#add(R.GOTCL.word, octets);
-    this.#bump(R.PTC64.word + sizeClass(octets));
-    if (broadcast) this.#bump(R.BPTC.word);
-    else if (firstByte & 1) this.#bump(R.MPTC.word);
+  }
+
+  /** One of them, by length without FCS and by its destination. */
+  sentOne(length: number, firstByte: number, broadcast: boolean): void {
+    this.#bump(R.PTC64.word + sizeClass(length + FCS), 1);
+    if (firstByte & 1) this.#bump(broadcast ? R.BPTC.word : R.MPTC.word, 1);
   }
 
   /** A PAUSE frame of our own: in the totals, but no "good packet" of the host's. */
-  transmittedPause(length: number): void {
-    this.#bump(R.TPT.word);
+  sentPause(length: number): void {
+    this.#bump(R.TPT.word, 1);
     this.#add(R.TOTL.word, length + FCS);
   }
 
-  /** Any frame that arrived, good or bad, wanted or not. */
-  arrived(length: number): void {
-    this.#bump(R.TPR.word);
-    this.#add(R.TORL.word, length + FCS);
+  /** Frames that arrived, good or bad, wanted or not. */
+  arrived(packets: number, octets: number): void {
+    this.#bump(R.TPR.word, packets);
+    this.#add(R.TORL.word, octets);
   }
 
-  /** A good frame that passed the filters. */
-  received(length: number, firstByte: number, broadcast: boolean): void {
-    const octets = length + FCS;
-    this.#bump(R.GPRC.word);
+  /** Good frames that passed the filters. Each is then told of by `receivedOne`. */
+  received(packets: number, octets: number): void {
+    this.#bump(R.GPRC.word, packets);
     this.#add(R.GORCL.word, octets);
-    this.#bump(R.PRC64.word + sizeClass(octets));
-    if (broadcast) this.#bump(R.BPRC.word);
-    else if (firstByte & 1) this.#bump(R.MPRC.word);
   }
 
-  #bump(word: number): void {
+  receivedOne(length: number, firstByte: number, broadcast: boolean): void {
+    this.#bump(R.PRC64.word + sizeClass(length + FCS), 1);
+    if (firstByte & 1) this.#bump(broadcast ? R.BPRC.word : R.MPRC.word, 1);
+  }
+
+  #bump(word: number, by: number): void {
     const value = this.#words[word]!;
-    if (value !== MAX) this.#words[word] = value + 1;
+    this.#words[word] = value > MAX - by ? MAX : value + by;
   }
 
   #add(low: number, octets: number): void {

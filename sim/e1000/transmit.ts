@@ -62,6 +62,9 @@ const IP_FIELDS = 6; // how far into each header segmentation writes (3.5.7)
 const TCP_FIELDS = 14;
 const UDP_FIELDS = 6;
 const TIMER_UNIT = 1024; // ns, of TIDV and TADV
+const BURST = 64;
+/** The command bits that tell a frame to be sent as it is: EOP and IFCS alone of these. */
+const LEGACY = TX_DEXT | TX_EOP | TX_IFCS | TX_VLE | TX_IC;
 const ORIGIN = 64; // where a frame starts in the staging area: room for a tag in front, and aligned
 
 const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment (3.5.3)
@@ -69,6 +72,8 @@ const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment (3.5.3)
 /** What the transmitter sends into: the port, or a loopback. */
 export interface Outlet {
   send(bytes: Uint8Array, start: number, length: number, flags: number): void;
+  /** A burst, see Port.receiveBurst: returns how many frames it took. */
+  sendBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number;
   /** Nanoseconds on the clock until which nothing may be sent. */
   readonly heldUntil: number;
 }
@@ -119,6 +124,9 @@ export class Transmit {
   #ipId = 0;
   #sequence = 0;
   #tcpFlags = 0;
+  // A burst of frames: where they start in their mapping's bytes, and how long they are.
+  readonly #starts = new Int32Array(BURST);
+  readonly #lengths = new Int32Array(BURST);
   // Descriptors done but not written back, for WTHRESH.
   #writeBackFrom = 0;
   #unwritten = 0;
@@ -187,9 +195,13 @@ export class Transmit {
     if (head === tail) return;
     if (head >= ring.count) head = 0;
     this.#segmentsLeft = MAX_SEGMENTS;
-    for (let budget = ring.count; head !== tail && budget > 0; budget--) {
-      if (this.#held() || !this.#descriptor(head)) break;
-      head = ring.next(head);
+    for (let budget = ring.count; head !== tail && budget > 0; ) {
+      if (this.#held()) break;
+      const burst = this.#burst(head, tail, budget);
+      if (burst === 0 && !this.#descriptor(head)) break;
+      const done = burst === 0 ? 1 : burst;
+      head = (head + done) % ring.count;
+      budget -= done;
     }
     words[TDH.word] = head;
     if (head === tail) this.#causes |= ICR.TXQE;
@@ -209,6 +221,53 @@ export class Transmit {
   #checkLow(before: number): void {
     const threshold = (this.#words[TXDCTL.word]! >>> 25) * 8; // 0: where nothing is left (13.4.43)
     if (before > threshold && this.ring.owned <= threshold) this.#causes |= ICR.TXD_LOW;
+  }
+
+  /**
+   * Frames that go straight from host memory, as many as follow one another, in one call: what is the same for each is then
+   * looked at once. Returns how many went; the next is an ordinary descriptor.
+   */
+  #burst(head: number, tail: number, limit: number): number {
+    const { ring } = this;
+    if (this.#assembling || this.#unwritten > 0 || this.#writeBackThreshold > 1 || this.#registers.trace !== null)
+      return 0;
+    const first = ring.locate(head);
+    const most = Math.min((head < tail ? tail : ring.count) - head, limit, BURST);
+    if (most < 2 || first < 0 || !ring.contiguous) return 0;
+    const count = this.#collect(ring.words, first, most);
+    if (count < 2) return 0;
+    const { bytes } = this.#buffers.mapping;
+    const taken = this.#outlet.sendBurst(bytes, this.#starts, this.#lengths, count);
+    let octets = 0;
+    for (let i = 0; i < taken; i++) {
+      octets += this.#lengths[i]! + FCS;
+      this.#countOne(bytes, this.#starts[i]!, this.#lengths[i]!);
+      const command = ring.words[first + 4 * i + 2]!;
+      if (command & (TX_RS | TX_RPS)) this.#finish(head + i, command);
+    }
+    this.#statistics.sent(taken, octets);
+    return taken;
+  }
+
+  /** The run of descriptors from `at` on that are such frames, all in one mapping: where they are, and how many. */
+  #collect(ring: Uint32Array, at: number, most: number): number {
+    const window = this.#buffers;
+    let { mapping } = window;
+    for (let i = 0; i < most; i++, at += 4) {
+      const command = ring[at + 2]!;
+      const length = command & TX_LEGACY_LENGTH;
+      const address = ring[at]!;
+      if ((command & LEGACY) !== (TX_EOP | TX_IFCS) || ring[at + 1] !== 0 || address === 0) return i;
+      if (length < MIN_FRAME || length > MAX_FRAME || !window.covers(address, length)) return i;
+      if (i === 0) mapping = window.mapping;
+      else if (window.mapping !== mapping) {
+        window.mapping = mapping; // the run ends here, and what was collected is in the mapping before
+        return i;
+      }
+      this.#starts[i] = address - mapping.start;
+      this.#lengths[i] = length;
+    }
+    return most;
   }
 
   /** One descriptor. False where it could not be finished: it stays at the head. */
@@ -530,9 +589,13 @@ export class Transmit {
   }
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    const first = bytes[start]!;
-    this.#statistics.transmitted(length, first, isBroadcast(bytes, start));
+    this.#statistics.sent(1, length + FCS);
+    this.#countOne(bytes, start, length);
     this.#outlet.send(bytes, start, length, flags);
+  }
+
+  #countOne(bytes: Uint8Array, start: number, length: number): void {
+    this.#statistics.sentOne(length, bytes[start]!, isBroadcast(bytes, start));
   }
 
   reset(): void {

@@ -142,6 +142,21 @@ export class Link implements Medium {
     }
   }
 
+  transmitBurst(port: Port, bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
+    const end = this.#endOf(port);
+    const listener = end?.listener;
+    if (!end || !listener?.receiveBurst || !end.line.ideal || end.line.queued !== 0) return 0;
+    if (this.#a.delivering || this.#b.delivering) return 0;
+    end.delivering = true;
+    try {
+      const taken = listener.receiveBurst(bytes, starts, lengths, count);
+      for (let i = 0; i < taken; i++) end.line.pass(lengths[i]!);
+      return taken;
+    } finally {
+      end.delivering = false;
+    }
+  }
+
   freeAt(port: Port): number {
     return this.#endOf(port)?.line.freeAt ?? 0;
   }

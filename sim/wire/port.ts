@@ -48,6 +48,11 @@ export interface Port {
    * chain of calls is never deeper than sender, receiver, sender.
    */
   receive(bytes: Uint8Array, start: number, length: number, flags: number): void;
+  /**
+   * The same for a burst of frames that arrive at one moment, `count` of them at (starts[i], lengths[i]) in `bytes`, without
+   * flags. A port may take any number of them from the front, and returns how many; the others come by `receive`.
+   */
+  receiveBurst?(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number;
 }
 
 /** The medium's side of the socket. A card calls these. */
@@ -61,6 +66,8 @@ export interface Medium {
    * but a well-behaved sender waits until `freeAt`.
    */
   transmit(port: Port, bytes: Uint8Array, start: number, length: number, flags: number): void;
+  /** The same for a burst, see Port.receiveBurst: returns how many frames it took from the front, and is as if each had been sent alone. */
+  transmitBurst?(port: Port, bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number;
   /** Nanoseconds on the clock when the port's line will have sent what it was given; 0 for an ideal wire. */
   freeAt(port: Port): number;
   /**
