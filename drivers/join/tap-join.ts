@@ -77,6 +77,8 @@ export interface TapJoinStatistics {
 const SUPER_FRAME = 18 + 65535;
 // A multiple of 64 that is none of 4096, so that the buffers' beginnings do not all fall in the same cache sets.
 const SUPER_BUFFER = Math.ceil((HEADROOM + SUPER_FRAME) / 64) * 64;
+/** Super-frames read at a time: 1 MiB, which the second-level cache still holds when they are sent. */
+const SUPER_FRAMES = 16;
 const ENTRIES = 2048;
 const MAX_PIECES = 1024; // of one frame: IOV_MAX
 
@@ -106,7 +108,8 @@ export class TapJoin {
   readonly #loop: WorkLoop;
   readonly #pool: PacketPool;
   readonly #segmenter: Segmenter;
-  readonly #batch: number;
+  readonly #batch: number; // frames from the device at a time: GRO looks no further
+  readonly #reads: number; // and from the kernel
   readonly #header: number;
   readonly #failed: (error: unknown) => void;
   /** Empty buffers for the next read. */
@@ -128,7 +131,7 @@ export class TapJoin {
   #watching = false;
   #closed = false;
 
-  constructor({ device, tap, watch, pool = device.pool, batch = 128, gro = true, failed }: TapJoinOptions) {
+  constructor({ device, tap, watch, pool = device.pool, batch = 512, gro = true, failed }: TapJoinOptions) {
     if (!Number.isInteger(batch) || batch < 1 || batch > 1024) throw new RangeError(`a batch of ${batch} frames`);
     const least = HEADROOM + 18 + device.mtu;
     if (pool.bufferSize < least)
@@ -137,6 +140,7 @@ export class TapJoin {
     this.#tap = tap;
     this.#pool = pool;
     this.#batch = batch;
+    this.#reads = pool.bufferSize >= SUPER_BUFFER ? Math.min(batch, SUPER_FRAMES) : batch;
     this.#header = tap.headerBytes;
     // Segments fit the device's own buffers, save jumbo frames.
     this.#segmenter = new Segmenter(device.pool.bufferSize < least ? pool : device.pool);
@@ -245,7 +249,7 @@ export class TapJoin {
 
   /** Has buffers at hand and describes those of the first one's memory, for a native call addresses one. */
   #supply(): number {
-    while (this.#empties < this.#batch) {
+    while (this.#empties < this.#reads) {
       const buffer = this.#pool.take();
       if (buffer === null) break;
       this.#empty[this.#empties++] = buffer;
