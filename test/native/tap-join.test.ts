@@ -84,24 +84,27 @@ for (const [name, { gso = true, ...options }] of Object.entries(setups)) {
     t.same([droppedMalformed, droppedShape, droppedNoBuffers], [0, 0, 0]);
     const good = options.rxFlags === undefined;
     t.equal((near.join.gro?.merged ?? 0) > 500, good, 'coalesced');
-    t.ok(seconds < 8, `both ways in ${seconds.toFixed(2)} s`);
     t.comment(`${((2 * 8 * sent.length) / seconds / 1e9).toFixed(2)} Gbit/s; super-frames ${near.join.gro?.frames}`);
   });
 }
 
-await t.test('idle it costs nothing', async (t) => {
+await t.test('idle it does nothing', async (t) => {
   const [a] = pair();
   const { tap, join } = end(a, 'idle0', true);
+  let reads = 0;
+  const read = tap.read.bind(tap);
+  tap.read = (...args) => {
+    reads++;
+    return read(...args);
+  };
   t.teardown(() => {
     join.close();
     tap.close();
   });
   tap.up();
-  await new Promise((resolve) => setTimeout(resolve, 200));
-  const before = process.cpuUsage();
   await new Promise((resolve) => setTimeout(resolve, 1000));
-  const { user, system } = process.cpuUsage(before);
-  t.ok(user + system < 30_000, `${user + system} µs of CPU in a second`);
+  // The kernel itself says a few words on a fresh interface (router solicitations, MLD), each of which is two reads.
+  t.ok(reads < 50, `${reads} reads in a second`);
 });
 
 await t.test('frames as they came: good ones arrive, marked DATA_VALID or not; damaged ones do not', async (t) => {
@@ -132,7 +135,7 @@ await t.test('frames as they came: good ones arrive, marked DATA_VALID or not; d
     mine.set(a.mac);
     a.arriveBytes(mine, flags);
   }
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  for (let tries = 0; good < 2 && tries < 500; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
   t.equal(good, 2);
   // Linux 6.18 sums DATA_VALID frames again; one that believes the mark takes the damaged frame that lies about itself.
   t.ok(damaged <= 1, `${damaged} damaged`);

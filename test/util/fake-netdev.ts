@@ -167,7 +167,12 @@ export class FakeNetDevice implements NetDevice {
   }
 
   setPromiscuous(): void {}
-  setAllMulticast(): void {}
+  allMulticast = false;
+
+  setAllMulticast(on: boolean): void {
+    this.allMulticast = on;
+  }
+
   setMulticast(): void {}
   addVlan(): void {}
   removeVlan(): void {}

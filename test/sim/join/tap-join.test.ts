@@ -149,6 +149,12 @@ test('a pool that runs dry holds the TAP up until buffers come back', async (t) 
   it.close();
 });
 
+test('a card joined to a kernel takes every multicast: nobody says which groups the kernel is in', (t) => {
+  const { near, join: it } = join();
+  t.true(near.allMulticast);
+  it.close();
+});
+
 test('more segments than the pool can ever hold are dropped, not waited for', async (t) => {
   const { far, tap, join: it } = join({ features: 0 });
   tap.send(...superFrame(bytesOf(60_000), 48)); // fits: 1250
