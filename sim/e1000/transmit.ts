@@ -23,10 +23,9 @@ import {
 } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
-import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
+import { FCS_ERROR } from '../wire/port.ts';
+import { TransmitContext } from './context.ts';
 import {
-  TX_CONTEXT_IPV4,
-  TX_CONTEXT_TCP,
   TX_DATA_LENGTH,
   TX_DD,
   TX_DEXT,
@@ -58,15 +57,13 @@ const MAX_FRAME = 16288;
 /** Frames that one doorbell may segment out; then comes a rest of as long as a gigabit line would have taken for them. */
 const MAX_SEGMENTS = 65536;
 const REST = MAX_SEGMENTS * 672; // ns: 84 bytes each
-const IP_FIELDS = 6; // how far into each header segmentation writes (3.5.7)
-const TCP_FIELDS = 14;
-const UDP_FIELDS = 6;
 const TIMER_UNIT = 1024; // ns, of TIDV and TADV
 const BURST = 64;
 /** The command bits that tell a frame to be sent as it is: EOP and IFCS alone of these. */
 const LEGACY = TX_DEXT | TX_EOP | TX_IFCS | TX_VLE | TX_IC;
 const ORIGIN = 64; // where a frame starts in the staging area: room for a tag in front, and aligned
 
+const NO_CONTEXT = new Uint32Array(4);
 const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment (3.5.3)
 
 /** What the transmitter sends into: the port, or a loopback. */
@@ -94,19 +91,7 @@ export class Transmit {
   readonly #delay: Alarm;
   readonly #absoluteDelay: Alarm;
 
-  // The last context descriptor (3.3.6): offsets into the frame as software wrote it, without an inserted tag.
-  readonly #context = new Uint32Array(4);
-  #ipStart = 0;
-  #ipSum = 0;
-  #ipEnd = 0;
-  #l4Start = 0;
-  #l4Sum = 0;
-  #l4End = 0;
-  #headerLength = 0;
-  #mss = 0;
-  #payloadLength = 0;
-  #tcp = false;
-  #ipv4 = false;
+  readonly #context = new TransmitContext();
 
   // The packet being put together. Its first data descriptor says what is done to it.
   #assembling = false;
@@ -284,7 +269,7 @@ export class Transmit {
     const extended = (command & TX_DEXT) !== 0;
     if (extended && (command & TX_TYPE) === TX_TYPE_CONTEXT) {
       if (this.#assembling) this.#drop('a context in the midst of it');
-      else this.#setContext(ring, at);
+      else this.#context.load(ring, at);
     } else {
       const length = command & (extended ? TX_DATA_LENGTH : TX_LEGACY_LENGTH);
       const address = ring[at + 1]! * 0x1_0000_0000 + ring[at]!;
@@ -335,26 +320,6 @@ export class Transmit {
     this.#absoluteDelay.cancel();
     this.#writeBack();
     this.#interrupts.raise(ICR.TXDW);
-  }
-
-  #setContext(ring: Uint32Array, at: number): void {
-    for (let i = 0; i < 4; i++) this.#context[i] = ring[at + i]!;
-    this.#decodeContext();
-  }
-
-  #decodeContext(): void {
-    const [ip, l4, command, segmentation] = this.#context as unknown as [number, number, number, number];
-    this.#ipStart = ip & 0xff;
-    this.#ipSum = (ip >>> 8) & 0xff;
-    this.#ipEnd = ip >>> 16;
-    this.#l4Start = l4 & 0xff;
-    this.#l4Sum = (l4 >>> 8) & 0xff;
-    this.#l4End = l4 >>> 16;
-    this.#payloadLength = command & TX_DATA_LENGTH;
-    this.#tcp = (command & TX_CONTEXT_TCP) !== 0;
-    this.#ipv4 = (command & TX_CONTEXT_IPV4) !== 0;
-    this.#headerLength = (segmentation >>> 8) & 0xff;
-    this.#mss = segmentation >>> 16;
   }
 
   /** A legacy or data descriptor. False where segmentation was held on the way. */
@@ -422,7 +387,7 @@ export class Transmit {
     let flags = 0;
     const { bytes } = this.#staging;
     if (!(this.#command & TX_DEXT)) this.#insertLegacyChecksum(command);
-    else flags = this.#insertChecksums(0);
+    else flags = this.#context.insertChecksums(bytes, this.#origin, this.#length, this.#options, 0);
     let start = this.#origin;
     if (command & TX_VLE && this.#words[CTRL.word]! & CTRL.VME) {
       start = this.#insertTag(options);
@@ -469,68 +434,39 @@ export class Transmit {
     put16(this.#staging.bytes, this.#origin + to, ~foldChecksum(sum));
   }
 
-  /**
-   * IXSM and TXSM by the context (3.5.5). Each field's former content is part of its sum: software leaves the pseudo
-   * header's sum there. `extra` is what the card adds while segmenting: the segment's length.
-   * Returns the frame's flags: its sum, where all of it is known on the way.
-   */
-  #insertChecksums(extra: number): number {
-    const { bytes } = this.#staging;
-    const origin = this.#origin;
-    const length = this.#length;
-    if (this.#options & TX_IXSM && this.#ipSum + 2 <= length) {
-      const end = this.#ipEnd === 0 ? length : Math.min(this.#ipEnd + 1, length);
-      const sum = addToChecksum(bytes, origin + this.#ipStart, Math.max(0, end - this.#ipStart));
-      put16(bytes, origin + this.#ipSum, ~foldChecksum(sum));
-    }
-    if (!(this.#options & TX_TXSM) || this.#l4Sum + 2 > length) return 0;
-    const from = this.#l4Start;
-    const end = this.#l4End === 0 ? length : Math.min(this.#l4End + 1, length);
-    const sum = foldChecksum(addToChecksum(bytes, origin + from, Math.max(0, end - from)));
-    const seed = get16(bytes, origin + this.#l4Sum);
-    let checksum = ~foldChecksum(sum + extra) & 0xffff;
-    if (checksum === 0 && !this.#tcp) checksum = 0xffff; // UDP: 0 would say "not summed" (RFC 768)
-    put16(bytes, origin + this.#l4Sum, checksum);
-    if ((from | this.#l4Sum) & 1 || this.#l4Sum < from || end !== length || from > length) return 0;
-    const whole = addToChecksum(bytes, origin, from) + sum + (0xffff - seed) + checksum;
-    return SUM_KNOWN | (foldChecksum(whole) << 16);
-  }
-
   #beginSegmentation(): void {
     this.#sent = 0;
     this.#segment = 0;
-    const header = this.#headerLength;
-    const l4Fields = this.#l4Start + (this.#tcp ? TCP_FIELDS : UDP_FIELDS);
-    const fields = Math.max(this.#ipStart + IP_FIELDS, this.#ipSum + 2, this.#l4Sum + 2, l4Fields);
-    if (this.#mss === 0) this.#drop('segmentation with MSS 0');
-    else if (header < fields || header + this.#mss > MAX_FRAME)
-      this.#drop(`segmentation with a header of ${header} bytes, MSS ${this.#mss}`);
+    const { headerLength: header, mss, leastHeader } = this.#context;
+    if (mss === 0) this.#drop('segmentation with MSS 0');
+    else if (header < leastHeader || header + mss > MAX_FRAME)
+      this.#drop(`segmentation with a header of ${header} bytes, MSS ${mss}`);
     if (this.#dropped) this.#statistics.count(TSCTFC);
   }
 
   /** A buffer of a packet that is segmented. False where a segment was held; `#consumed` says how far it got. */
   #segmentPart(address: number, length: number, last: boolean): boolean {
-    const full = this.#headerLength + this.#mss;
+    const full = this.#context.headerLength + this.#context.mss;
     while (!this.#dropped && (this.#length === full || this.#consumed < length)) {
       if (this.#length === full) {
         if (this.#held() || this.#rests()) return false;
-        this.#sendSegment(this.#sent + this.#mss >= this.#payloadLength);
+        this.#sendSegment(this.#sent + this.#context.mss >= this.#context.payloadLength);
         continue;
       }
-      const limit = this.#length < this.#headerLength ? this.#headerLength : full;
+      const limit = this.#length < this.#context.headerLength ? this.#context.headerLength : full;
       const part = Math.min(limit - this.#length, length - this.#consumed);
       if (!this.#fetch(address + this.#consumed, this.#length, part)) this.#drop('buffer not in mapped memory');
       this.#length += part;
       this.#consumed += part;
-      if (this.#length === this.#headerLength) this.#saveHeader();
+      if (this.#length === this.#context.headerLength) this.#saveHeader();
     }
     if (!last || this.#dropped) return true;
-    if (this.#length > this.#headerLength) {
+    if (this.#length > this.#context.headerLength) {
       if (this.#held()) return false;
       this.#sendSegment(true);
     }
     // An EOP anywhere but at the end of PAYLEN is an abnormal termination (3.3.7.1).
-    this.#statistics.count(this.#sent === this.#payloadLength ? TSCTC : TSCTFC);
+    this.#statistics.count(this.#sent === this.#context.payloadLength ? TSCTC : TSCTFC);
     return true;
   }
 
@@ -545,36 +481,38 @@ export class Transmit {
   #saveHeader(): void {
     const { bytes } = this.#staging;
     const origin = this.#origin;
-    this.#ipSeed = get16(bytes, origin + this.#ipSum);
-    this.#l4Seed = get16(bytes, origin + this.#l4Sum);
-    this.#ipId = get16(bytes, origin + this.#ipStart + 4);
-    this.#sequence = get32(bytes, origin + this.#l4Start + 4);
-    this.#tcpFlags = bytes[origin + this.#l4Start + 13]!;
+    const context = this.#context;
+    this.#ipSeed = get16(bytes, origin + context.ipSum);
+    this.#l4Seed = get16(bytes, origin + context.l4Sum);
+    this.#ipId = get16(bytes, origin + context.ipStart + 4);
+    this.#sequence = get32(bytes, origin + context.l4Start + 4);
+    this.#tcpFlags = bytes[origin + context.l4Start + 13]!;
   }
 
   /** Header fields of one segment (3.5.7), checksums, and out. */
   #sendSegment(last: boolean): void {
     const { bytes } = this.#staging;
     const origin = this.#origin;
-    const ip = origin + this.#ipStart;
-    const l4 = origin + this.#l4Start;
-    const fromIp = this.#length - this.#ipStart;
-    const l4Length = this.#length - this.#l4Start;
-    put16(bytes, origin + this.#ipSum, this.#ipSeed);
-    put16(bytes, origin + this.#l4Sum, this.#l4Seed);
-    if (this.#ipv4) {
+    const context = this.#context;
+    const ip = origin + context.ipStart;
+    const l4 = origin + context.l4Start;
+    const fromIp = this.#length - context.ipStart;
+    const l4Length = this.#length - context.l4Start;
+    put16(bytes, origin + context.ipSum, this.#ipSeed);
+    put16(bytes, origin + context.l4Sum, this.#l4Seed);
+    if (context.ipv4) {
       put16(bytes, ip + 2, fromIp);
       put16(bytes, ip + 4, this.#ipId + this.#segment);
     } else put16(bytes, ip + 4, fromIp - 40);
-    if (this.#tcp) {
+    if (context.tcp) {
       put32(bytes, l4 + 4, (this.#sequence + this.#sent) >>> 0);
       bytes[l4 + 13] = last ? this.#tcpFlags : this.#tcpFlags & ~TCP_FLAGS_LAST;
     } else put16(bytes, l4 + 4, l4Length);
-    const flags = this.#insertChecksums(l4Length);
+    const flags = context.insertChecksums(bytes, origin, this.#length, this.#options, l4Length);
     this.#sendTagged(flags);
-    this.#sent += this.#length - this.#headerLength;
+    this.#sent += this.#length - context.headerLength;
     this.#segment++;
-    this.#length = this.#headerLength;
+    this.#length = context.headerLength;
   }
 
   #sendTagged(flags: number): void {
@@ -602,8 +540,7 @@ export class Transmit {
     this.#resume.cancel();
     this.#delay.cancel();
     this.#absoluteDelay.cancel();
-    this.#context.fill(0);
-    this.#decodeContext();
+    this.#context.load(NO_CONTEXT, 0);
     this.#assembling = false;
     this.#segmenting = false;
     this.#dropped = false;
@@ -619,7 +556,7 @@ export class Transmit {
       resume: this.#resume.save(),
       delay: this.#delay.save(),
       absoluteDelay: this.#absoluteDelay.save(),
-      context: this.#context.slice(),
+      context: this.#context.words.slice(),
       staged: this.#staging.bytes.slice(this.#origin, this.#origin + this.#length),
       packet: [this.#assembling, this.#dropped, this.#segmenting],
       progress: [this.#command, this.#options, this.#consumed, this.#sent, this.#segment],
@@ -646,8 +583,7 @@ export class Transmit {
     this.#resume.restore(state.resume);
     this.#delay.restore(state.delay);
     this.#absoluteDelay.restore(state.absoluteDelay);
-    this.#context.set(state.context);
-    this.#decodeContext();
+    this.#context.load(state.context, 0);
     this.#staging.bytes.set(state.staged, this.#origin);
     this.#length = state.staged.length;
     [this.#assembling, this.#dropped, this.#segmenting] = state.packet;
