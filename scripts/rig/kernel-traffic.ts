@@ -53,10 +53,14 @@ interface IperfOptions {
   readonly signal: AbortSignal;
   /** The server sends. */
   readonly reverse?: boolean;
+  /** Seconds in front that do not count: TCP's slow start, and code that is not compiled yet. */
+  readonly omit?: number;
 }
 
-export async function iperf(from: Namespace, to: string, { seconds, signal, reverse }: IperfOptions): Promise<Tcp> {
-  const args = ['--client', to, '--time', String(seconds), '--json', ...(reverse ? ['--reverse'] : [])];
+export async function iperf(from: Namespace, to: string, options: IperfOptions): Promise<Tcp> {
+  const { seconds, signal, reverse, omit = 0 } = options;
+  const args = ['--client', to, '--time', String(seconds), '--omit', String(omit), '--json'];
+  if (reverse) args.push('--reverse');
   const { end } = JSON.parse(await from.run('iperf3', args, signal)) as {
     end: { sum_received: { bits_per_second: number }; sum_sent: { retransmits?: number } };
   };
