@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import '../drivers/tune.ts'; // first: before anything it is for is compiled
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { addDemo } from './commands/demo.ts';
