@@ -145,7 +145,7 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
     if (client === null) return;
     this.#client = null;
     client.close();
-    this.model.reset('bus');
+    if (client.requests.ready) this.model.reset('bus');
     this.#memory.clear();
     this.#interrupts.clear();
     const { requests, refused } = client.requests.counters;
