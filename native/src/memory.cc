@@ -1,15 +1,82 @@
 #include "memory.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <iterator>
+#include <map>
+#include <mutex>
+
+namespace {
+
+// Whoever shares a file can cut it short while it is mapped here, and touching what was cut off is SIGBUS. Then the page
+// gets memory of its own: it is nobody's any more, and the process goes on.
+class Ranges {
+ public:
+  void Add(void* start, size_t length) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (!handling_) Handle();
+    ends_[reinterpret_cast<uintptr_t>(start)] = reinterpret_cast<uintptr_t>(start) + length;
+  }
+
+  void Remove(void* start) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ends_.erase(reinterpret_cast<uintptr_t>(start));
+  }
+
+  // The fault comes of an access to mapped memory, so never from within a method of this: the lock is not one's own.
+  bool Mend(void* at) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const uintptr_t address = reinterpret_cast<uintptr_t>(at);
+    auto after = ends_.upper_bound(address);
+    if (after == ends_.begin() || address >= std::prev(after)->second) return false;
+    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    void* const start = reinterpret_cast<void*>(address & ~(page - 1));
+    return mmap(start, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+  }
+
+ private:
+  void Handle();
+
+  std::mutex mutex_;
+  std::map<uintptr_t, uintptr_t> ends_;
+  bool handling_ = false;
+};
+
+Ranges* const ranges = new Ranges;  // never destroyed: workers may outlive the main thread's statics
+struct sigaction before;
+
+void Ranges::Handle() {
+  handling_ = true;
+  struct sigaction action = {};
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  action.sa_sigaction = [](int, siginfo_t* info, void*) {
+    const int kept = errno;
+    const bool sent = info->si_code <= 0;  // by a process, not by an access
+    if (sent || !ranges->Mend(info->si_addr)) {
+      // Not ours: it comes again, and meets whoever handled it before.
+      sigaction(SIGBUS, &before, nullptr);
+      if (sent) raise(SIGBUS);
+    }
+    errno = kept;
+  };
+  sigaction(SIGBUS, &action, &before);
+}
+
+}  // namespace
 
 struct Memory::Range {
   void* start;
   size_t length;
 
   void Unmap() {
-    if (start) munmap(start, length);
+    if (!start) return;
+    ranges->Remove(start);
+    munmap(start, length);
     start = nullptr;
   }
 };
@@ -34,6 +101,7 @@ Napi::Value Memory::Map(const Napi::CallbackInfo& info) {
   void* start = mmap(nullptr, static_cast<size_t>(length), PROT_READ | PROT_WRITE, flags, fd, offset);
   if (start == MAP_FAILED) return Napi::Number::New(env, -errno);
   Range* range = new Range{start, static_cast<size_t>(length)};
+  ranges->Add(start, range->length);
   napi_value buffer;
   const napi_status made = napi_create_external_arraybuffer(
       env, start, range->length,
@@ -63,6 +131,6 @@ Napi::Value Memory::Unmap(const Napi::CallbackInfo& info) {
     range->start = start;
     return Napi::Number::New(info.Env(), -EBUSY);
   }
-  munmap(start, length);
+  Range{start, length}.Unmap();
   return Napi::Number::New(info.Env(), 0);
 }

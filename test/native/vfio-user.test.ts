@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, ftruncateSync, openSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import {
@@ -13,6 +13,7 @@ import {
 } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { type Host, PciFunction } from '../../sim/pci/function.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
@@ -42,6 +43,7 @@ const UNMASK = 16;
 const TRIGGER = 32;
 const INTX = 0;
 const MSI = 1;
+const MSIX = 2;
 const COMMAND_REGISTER = 4;
 
 // The 82540EM's (Intel 317453, 13.4).
@@ -137,6 +139,21 @@ await t.test('mapped memory is shared, and gone once it is closed', async (t) =>
   t.throws(() => mapMemory(fd, { length: PAGE }), refusal('EBADF'));
 });
 
+await t.test('a file that is cut short under its mapping is not the end', async (t) => {
+  const fd = createMemfd('shrinks', 2 * PAGE);
+  const memory = mapMemory(fd, { length: 2 * PAGE });
+  const view = new Uint8Array(memory.buffer).fill(9);
+  ftruncateSync(fd, PAGE);
+  t.equal(view[PAGE - 1], 9);
+  t.equal(view[PAGE], 0, 'zeros, and the process goes on');
+  view[PAGE] = 1;
+  ftruncateSync(fd, 0);
+  view.fill(1);
+  t.equal(view[0], 1);
+  memory.close();
+  closeSync(fd);
+});
+
 await t.test('sockets carry descriptors, and lose none', async (t) => {
   const path = join(place.folder, 'pair');
   const before = descriptors();
@@ -192,10 +209,10 @@ await t.test('the whole introduction', async (t) => {
     const { payload } = await it.ask(COMMAND.regionInfo, ask);
     t.same(payload, fields([32, 32], [32, size > 0 ? 3 : 0], [32, index], [32, 0], [64, size], [64, 0]), `${index}`);
   }
-  const counts = [1, 1, 0, 0, 0];
+  const counts = [1, 1, 0, 1, 1];
   for (const [index, count] of counts.entries()) {
     const { payload } = await it.ask(COMMAND.irqInfo, fields([32, 16], [32, 0], [32, index], [32, 0]));
-    t.same(payload, fields([32, 16], [32, [7, 3, 0, 0, 0][index]!], [32, index], [32, count]), `irq ${index}`);
+    t.same(payload, fields([32, 16], [32, [7, 3, 0, 3, 3][index]!], [32, index], [32, count]), `irq ${index}`);
   }
   t.equal(await it.read(CONFIG, 0), 0x100e8086);
 });
@@ -358,6 +375,48 @@ await t.test('MSI: a signal for each message', async (t) => {
   t.equal(signals(msi), 0);
 });
 
+/** As little as has MSI-X. */
+class Bell extends PciFunction {
+  constructor(host: Host) {
+    super(host, { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    this.addBar(0, { kind: 'memory', size: PAGE, read: () => 0, write: (offset) => this.interruptVector(offset / 4) });
+    this.addBar(1, { kind: 'memory', size: PAGE, read: () => 0, write: () => {} });
+    this.addMsiX(0x40, { vectors: 4, bar: 1, table: 0, pending: 0x800 });
+  }
+  protected override resetChip(): void {}
+  protected override saveChip(): unknown {
+    return null;
+  }
+  protected override restoreChip(): void {}
+  protected override traceChanged(): void {}
+}
+
+await t.test('MSI-X: a vector is open while it has an eventfd', async (t) => {
+  const socket = join(place.folder, 'bell');
+  const server = serve((host) => new Bell(host), { socket });
+  t.teardown(() => server.close());
+  const it = await client(t, socket);
+  const fds = [0, 1, 2, 3].map(() => eventfd(t));
+  const heard = () => fds.map(signals);
+  await enable(it);
+  await it.write(CONFIG, 0x42, 0x8000, 2); // MSI-X enable
+  t.equal(await it.setIrqs(EVENTFD | TRIGGER, MSIX, 0, 2, { fds: fds.slice(0, 2) }), 0);
+  t.equal(await it.setIrqs(EVENTFD | TRIGGER, MSIX, 3, 1, { fds: fds.slice(3) }), 0);
+  for (const vector of [0, 1, 1, 2, 3, 4]) await it.write(BAR0, 4 * vector, 1);
+  t.same(heard(), [1, 2, 0, 1]);
+  t.equal(await it.read(1, 0x800), 4, 'vector 2 pends');
+  t.equal(await it.setIrqs(EVENTFD | TRIGGER, MSIX, 2, 1, { fds: [fds[2]!] }), 0);
+  t.same(heard(), [0, 0, 1, 0], 'until somebody listens');
+  t.equal(await it.setIrqs(NONE | MASK, MSIX, 1, 2), 0);
+  for (const vector of [0, 1, 2, 3]) await it.write(BAR0, 4 * vector, 1);
+  t.same(heard(), [1, 0, 0, 1], 'two are masked');
+  t.equal(await it.setIrqs(BOOL | UNMASK, MSIX, 0, 4, { data: [0, 1, 0, 1] }), 0);
+  t.same(heard(), [0, 1, 0, 0]);
+  t.equal(await it.setIrqs(NONE | TRIGGER, MSIX, 0, 0), 0, 'all disabled');
+  await it.write(BAR0, 0, 1);
+  t.same(heard(), [0, 0, 0, 0]);
+});
+
 await t.test('interrupts that make no sense', async (t) => {
   const { socket } = served(t);
   const it = await client(t, socket);
@@ -373,7 +432,7 @@ await t.test('interrupts that make no sense', async (t) => {
     [NONE | TRIGGER, INTX, 0xffffffff, 1],
     [NONE | TRIGGER, MSI, 0, 0xffffffff],
     [NONE | TRIGGER, 2, 0, 1],
-    [NONE | TRIGGER, 3, 0, 1],
+    [NONE | TRIGGER, 3, 0, 2],
     [NONE | MASK, INTX, 0, 0],
     [NONE | BOOL | TRIGGER, INTX, 0, 1],
     [NONE | MASK | UNMASK, INTX, 0, 1],

@@ -82,9 +82,9 @@ const CAPABILITIES = JSON.stringify({
   },
 });
 
-/** Vectors by index: INTx, MSI, MSI-X, ERR, REQ. */
+/** Vectors by index: INTx, MSI, MSI-X, ERR, REQ; the last two, which QEMU wants, are never signalled. */
 export function interruptCounts(model: PciFunction): readonly number[] {
-  return [1, model.hasMsi ? 1 : 0, model.msixVectors, 0, 0];
+  return [1, model.hasMsi ? 1 : 0, model.msixVectors, 1, 1];
 }
 
 /** Descriptors that came with a request; those that nobody took are closed when it was served. */
@@ -133,6 +133,7 @@ export class Requests {
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
   readonly #note: (text: string) => void;
+  #toldUnreachable = false;
 
   constructor(
     model: PciFunction,
@@ -236,10 +237,18 @@ export class Requests {
     const length = message.u64(24);
     const source = fds.count === 0 ? null : { fd: fds.peek(0), offset: message.u64(8) };
     const error = this.#memory.map({ start, length, writable: (flags & MAP_WRITE) !== 0, source });
-    if (error === 0 && source === null)
-      this.#note(`0x${start.toString(16)}, ${length} bytes: mapped without a descriptor, out of the model's reach`);
+    if (error === 0 && source === null) this.#tellUnreachable(start, length);
     message.payload = 0;
     return error;
+  }
+
+  /** Once: QEMU maps its ROMs and its display so, which no card need reach. */
+  #tellUnreachable(start: number, length: number): void {
+    if (!this.#toldUnreachable)
+      this.#note(
+        `0x${start.toString(16)}, ${length} bytes: mapped without a descriptor, out of the card's reach (said once)`,
+      );
+    this.#toldUnreachable = true;
   }
 
   #unmap(message: Message): number {
