@@ -64,6 +64,7 @@ async function run(name: string, options: ServeOptions): Promise<void> {
     stop.signal.addEventListener('abort', () => resolve());
     if (stop.signal.aborted) resolve();
   });
+  ended.catch(() => {}); // it may fail before anybody waits
   const say = (label: string, text: string) => {
     if (!quiet) console.log(labelled(label, text));
   };
