@@ -8,6 +8,28 @@ import { NativeError } from './errors.ts';
 export interface Addon {
   readonly Tap: new () => TapHandle;
   readonly Poll: new (readable: () => void) => PollHandle;
+  readonly Memory: new () => MemoryHandle;
+  readonly Socket: new () => SocketHandle;
+  memfd(name: string, bytes: number): number;
+  eventfd(): number;
+  adoptEventfd(fd: number): number;
+  signalEventfd(fd: number): number;
+}
+
+/** @internal */
+export interface MemoryHandle {
+  map(fd: number, offset: number, length: number, shared: boolean): ArrayBuffer | number;
+  unmap(buffer: ArrayBuffer): number;
+}
+
+/** @internal */
+export interface SocketHandle {
+  listen(path: string, backlog: number): number;
+  connect(path: string): number;
+  accept(listener: number): number;
+  receive(bytes: Uint8Array, start: number, length: number, fds: Int32Array): number;
+  send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
+  close(): void;
 }
 
 /** @internal */

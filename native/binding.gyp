@@ -2,7 +2,16 @@
   "targets": [
     {
       "target_name": "fauxnic",
-      "sources": ["src/addon.cc", "src/batch.cc", "src/netdev.cc", "src/poll.cc", "src/tap.cc"],
+      "sources": [
+        "src/addon.cc",
+        "src/batch.cc",
+        "src/descriptor.cc",
+        "src/memory.cc",
+        "src/netdev.cc",
+        "src/poll.cc",
+        "src/socket.cc",
+        "src/tap.cc"
+      ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS"],
       "cflags_cc!": ["-std=gnu++20", "-fno-rtti"],

@@ -1,7 +1,18 @@
 /** What JavaScript cannot do itself. Everything here needs Linux and the addon: ask `available` first. */
 export { available } from './addon.ts';
+export { adoptEventfd, createEventfd, createMemfd, signalEventfd } from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
+export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
 export { type Watch, watch } from './poll.ts';
+export {
+  connectUnix,
+  END,
+  listenUnix,
+  type ReceivedDescriptors,
+  receivedDescriptors,
+  type UnixListener,
+  type UnixSocket,
+} from './socket.ts';
 export {
   openTap,
   type Tap,

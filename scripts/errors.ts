@@ -12,7 +12,18 @@ export class Failure extends Error {
 }
 
 /** What the person at the terminal can mend: names, privileges, and what the machine lacks. */
-const USAGE_CODES = ['EPERM', 'EACCES', 'EBUSY', 'EEXIST', 'ENAMETOOLONG', 'EINVAL', 'ENOENT', 'ENODEV', 'UNAVAILABLE'];
+const USAGE_CODES = [
+  'EPERM',
+  'EACCES',
+  'EADDRINUSE',
+  'EBUSY',
+  'EEXIST',
+  'ENAMETOOLONG',
+  'EINVAL',
+  'ENOENT',
+  'ENODEV',
+  'UNAVAILABLE',
+];
 
 export function exitCodeOf(error: unknown): 1 | 2 {
   if (error instanceof UsageError) return 2;

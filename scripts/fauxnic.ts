@@ -6,6 +6,7 @@ import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
+import { addServe } from './commands/serve.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { paint } from './terminal/style.ts';
 
@@ -23,6 +24,7 @@ function makeProgram(): Command {
   addDevices(program);
   addDemo(program);
   addDrive(program);
+  addServe(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
     command.option('--debug', 'show a stack trace when something fails');

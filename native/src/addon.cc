@@ -1,4 +1,7 @@
+#include "descriptor.h"
+#include "memory.h"
 #include "poll.h"
+#include "socket.h"
 #include "tap.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
@@ -6,6 +9,9 @@
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Tap", Tap::Define(env));
   exports.Set("Poll", Poll::Define(env));
+  exports.Set("Memory", Memory::Define(env));
+  exports.Set("Socket", Socket::Define(env));
+  descriptor::Define(env, exports);
   return exports;
 }
 

@@ -143,6 +143,28 @@ export abstract class PciFunction {
     return this.#msixPlace?.bar ?? -1;
   }
 
+  /** Vectors in the MSI-X table, enabled or not; 0 without MSI-X. */
+  get msixVectors(): number {
+    return this.#msixPlace?.vectors ?? 0;
+  }
+
+  /** Whether there is an MSI capability, enabled or not. */
+  get hasMsi(): boolean {
+    return this.#msi !== 0;
+  }
+
+  /** Which kind of message `host.message` is called for just now. */
+  get messageKind(): 'msi' | 'msix' | null {
+    return this.#msixEnabled ? 'msix' : this.#msiEnabled ? 'msi' : null;
+  }
+
+  /** Masks a vector in the MSI-X table itself: for a host that keeps the guest's table from the function, as hypervisors do. */
+  maskVector(vector: number, masked: boolean): void {
+    if (vector >= this.msixVectors) return;
+    this.#msixTable[vector * MSIX_ENTRY + 3] = masked ? MSIX_VECTOR_MASKED : 0;
+    if (!masked) this.#releasePending();
+  }
+
   get messageVectors(): number {
     return this.#msixEnabled ? this.#msixPlace!.vectors : this.#msiEnabled ? 1 : 0;
   }

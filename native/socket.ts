@@ -1,0 +1,190 @@
+import { lstatSync, unlinkSync } from 'node:fs';
+import { addon, type SocketHandle } from './addon.ts';
+import { checkDescriptor } from './descriptor.ts';
+import { type Advice, check, codeOf, invalid, NativeError } from './errors.ts';
+import { unwatch } from './poll.ts';
+
+const PATH_MOST = 107; // sys/un.h, sun_path without its final zero
+const DESCRIPTORS_MOST = 253; // linux/net/scm.h, SCM_MAX_FD
+const NO_DESCRIPTORS = new Int32Array(0);
+
+/** What `receive` returns when the other side has closed. */
+export const END = -1;
+
+/** Where received descriptors go: how many came, which may be more than there was room for, and then they. */
+export type ReceivedDescriptors = Int32Array;
+
+export function receivedDescriptors(room: number): ReceivedDescriptors {
+  return new Int32Array(1 + room);
+}
+
+const LISTEN_ADVICE: Advice = {
+  ENOENT: 'there is no such folder',
+  EACCES: 'this user may not write there',
+  EADDRINUSE: 'something is there already: choose another path',
+  EROFS: 'the file system is read-only',
+};
+const CONNECT_ADVICE: Advice = {
+  ENOENT: 'there is no such socket: is the server running?',
+  ECONNREFUSED: 'nobody listens there any more',
+  EACCES: 'this user may not connect to it',
+  EAGAIN: 'its queue of clients is full',
+};
+
+/** A listening socket; only its owner may connect (mode 0600). Closing it removes the path. */
+export interface UnixListener {
+  readonly path: string;
+  /** For `watch`; this object closes it. */
+  readonly fd: number;
+  /** Whoever waits to be served, or null. */
+  accept(): UnixSocket | null;
+  close(): void;
+}
+
+/**
+ * Listens at `path`. A socket that a process left there when it was killed is replaced; one that somebody listens on, and
+ * anything that is no socket, is not.
+ */
+export function listenUnix(path: string, { backlog = 8 } = {}): UnixListener {
+  checkPath('listenUnix', path);
+  if (!Number.isInteger(backlog) || backlog < 0 || backlog > 4096) throw invalid('listenUnix', `backlog ${backlog}`);
+  removeStale(path);
+  const native = new (addon().Socket)();
+  const fd = native.listen(path, backlog);
+  if (fd >= 0) return new Listener(native, fd, path);
+  native.close();
+  check(fd, 'bind', `socket ${path}`, LISTEN_ADVICE);
+  throw new Error('not reached');
+}
+
+/** Connects to a listening socket. */
+export function connectUnix(path: string): UnixSocket {
+  checkPath('connectUnix', path);
+  const native = new (addon().Socket)();
+  const fd = native.connect(path);
+  if (fd < 0) native.close();
+  return new UnixSocket(native, check(fd, 'connect', `socket ${path}`, CONNECT_ADVICE));
+}
+
+function checkPath(method: string, path: string): void {
+  if (typeof path !== 'string' || path === '' || path.includes('\0')) throw invalid(method, 'a socket needs a path');
+  if (Buffer.byteLength(path) > PATH_MOST)
+    throw new NativeError('ENAMETOOLONG', method, `socket ${path}: a path of at most ${PATH_MOST} bytes, please`);
+}
+
+function removeStale(path: string): void {
+  const about = lstatSync(path, { throwIfNoEntry: false });
+  if (!about?.isSocket()) return;
+  const probe = new (addon().Socket)();
+  const result = probe.connect(path);
+  probe.close();
+  if (result >= 0 || codeOf(result) === 'EAGAIN')
+    throw new NativeError('EADDRINUSE', 'bind', `socket ${path}: another process serves there: choose another path`);
+  if (codeOf(result) === 'ECONNREFUSED') unlinkSync(path);
+}
+
+class Listener implements UnixListener {
+  readonly path: string;
+  readonly #native: SocketHandle;
+  readonly #inode: number;
+  #fd: number;
+
+  constructor(native: SocketHandle, fd: number, path: string) {
+    this.#native = native;
+    this.#fd = fd;
+    this.path = path;
+    this.#inode = lstatSync(path).ino;
+  }
+
+  get fd(): number {
+    if (this.#fd < 0) throw new NativeError('CLOSED', 'fd', `socket ${this.path} is closed`);
+    return this.#fd;
+  }
+
+  accept(): UnixSocket | null {
+    const native = new (addon().Socket)();
+    const fd = native.accept(this.fd);
+    if (fd >= 0) return new UnixSocket(native, fd);
+    const code = codeOf(fd);
+    if (code === 'EAGAIN' || code === 'ECONNABORTED' || code === 'EINTR') return null;
+    check(fd, 'accept', `socket ${this.path}`);
+    return null;
+  }
+
+  close(): void {
+    if (this.#fd < 0) return;
+    unwatch(this.#fd);
+    this.#fd = -1;
+    // Only what is still ours: somebody may have put another socket there.
+    if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    this.#native.close();
+  }
+}
+
+/** One end of a connection. Nothing here waits, except `send` for room, and that not for long. */
+export class UnixSocket {
+  readonly #native: SocketHandle;
+  #fd: number;
+
+  /** @internal Use connectUnix, or a listener's accept. */
+  constructor(native: SocketHandle, fd: number) {
+    this.#native = native;
+    this.#fd = fd;
+  }
+
+  /** For `watch`; this object closes it. */
+  get fd(): number {
+    if (this.#fd < 0) throw new NativeError('CLOSED', 'fd', 'the socket is closed');
+    return this.#fd;
+  }
+
+  /**
+   * Reads at most `length` bytes into `bytes` from `start`. Returns how many, 0 where none wait, END where no more will
+   * come. Descriptors that came with them go to `fds` and are the caller's to close; those without room there are closed.
+   */
+  receive(bytes: Uint8Array, start: number, length: number, fds: ReceivedDescriptors): number {
+    checkRange('receive', bytes, start, length);
+    if (!(fds instanceof Int32Array) || fds.length < 1)
+      throw invalid('receive', 'fds must come of receivedDescriptors');
+    this.fd;
+    fds[0] = 0;
+    if (length === 0) return 0;
+    const got = this.#native.receive(bytes, start, length, fds);
+    if (got > 0) return got;
+    if (got === 0) return END;
+    const code = codeOf(got);
+    if (code === 'EAGAIN') return 0;
+    if (code === 'ECONNRESET') return END;
+    return check(got, 'recvmsg', 'socket');
+  }
+
+  /**
+   * Sends all of it, the descriptors with the first byte. Throws ETIMEDOUT where the other side leaves no room for as long
+   * as `milliseconds`; what was sent by then may end anywhere.
+   */
+  send(bytes: Uint8Array, start = 0, length = bytes.length, fds = NO_DESCRIPTORS, milliseconds = 1000): void {
+    checkRange('send', bytes, start, length);
+    if (!(fds instanceof Int32Array) || fds.length > DESCRIPTORS_MOST)
+      throw invalid('send', `fds must be an Int32Array of at most ${DESCRIPTORS_MOST}`);
+    for (const fd of fds) checkDescriptor('send', fd);
+    this.fd;
+    check(this.#native.send(bytes, start, length, fds, milliseconds), 'sendmsg', 'socket', {
+      ETIMEDOUT: 'the other side does not read',
+      EPIPE: 'the other side has closed',
+    });
+  }
+
+  /** Closes it and its watch. Idempotent. */
+  close(): void {
+    if (this.#fd < 0) return;
+    unwatch(this.#fd);
+    this.#fd = -1;
+    this.#native.close();
+  }
+}
+
+function checkRange(method: string, bytes: Uint8Array, start: number, length: number): void {
+  if (!(bytes instanceof Uint8Array)) throw invalid(method, 'bytes must be a Uint8Array');
+  const inside = Number.isInteger(start) && Number.isInteger(length) && start >= 0 && length >= 0;
+  if (!inside || start + length > bytes.length) throw invalid(method, `${start}, ${length} reach outside of bytes`);
+}

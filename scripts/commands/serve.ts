@@ -1,0 +1,107 @@
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { findModel } from '../catalogue.ts';
+import { UsageError } from '../errors.ts';
+import { macAddress, OPTIONS } from '../options.ts';
+import { type PeerKind, ServeRun } from '../rig/serve-run.ts';
+import { StopSignals } from '../stop-signals.ts';
+import { labelled } from '../terminal/print.ts';
+
+interface ServeOptions {
+  readonly socket: string;
+  readonly peer: { readonly kind: PeerKind; readonly name?: string };
+  readonly mac?: Uint8Array;
+  readonly pcap?: string;
+  readonly trace?: string;
+  readonly json?: true;
+}
+
+const AFTER = `
+At the other end of the card's wire there is a second card with the user-space driver, which --peer joins to something.
+One client at a time; the next one waits until the present one has gone. The card is reset in between.
+
+Examples:
+  fauxnic serve e1000 --socket /tmp/nic0 --peer echo
+  fauxnic serve e1000 --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)`;
+
+export function addServe(program: Command): void {
+  program
+    .command('serve')
+    .summary('offer a model over vfio-user, for a guest')
+    .description('Offers a model over a UNIX socket, to whoever speaks vfio-user: QEMU 10.1 and newer, for one.')
+    .argument('<model>', 'the model (see fauxnic devices)')
+    .requiredOption('--socket <path>', 'where to listen; only you may connect')
+    .addOption(
+      new Option('--peer <role>', 'the other end of the wire: tap, tap=NAME, echo or none')
+        .argParser(peer)
+        .default({ kind: 'none' }, 'none'),
+    )
+    .addOption(new Option('--mac <address>', "the card's own address, in its EEPROM").argParser(macAddress))
+    .addOption(OPTIONS.pcap())
+    .addOption(OPTIONS.trace())
+    .addOption(OPTIONS.json())
+    .addHelpText('after', AFTER)
+    .action(run);
+}
+
+function peer(text: string): ServeOptions['peer'] {
+  const [kind, ...rest] = text.split('=');
+  const name = rest.length === 0 ? undefined : rest.join('=');
+  if (kind === 'tap' && name !== '') return { kind, name };
+  if ((kind === 'echo' || kind === 'none') && name === undefined) return { kind };
+  throw new InvalidArgumentError('Give tap, tap=NAME, echo or none.');
+}
+
+async function run(name: string, options: ServeOptions): Promise<void> {
+  const model = findModel(name);
+  const { socket, peer, mac, pcap, trace, json } = options;
+  if (trace === '-' && json) throw new UsageError('--trace - and --json both want standard output');
+  const quiet = json === true || trace === '-';
+  const stop = new StopSignals();
+  let failed: (error: unknown) => void = () => {};
+  const ended = new Promise<void>((resolve, reject) => {
+    failed = reject;
+    stop.signal.addEventListener('abort', () => resolve());
+    if (stop.signal.aborted) resolve();
+  });
+  ended.catch(() => {}); // it may fail before anybody waits
+  const say = (label: string, text: string) => {
+    if (!quiet) console.log(labelled(label, text));
+  };
+  const note = (text: string) => say('client', text);
+  const started = performance.now();
+  const running = await ServeRun.open({
+    model,
+    socket,
+    peer: peer.kind,
+    peerName: peer.name,
+    mac,
+    pcap,
+    trace,
+    note,
+    failed,
+  });
+  try {
+    say('card', `${model.chip} (${model.id}), ${running.name}`);
+    say('socket', socket);
+    say('peer', running.peer.about);
+    say('try', qemu(resolve(socket)));
+    await ended;
+  } finally {
+    await running.close();
+    stop.close();
+  }
+  const { counters } = running.server;
+  if (json) console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, ...counters }));
+  else say('served', `${counters.clients} clients, ${counters.requests} requests, ${counters.refused} refused`);
+  process.exitCode = stop.received === 'SIGINT' ? 0 : stop.exitCode; // it has no end of its own
+}
+
+/** What a person types to have the card in a guest. */
+function qemu(path: string): string {
+  const device = JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path } });
+  return (
+    'qemu-system-x86_64 -M q35,memory-backend=m0 -object memory-backend-memfd,id=m0,size=512M,share=on -m 512M ' +
+    `-device '${device}' …`
+  );
+}

@@ -1,0 +1,120 @@
+/** A client's memory as the model sees it: what DMA_MAP brought, until DMA_UNMAP or the client's end. */
+import { type MappedMemory, mapMemory, NativeError } from '../../native/index.ts';
+import type { AddressSpace } from '../../sim/memory.ts';
+import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
+
+/** One ArrayBuffer's worth: below every Node's longest. */
+const PIECE_BYTES = 2 ** 31;
+/** All mappings together, in address space alone. */
+const MOST_BYTES = 2 ** 40;
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+  readonly pieces: readonly MappedMemory[];
+}
+
+export interface MapRequest {
+  readonly start: number;
+  readonly length: number;
+  readonly writable: boolean;
+  /** Where in the descriptor it is; null where none came, and the memory could be had by message only. */
+  readonly source: { readonly fd: number; readonly offset: number } | null;
+}
+
+export class GuestMemory {
+  readonly #space: AddressSpace;
+  readonly #ranges: Range[] = []; // in order of address
+  #bytes = 0;
+  /** Mappings that came without a descriptor: known, and out of the model's reach. */
+  unreachable = 0;
+
+  constructor(space: AddressSpace) {
+    this.#space = space;
+  }
+
+  get count(): number {
+    return this.#ranges.length;
+  }
+
+  /** Returns 0 or an errno. The descriptor stays the caller's. */
+  map({ start, length, writable, source }: MapRequest): number {
+    const end = start + length;
+    const offset = source?.offset ?? 0;
+    const aligned = [start, length, offset].every((value) => value % PAGE_BYTES === 0); // Infinity is not
+    if (!aligned || length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
+    const at = this.#firstEndingAfter(start);
+    if ((this.#ranges[at]?.start ?? Infinity) < end) return EEXIST;
+    if (this.#ranges.length >= MAX_DMA_MAPS || this.#bytes + length > MOST_BYTES) return ENOSPC;
+    const pieces: MappedMemory[] = [];
+    try {
+      if (source !== null) this.#mapPieces(pieces, start, length, writable, source);
+      else this.unreachable++;
+    } catch (error) {
+      this.#unmapPieces(start, pieces);
+      return error instanceof NativeError && error.code !== 'ENOMEM' ? EINVAL : ENOMEM;
+    }
+    this.#ranges.splice(at, 0, { start, end, pieces });
+    this.#bytes += length;
+    return 0;
+  }
+
+  #mapPieces(
+    pieces: MappedMemory[],
+    start: number,
+    length: number,
+    writable: boolean,
+    { fd, offset }: { fd: number; offset: number },
+  ): void {
+    for (let done = 0; done < length; done += PIECE_BYTES) {
+      const piece = mapMemory(fd, {
+        offset: offset + done,
+        length: Math.min(PIECE_BYTES, length - done),
+        shared: writable,
+      });
+      pieces.push(piece);
+      this.#space.map(start + done, new Uint8Array(piece.buffer), { writable });
+    }
+  }
+
+  /** The model loses sight of them before they go. */
+  #unmapPieces(start: number, pieces: readonly MappedMemory[]): void {
+    for (const [i, piece] of pieces.entries()) {
+      this.#space.unmap(start + i * PIECE_BYTES);
+      piece.close();
+    }
+  }
+
+  /** Unmaps every range inside; returns 0, ENOENT where there is none, or EINVAL where one would have to be cut. */
+  unmap(start: number, length: number): number {
+    const end = start + length;
+    if (length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
+    const first = this.#firstEndingAfter(start);
+    let last = first;
+    while (last < this.#ranges.length && this.#ranges[last]!.start < end) last++;
+    if (last === first) return ENOENT;
+    if (this.#ranges[first]!.start < start || this.#ranges[last - 1]!.end > end) return EINVAL;
+    for (const range of this.#ranges.splice(first, last - first)) this.#drop(range);
+    return 0;
+  }
+
+  clear(): void {
+    for (const range of this.#ranges.splice(0)) this.#drop(range);
+  }
+
+  #drop(range: Range): void {
+    this.#bytes -= range.end - range.start;
+    this.#unmapPieces(range.start, range.pieces);
+  }
+
+  #firstEndingAfter(address: number): number {
+    let low = 0;
+    let high = this.#ranges.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#ranges[middle]!.end > address) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+}

@@ -1,0 +1,459 @@
+/**
+ * What a client asks for, and the answers: vfio-user without its transport. A request comes in one Message and is answered
+ * in the same, in place; so whoever has a message in memory can call `serve`, from the event loop or a loop of its own.
+ *
+ * All of it is hostile input. Nothing is read before the payload is known to be long enough, an error is a reply, and
+ * a model is only touched inside of its regions.
+ */
+import { closeSync } from 'node:fs';
+import { adoptEventfd, NativeError } from '../../native/index.ts';
+import type { PciFunction } from '../../sim/pci/function.ts';
+import {
+  COMMAND_DEVICE_GET_INFO,
+  COMMAND_DEVICE_GET_IRQ_INFO,
+  COMMAND_DEVICE_GET_REGION_INFO,
+  COMMAND_DEVICE_RESET,
+  COMMAND_DEVICE_SET_IRQS,
+  COMMAND_DMA_MAP,
+  COMMAND_DMA_UNMAP,
+  COMMAND_REGION_READ,
+  COMMAND_REGION_WRITE,
+  COMMAND_REGION_WRITE_MULTI,
+  COMMAND_VERSION,
+  DEVICE_FLAG_PCI,
+  DEVICE_FLAG_RESET,
+  DEVICE_INFO_BYTES,
+  DMA_MAP_BYTES,
+  DMA_UNMAP_BYTES,
+  E2BIG,
+  EINVAL,
+  EIO,
+  ENOTSUP,
+  ERROR,
+  IRQ_ACTION_MASK,
+  IRQ_ACTION_TRIGGER,
+  IRQ_ACTION_UNMASK,
+  IRQ_DATA_BOOL,
+  IRQ_DATA_EVENTFD,
+  IRQ_DATA_NONE,
+  IRQ_FLAG_AUTOMASKED,
+  IRQ_FLAG_EVENTFD,
+  IRQ_FLAG_MASKABLE,
+  IRQ_INFO_BYTES,
+  IRQ_INTX,
+  IRQ_MSI,
+  IRQ_MSIX,
+  IRQS,
+  MAP_READ,
+  MAP_WRITE,
+  MAX_DATA_BYTES,
+  MAX_DESCRIPTORS,
+  MAX_DMA_MAPS,
+  type Message,
+  NO_REPLY,
+  PAGE_BYTES,
+  REGION_ACCESS_BYTES,
+  REGION_CONFIG,
+  REGION_FLAG_READ,
+  REGION_FLAG_WRITE,
+  REGION_INFO_BYTES,
+  REGION_ROM,
+  REGIONS,
+  SET_IRQS_BYTES,
+  TYPE_COMMAND,
+  TYPE_MASK,
+  TYPE_REPLY,
+  UNMAP_ALL,
+  VERSION_BYTES,
+  WRITE_MULTI_BYTES,
+  WRITE_MULTI_ENTRY_BYTES,
+} from './codec.ts';
+import type { GuestMemory } from './guest-memory.ts';
+import type { ClientInterrupts } from './interrupts.ts';
+
+const VERSION_DATA_MOST = 16 * 1024;
+const CAPABILITIES = JSON.stringify({
+  capabilities: {
+    max_msg_fds: MAX_DESCRIPTORS,
+    max_dma_maps: MAX_DMA_MAPS,
+    max_data_xfer_size: MAX_DATA_BYTES,
+    pgsizes: PAGE_BYTES,
+    write_multiple: true,
+  },
+});
+
+/** Vectors by index: INTx, MSI, MSI-X, ERR, REQ; the last two, which QEMU wants, are never signalled. */
+export function interruptCounts(model: PciFunction): readonly number[] {
+  return [1, model.hasMsi ? 1 : 0, model.msixVectors, 1, 1];
+}
+
+/** Descriptors that came with a request; those that nobody took are closed when it was served. */
+class Descriptors {
+  readonly #fds: number[];
+
+  constructor(fds: Int32Array, count: number) {
+    this.#fds = Array.from(fds.subarray(1, 1 + count));
+  }
+
+  get count(): number {
+    return this.#fds.length;
+  }
+
+  peek(index: number): number {
+    return this.#fds[index]!;
+  }
+
+  /** The first one, from here on the caller's. */
+  take(): number {
+    return this.#fds.shift()!;
+  }
+
+  close(): void {
+    for (const fd of this.#fds.splice(0)) closeSync(fd);
+  }
+}
+
+const NO_DESCRIPTORS = new Descriptors(new Int32Array(1), 0);
+
+/** What is to become of the connection. */
+export type Outcome = 'reply' | 'silence' | 'reply, then close' | 'close';
+
+export interface RequestCounters {
+  requests: number;
+  /** Requests answered with an error. */
+  refused: number;
+}
+
+/** One client's requests to a model. */
+export class Requests {
+  readonly counters: RequestCounters = { requests: 0, refused: 0 };
+  /** Whether the client has introduced itself. */
+  ready = false;
+  readonly #model: PciFunction;
+  readonly #memory: GuestMemory;
+  readonly #interrupts: ClientInterrupts;
+  readonly #note: (text: string) => void;
+  #toldUnreachable = false;
+
+  constructor(
+    model: PciFunction,
+    memory: GuestMemory,
+    interrupts: ClientInterrupts,
+    note: (text: string) => void = () => {},
+  ) {
+    this.#model = model;
+    this.#memory = memory;
+    this.#interrupts = interrupts;
+    this.#note = note;
+  }
+
+  /**
+   * Serves the request in `message` and leaves the reply there. `fds` holds the descriptors that came with it, their number
+   * first; none of them is left open that is not in use.
+   */
+  serve(message: Message, fds: Int32Array): Outcome {
+    this.counters.requests++;
+    const { id, command, flags } = message;
+    const came = fds[0]!;
+    const room = fds.length - 1;
+    const descriptors = came === 0 ? NO_DESCRIPTORS : new Descriptors(fds, Math.min(came, room));
+    let error: number;
+    try {
+      error = came > room ? E2BIG : this.#dispatch(message, descriptors);
+    } catch (thrown) {
+      // A model does not throw; one that does must not take the other guests' cards with it.
+      this.#note(`request ${command} failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}`);
+      error = EIO;
+    } finally {
+      descriptors.close();
+    }
+    if (error !== 0) {
+      this.counters.refused++;
+      message.payload = 0;
+    }
+    const type = flags & TYPE_MASK;
+    if (type === TYPE_REPLY) return 'close'; // to what? Nothing was asked
+    const silent = (flags & NO_REPLY) !== 0;
+    message.header(id, command, error === 0 ? TYPE_REPLY : TYPE_REPLY | ERROR, error);
+    if (!this.ready) return 'reply, then close';
+    return silent ? 'silence' : 'reply';
+  }
+
+  /** Returns 0, or the errno to reply. */
+  #dispatch(message: Message, fds: Descriptors): number {
+    const { command, flags } = message;
+    if ((flags & TYPE_MASK) !== TYPE_COMMAND) return EINVAL;
+    if (this.ready === (command === COMMAND_VERSION)) return EINVAL;
+    if (fds.count > 0 && command !== COMMAND_DMA_MAP && command !== COMMAND_DEVICE_SET_IRQS) return EINVAL;
+    switch (command) {
+      case COMMAND_VERSION:
+        return this.#version(message);
+      case COMMAND_DMA_MAP:
+        return this.#map(message, fds);
+      case COMMAND_DMA_UNMAP:
+        return this.#unmap(message);
+      case COMMAND_DEVICE_GET_INFO:
+        return deviceInfo(message);
+      case COMMAND_DEVICE_GET_REGION_INFO:
+        return this.#regionInfo(message);
+      case COMMAND_DEVICE_GET_IRQ_INFO:
+        return this.#irqInfo(message);
+      case COMMAND_DEVICE_SET_IRQS:
+        return this.#setIrqs(message, fds);
+      case COMMAND_REGION_READ:
+        return this.#read(message);
+      case COMMAND_REGION_WRITE:
+        return this.#write(message);
+      case COMMAND_REGION_WRITE_MULTI:
+        return this.#writeMulti(message);
+      case COMMAND_DEVICE_RESET:
+        if (message.payload !== 0) return EINVAL;
+        this.#model.reset('bus');
+        return 0;
+      default:
+        return ENOTSUP;
+    }
+  }
+
+  #version(message: Message): number {
+    const length = message.payload - VERSION_BYTES;
+    if (length < 0 || length > VERSION_DATA_MOST) return EINVAL;
+    if (message.u16(0) !== 0) return EINVAL; // the major version; of the minor ones 0 has all that is needed
+    if (length > 0 && !sensibleCapabilities(message.text(VERSION_BYTES, length))) return EINVAL;
+    message.setU16(0, 0);
+    message.setU16(2, 0);
+    message.payload = VERSION_BYTES + message.setText(VERSION_BYTES, CAPABILITIES);
+    this.ready = true;
+    return 0;
+  }
+
+  // Memory.
+
+  #map(message: Message, fds: Descriptors): number {
+    if (message.payload !== DMA_MAP_BYTES || message.u32(0) < DMA_MAP_BYTES || fds.count > 1) return EINVAL;
+    const flags = message.u32(4);
+    if ((flags & ~(MAP_READ | MAP_WRITE)) !== 0) return EINVAL;
+    const start = message.u64(16);
+    const length = message.u64(24);
+    const source = fds.count === 0 ? null : { fd: fds.peek(0), offset: message.u64(8) };
+    const error = this.#memory.map({ start, length, writable: (flags & MAP_WRITE) !== 0, source });
+    if (error === 0 && source === null) this.#tellUnreachable(start, length);
+    message.payload = 0;
+    return error;
+  }
+
+  /** Once: QEMU maps its ROMs and its display so, which no card need reach. */
+  #tellUnreachable(start: number, length: number): void {
+    if (!this.#toldUnreachable)
+      this.#note(
+        `0x${start.toString(16)}, ${length} bytes: mapped without a descriptor, out of the card's reach (said once)`,
+      );
+    this.#toldUnreachable = true;
+  }
+
+  #unmap(message: Message): number {
+    if (message.payload !== DMA_UNMAP_BYTES || message.u32(0) < DMA_UNMAP_BYTES) return EINVAL;
+    const flags = message.u32(4);
+    const start = message.u64(8);
+    const length = message.u64(16);
+    if (flags === 0) return this.#memory.unmap(start, length);
+    if (flags !== UNMAP_ALL || start !== 0 || length !== 0) return EINVAL; // nor is there a dirty bitmap
+    this.#memory.clear();
+    return 0;
+  }
+
+  // Regions.
+
+  #regionSize(index: number): number {
+    if (index < REGION_ROM) return this.#model.bars[index]?.size ?? 0;
+    return index === REGION_CONFIG ? this.#model.config.bytes.length : 0;
+  }
+
+  #regionInfo(message: Message): number {
+    if (message.payload < REGION_INFO_BYTES || message.u32(0) < REGION_INFO_BYTES) return EINVAL;
+    const index = message.u32(8);
+    if (index >= REGIONS) return EINVAL;
+    const size = this.#regionSize(index);
+    message.payload = REGION_INFO_BYTES;
+    message.setU32(0, REGION_INFO_BYTES);
+    message.setU32(4, size > 0 ? REGION_FLAG_READ | REGION_FLAG_WRITE : 0);
+    message.setU32(12, 0);
+    message.setU64(16, size);
+    message.setU64(24, 0);
+    return 0;
+  }
+
+  #inside(offset: number, region: number, count: number): boolean {
+    return region < REGIONS && count > 0 && count <= MAX_DATA_BYTES && offset + count <= this.#regionSize(region);
+  }
+
+  #read(message: Message): number {
+    if (message.payload !== REGION_ACCESS_BYTES) return EINVAL;
+    const offset = message.u64(0);
+    const region = message.u32(8);
+    const count = message.u32(12);
+    if (!this.#inside(offset, region, count)) return EINVAL;
+    message.payload = REGION_ACCESS_BYTES + count;
+    for (let done = 0; done < count; ) {
+      const width = widthAt(offset + done, count - done);
+      const value =
+        region === REGION_CONFIG
+          ? this.#model.config.read(offset + done, width)
+          : this.#model.readBar(region, offset + done, width);
+      const at = REGION_ACCESS_BYTES + done;
+      if (width === 4) message.setU32(at, value);
+      else if (width === 2) message.setU16(at, value);
+      else message.setU8(at, value);
+      done += width;
+    }
+    return 0;
+  }
+
+  #write(message: Message): number {
+    if (message.payload < REGION_ACCESS_BYTES) return EINVAL;
+    const count = message.u32(12);
+    if (message.payload !== REGION_ACCESS_BYTES + count) return EINVAL;
+    const error = this.#writeRegion(message, message.u64(0), message.u32(8), count, REGION_ACCESS_BYTES);
+    message.payload = REGION_ACCESS_BYTES;
+    return error;
+  }
+
+  #writeMulti(message: Message): number {
+    if (message.payload < WRITE_MULTI_BYTES) return EINVAL;
+    const writes = message.u64(0);
+    if (message.payload !== WRITE_MULTI_BYTES + writes * WRITE_MULTI_ENTRY_BYTES) return EINVAL;
+    for (let i = 0; i < writes; i++) {
+      const at = WRITE_MULTI_BYTES + i * WRITE_MULTI_ENTRY_BYTES;
+      const count = message.u32(at + 12);
+      if (count > 8) return EINVAL;
+      const error = this.#writeRegion(message, message.u64(at), message.u32(at + 8), count, at + 16);
+      if (error !== 0) return error;
+    }
+    message.payload = WRITE_MULTI_BYTES;
+    return 0;
+  }
+
+  #writeRegion(message: Message, offset: number, region: number, count: number, at: number): number {
+    if (!this.#inside(offset, region, count)) return EINVAL;
+    for (let done = 0; done < count; ) {
+      const width = widthAt(offset + done, count - done);
+      const from = at + done;
+      const value = width === 4 ? message.u32(from) : width === 2 ? message.u16(from) : message.u8(from);
+      if (region === REGION_CONFIG) this.#model.config.write(offset + done, width, value);
+      else this.#model.writeBar(region, offset + done, width, value);
+      done += width;
+    }
+    return 0;
+  }
+
+  // Interrupts.
+
+  #irqInfo(message: Message): number {
+    if (message.payload < IRQ_INFO_BYTES || message.u32(0) < IRQ_INFO_BYTES) return EINVAL;
+    const index = message.u32(8);
+    if (index >= IRQS) return EINVAL;
+    const count = this.#interrupts.count(index);
+    const maskable = index === IRQ_INTX ? IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED : IRQ_FLAG_MASKABLE;
+    message.payload = IRQ_INFO_BYTES;
+    message.setU32(0, IRQ_INFO_BYTES);
+    message.setU32(4, count > 0 ? IRQ_FLAG_EVENTFD | maskable : 0);
+    message.setU32(12, count);
+    return 0;
+  }
+
+  #setIrqs(message: Message, fds: Descriptors): number {
+    const { payload } = message;
+    if (payload < SET_IRQS_BYTES || message.u32(0) < SET_IRQS_BYTES) return EINVAL;
+    const flags = message.u32(4);
+    const index = message.u32(8);
+    const start = message.u32(12);
+    const count = message.u32(16);
+    const data = flags & (IRQ_DATA_NONE | IRQ_DATA_BOOL | IRQ_DATA_EVENTFD);
+    const action = flags & ~data;
+    if (index >= IRQS || start + count > this.#interrupts.count(index)) return EINVAL;
+    if (payload !== SET_IRQS_BYTES + (data === IRQ_DATA_BOOL ? count : 0)) return EINVAL;
+    if (data !== IRQ_DATA_EVENTFD && fds.count > 0) return EINVAL;
+    if (action !== IRQ_ACTION_MASK && action !== IRQ_ACTION_UNMASK && action !== IRQ_ACTION_TRIGGER) return EINVAL;
+    message.payload = 0;
+    if (count === 0) return this.#disable(index, start, data, action);
+    switch (data) {
+      case IRQ_DATA_EVENTFD:
+        return action === IRQ_ACTION_TRIGGER ? this.#assign(index, start, count, fds) : ENOTSUP;
+      case IRQ_DATA_BOOL:
+        for (let i = 0; i < count; i++) if (message.u8(SET_IRQS_BYTES + i) !== 0) this.#act(action, index, start + i);
+        return 0;
+      case IRQ_DATA_NONE:
+        for (let i = 0; i < count; i++) this.#act(action, index, start + i);
+        return 0;
+      default:
+        return EINVAL;
+    }
+  }
+
+  #disable(index: number, start: number, data: number, action: number): number {
+    if (data !== IRQ_DATA_NONE || action !== IRQ_ACTION_TRIGGER || start !== 0) return EINVAL;
+    this.#interrupts.disable(index);
+    if (index === IRQ_MSIX) this.#maskTable(0, this.#model.msixVectors, true);
+    return 0;
+  }
+
+  /** As many eventfds as vectors, or none, which takes theirs away. */
+  #assign(index: number, start: number, count: number, fds: Descriptors): number {
+    if (fds.count !== 0 && fds.count !== count) return EINVAL;
+    const assigns = fds.count > 0;
+    try {
+      for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
+    } catch (error) {
+      if (error instanceof NativeError) return EINVAL;
+      throw error;
+    }
+    for (let i = 0; i < count; i++) this.#interrupts.assign(index, start + i, assigns ? fds.take() : -1);
+    if (index === IRQ_MSIX) this.#maskTable(start, count, !assigns);
+    return 0;
+  }
+
+  /** The client keeps the guest's MSI-X table to itself: a vector is open while it has an eventfd. */
+  #maskTable(start: number, count: number, masked: boolean): void {
+    for (let i = 0; i < count; i++) this.#model.maskVector(start + i, masked);
+  }
+
+  #act(action: number, index: number, vector: number): void {
+    if (action === IRQ_ACTION_MASK) this.#interrupts.mask(index, vector);
+    else if (action === IRQ_ACTION_UNMASK) this.#interrupts.unmask(index, vector);
+    else this.#interrupts.fire(index, vector);
+  }
+}
+
+/** The index that the model's messages go to. */
+export function messageIndex(model: PciFunction): number {
+  return model.messageKind === 'msix' ? IRQ_MSIX : IRQ_MSI;
+}
+
+function deviceInfo(message: Message): number {
+  if (message.payload < DEVICE_INFO_BYTES || message.u32(0) < DEVICE_INFO_BYTES) return EINVAL;
+  message.payload = DEVICE_INFO_BYTES;
+  message.setU32(0, DEVICE_INFO_BYTES);
+  message.setU32(4, DEVICE_FLAG_RESET | DEVICE_FLAG_PCI);
+  message.setU32(8, REGIONS);
+  message.setU32(12, IRQS);
+  return 0;
+}
+
+/** The widest access that is aligned there and has as many bytes left. */
+function widthAt(offset: number, left: number): 1 | 2 | 4 {
+  if (offset % 4 === 0 && left >= 4) return 4;
+  return offset % 2 === 0 && left >= 2 ? 2 : 1;
+}
+
+/** Capabilities in JSON with a final zero: known ones of the right type, unknown ones ignored. */
+function sensibleCapabilities(text: string): boolean {
+  if (!text.endsWith('\0')) return false;
+  try {
+    const { capabilities = {} } = JSON.parse(text.slice(0, -1)) as { capabilities?: Record<string, unknown> };
+    return ['max_msg_fds', 'max_data_xfer_size', 'max_dma_maps', 'pgsizes'].every(
+      (name) => capabilities[name] === undefined || Number.isSafeInteger(capabilities[name]),
+    );
+  } catch {
+    return false;
+  }
+}
