@@ -5,6 +5,7 @@ import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
+import { addVm } from './commands/vm.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { paint } from './terminal/style.ts';
 
@@ -16,12 +17,14 @@ function makeProgram(): Command {
     .version(version())
     .option('--debug', 'show a stack trace when something fails')
     .showSuggestionAfterError()
+    .enablePositionalOptions() // what follows a guest's command is the command's
     .configureOutput({ outputError: () => {} }) // said once, below
     .exitOverride();
   addDoctor(program);
   addDevices(program);
   addDemo(program);
   addDrive(program);
+  addVm(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
     command.option('--debug', 'show a stack trace when something fails');

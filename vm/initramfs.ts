@@ -22,13 +22,15 @@ export interface InitramfsOptions {
 }
 
 export const PROGRAMS = ['ethtool', 'iperf3', 'ip', 'ping'] as const;
+/** Busybox's own shell would run its applets in place of the programs taken along. */
+const SHELL = 'dash';
 const SYSTEM_FOLDERS = ['/usr/sbin', '/sbin'];
 
 /** Builds it, or finds that it has been built, and returns where it is. */
 export async function buildInitramfs(options: InitramfsOptions): Promise<string> {
   const { kernel, modules, programs = PROGRAMS, progress } = options;
   const busybox = await findBusybox(progress);
-  const files = await withLibraries(programs.flatMap(findProgram));
+  const files = await withLibraries([SHELL, ...programs].flatMap(findProgram));
   const stamp = (path: string) => `${path} ${statSync(path).size} ${statSync(path).mtimeMs}`;
   const parts = [
     INIT,
@@ -45,7 +47,8 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
   return cachedFile(`initramfs/${key}.cpio.gz`, () => {
     const cpio = new Cpio().file('init', INIT, 0o755).file('bin/busybox', readFileSync(busybox), 0o755);
     for (const folder of ['proc', 'sys', 'dev', 'run', 'tmp', 'etc', 'root']) cpio.folder(folder);
-    for (const name of applets) cpio.link(`bin/${name}`, 'busybox');
+    const shell = files.has(`usr/bin/${SHELL}`) ? `/usr/bin/${SHELL}` : 'busybox';
+    for (const name of applets) cpio.link(`bin/${name}`, name === 'sh' ? shell : 'busybox');
     for (const [name, content] of contents) cpio.file(`modules/${name}.ko`, content);
     cpio.file('modules/order', loaded.map(({ name }) => `${name}\n`).join(''));
     for (const [path, source] of files) cpio.file(path, readFileSync(source), 0o755);
