@@ -1,6 +1,6 @@
 /** A virtual machine that runs one command and ends. It dies with us, and leaves nothing behind. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
@@ -70,17 +70,26 @@ export class GuestError extends VmError {
 const LIMIT = 16 * 1024 * 1024; // bytes kept of any one stream
 const POWER_OFF = 10_000; // milliseconds from the exit code to the end
 const [CONSOLE, OUTPUT, CONTROL] = [3, 4, 5] as const; // descriptors, in the order of the serial ports
+const INITRAMFS = 6;
 
 export async function runGuest(options: GuestOptions): Promise<GuestResult> {
-  const folder = mkdtempSync(join(tmpdir(), 'fauxnic-vm-'));
+  const command = overlay({ command: `#!/bin/sh\n${commandLine(options.command)}\n` });
+  const initramfs = namelessFile(Buffer.concat([readFileSync(options.initramfs), command]));
   try {
-    const initramfs = join(folder, 'initramfs');
-    const command = overlay({ command: `#!/bin/sh\n${commandLine(options.command)}\n` });
-    writeFileSync(initramfs, Buffer.concat([readFileSync(options.initramfs), command]));
     return await new Machine(options, initramfs).run();
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    closeSync(initramfs);
   }
+}
+
+/** Has no name any more when it is filled: it is gone with its descriptors, however we end. */
+function namelessFile(content: Uint8Array): number {
+  const folder = mkdtempSync(join(tmpdir(), 'fauxnic-vm-'));
+  const path = join(folder, 'initramfs');
+  const fd = openSync(path, 'w+', 0o600);
+  rmSync(folder, { recursive: true });
+  writeFileSync(fd, content);
+  return fd;
 }
 
 function commandLine(command: readonly string[]): string {
@@ -133,14 +142,15 @@ class Machine {
   readonly #notes: string[] = [];
   #powerOff: NodeJS.Timeout | undefined;
 
-  constructor(options: GuestOptions, initramfs: string) {
+  constructor(options: GuestOptions, initramfs: number) {
     this.#options = options;
     const { qemu, kernel, append = [] } = options;
-    const boot = ['-kernel', kernel.image, '-initrd', initramfs, '-append', [...KERNEL_ARGUMENTS, ...append].join(' ')];
+    const line = [...KERNEL_ARGUMENTS, ...append].join(' ');
+    const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', line];
     const [supervisor, ...args] = [...WITH_US, ...qemu.command, ...machineArguments(options), ...boot];
     // A session of its own: a terminal's Ctrl-C reaches it through us only.
-    const stdio = ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'] as const;
-    this.#child = spawn(supervisor!, args, { stdio: [...stdio], detached: true });
+    const stdio: StdioOptions = ['ignore', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe', initramfs];
+    this.#child = spawn(supervisor!, args, { stdio, detached: true });
     this.#capture(1);
     this.#capture(2);
     this.#capture(CONSOLE, options.console);
@@ -190,18 +200,18 @@ class Machine {
   #failure(timedOut: boolean): GuestError {
     const console = this.#streams.get(CONSOLE)!.text;
     const started = !Number.isNaN(this.#startedAt);
-    const doing = started ? 'the command was still running' : 'the guest had not started the command';
     if (this.#options.signal?.aborted) return new GuestError('FAILED', 'the guest was stopped', console);
-    if (timedOut)
-      return new GuestError('TIMEOUT', `after ${this.#options.timeout / 1000} s ${doing}: ended it`, console);
+    if (timedOut) return new GuestError('TIMEOUT', this.#overdue(started), console);
     const said = (this.#streams.get(2)!.text || this.#streams.get(1)!.text).trim().split('\n').at(-1) ?? '';
     const why = said.replace(/^\S*qemu-system-x86_64: /, '');
     const panic = /Kernel panic[^\r\n]*/.exec(console)?.[0];
-    return new GuestError(
-      'FAILED',
-      `the guest ended while ${doing}: ${panic ?? (why || 'QEMU said nothing')}`,
-      console,
-    );
+    const when = started ? 'while the command was running' : 'before it started the command';
+    return new GuestError('FAILED', `the guest ended ${when}: ${panic ?? (why || 'it reset itself')}`, console);
+  }
+
+  #overdue(started: boolean): string {
+    const after = `after ${this.#options.timeout / 1000} s`;
+    return `${after} ${started ? 'the command was still running' : 'the guest had not started the command'}: ended it`;
   }
 
   #stream(fd: number): Readable {
