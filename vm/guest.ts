@@ -4,6 +4,7 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
+import { gunzipSync } from 'node:zlib';
 import { VmError } from './errors.ts';
 import { overlay } from './initramfs.ts';
 import type { Kernel } from './kernel.ts';
@@ -74,7 +75,9 @@ const INITRAMFS = 6;
 
 export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   const command = overlay({ command: `#!/bin/sh\n${commandLine(options.command)}\n` });
-  const initramfs = namelessFile(Buffer.concat([readFileSync(options.initramfs), command]));
+  // Unpacked here, where it is quicker than in the guest.
+  const main = gunzipSync(readFileSync(options.initramfs));
+  const initramfs = namelessFile(Buffer.concat([main, command]));
   try {
     return await new Machine(options, initramfs).run();
   } finally {

@@ -62,7 +62,7 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
 export function overlay(files: Readonly<Record<string, string>>): Uint8Array {
   const cpio = new Cpio();
   for (const [path, content] of Object.entries(files)) cpio.file(path, content, 0o755);
-  return gzipSync(cpio.finish());
+  return cpio.finish();
 }
 
 async function findBusybox(progress?: Progress): Promise<string> {

@@ -8,6 +8,7 @@ import { VmError } from './errors.ts';
 import { moduleDependencies } from './module-info.ts';
 import { type Progress, step } from './progress.ts';
 import { run } from './run.ts';
+import { unpackKernel } from './vmlinux.ts';
 
 /** A kernel that a guest boots. */
 export interface Kernel {
@@ -53,6 +54,7 @@ export async function stockKernel(progress?: Progress): Promise<Kernel> {
       const script = `for deb in "$@"; do dpkg-deb --fsys-tarfile "$deb" | tar -x ${excluded} --exclude=./usr; done`;
       await run(['sh', '-ec', script, 'unpack', ...debs], { cwd: folder });
     });
+    await step('unpacking the kernel itself', progress, async () => await unpackImage(folder));
     removeDownloads(folder);
   });
   return kernelIn(root);
@@ -65,7 +67,17 @@ export function kernelIn(root: string): Kernel {
   if (image === undefined)
     throw new VmError('UNAVAILABLE', `there is no kernel in ${boot}: remove ${root}, it comes anew`);
   const release = image.slice('vmlinuz-'.length);
-  return { release, image: join(boot, image), modules: join(root, 'lib/modules', release) };
+  const unpacked = join(root, 'vmlinux');
+  const modules = join(root, 'lib/modules', release);
+  return { release, image: existsSync(unpacked) ? unpacked : join(boot, image), modules };
+}
+
+/** For kernels that can be booted so; the others boot as they are. */
+async function unpackImage(root: string): Promise<void> {
+  const { image, release } = kernelIn(root);
+  const config = join(root, 'boot', `config-${release}`);
+  if (!existsSync(config) || !readFileSync(config, 'utf8').includes('\nCONFIG_PVH=y\n')) return;
+  await unpackKernel(image, root).catch(() => null);
 }
 
 /** The modules and what they depend on, each after all that it needs. */
