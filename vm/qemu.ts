@@ -78,7 +78,10 @@ async function fetchFrom(mirrors: readonly string[], folder: string, advice: str
     }
   }
   const said = why instanceof Error ? why.message : String(why);
-  throw new VmError('UNAVAILABLE', `this machine's Debian mirror has no ${SUITES.at(-1)} (${said}); ${advice}`);
+  throw new VmError(
+    'UNAVAILABLE',
+    `no QEMU: ${SUITES.at(-1)} could not be had from this machine's Debian mirror (${said}); ${advice}`,
+  );
 }
 
 /** Through its own dynamic linker, with its own libraries, firmware and modules. */

@@ -23,7 +23,8 @@ export async function run([tool, ...args]: readonly string[], { cwd, timeout }: 
   if (!failed) return stdout;
   if (timedOut) throw new VmError('TIMEOUT', `${tool}: took longer than ${timeout! / 1000} s`);
   if (code === 'ENOENT') throw new VmError('UNAVAILABLE', 'setpriv is missing: apt-get install util-linux');
-  if (exitCode === 127) throw new VmError('UNAVAILABLE', `${tool} is missing here`);
+  if (exitCode === 126 || exitCode === 127)
+    throw new VmError('UNAVAILABLE', `${tool} is missing here, or not for us to run`);
   throw new VmError('FAILED', `${tool}: ${gist(stderr || stdout) || `ended with ${exitCode}`}`);
 }
 

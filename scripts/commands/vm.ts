@@ -34,6 +34,8 @@ const DRIVERS: Record<string, readonly string[]> = {
 };
 const SERVED = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3'];
 const CONSOLE_LINES = 40;
+/** A stock kernel does not start with much less, and does not say so. */
+const LEAST_MEMORY = 192;
 
 export function addVm(program: Command): void {
   program
@@ -53,7 +55,7 @@ export function addVm(program: Command): void {
     .option('--program <name>', 'take this program of the machine along; again for more', add, [])
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
     .option('--smp <n>', 'processors', whole, 1)
-    .option('--memory <MiB>', 'memory', whole, 512)
+    .option('--memory <MiB>', `memory, ${LEAST_MEMORY} at least`, memorySize, 512)
     .option('--timeout <seconds>', 'end the guest then', whole, 120)
     .option('--console', "show the kernel's console as it comes, on standard error")
     .option('--times', 'say how long it took, on standard error')
@@ -150,4 +152,10 @@ function whole(text: string): number {
   const value = Number(text);
   if (Number.isInteger(value) && value > 0) return value;
   throw new InvalidArgumentError('it is a whole number above zero.');
+}
+
+function memorySize(text: string): number {
+  const value = whole(text);
+  if (value >= LEAST_MEMORY) return value;
+  throw new InvalidArgumentError(`it is ${LEAST_MEMORY} at least.`);
 }
