@@ -1,5 +1,6 @@
 import { DeviceError } from '../drivers/device.ts';
 import { NativeError } from '../native/index.ts';
+import { VmError } from '../vm/errors.ts';
 
 /** Wrong usage: one line that says what, and how to mend it. The command ends with 2. */
 export class UsageError extends Error {
@@ -29,6 +30,7 @@ export function exitCodeOf(error: unknown): 1 | 2 {
   if (error instanceof UsageError) return 2;
   if (error instanceof DeviceError) return error.code === 'INVALID' ? 2 : 1;
   if (error instanceof NativeError) return USAGE_CODES.includes(error.code) ? 2 : 1;
+  if (error instanceof VmError) return error.code === 'INVALID' || error.code === 'UNAVAILABLE' ? 2 : 1;
   return 1;
 }
 

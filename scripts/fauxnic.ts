@@ -7,6 +7,7 @@ import { addDevices } from './commands/devices.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
 import { addServe } from './commands/serve.ts';
+import { addVm } from './commands/vm.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { paint } from './terminal/style.ts';
 
@@ -18,6 +19,7 @@ function makeProgram(): Command {
     .version(version())
     .option('--debug', 'show a stack trace when something fails')
     .showSuggestionAfterError()
+    .enablePositionalOptions() // what follows a guest's command is the command's
     .configureOutput({ outputError: () => {} }) // said once, below
     .exitOverride();
   addDoctor(program);
@@ -25,6 +27,7 @@ function makeProgram(): Command {
   addDemo(program);
   addDrive(program);
   addServe(program);
+  addVm(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
     command.option('--debug', 'show a stack trace when something fails');

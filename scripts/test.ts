@@ -9,7 +9,7 @@ import { createWriteStream, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { cacheFolder } from './rig/ledger.ts';
+import { cacheFolder } from '../vm/cache.ts';
 import { obstacle } from './rig/reenter.ts';
 import { Tally } from './tally.ts';
 import { bold, dim, paint } from './terminal/style.ts';

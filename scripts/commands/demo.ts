@@ -1,10 +1,11 @@
 import { mkdirSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Impairments } from '../../sim/wire/impairments.ts';
+import { cacheFolder } from '../../vm/cache.ts';
 import { findModel } from '../catalogue.ts';
 import { OPTIONS, whole } from '../options.ts';
 import { awaitIperf, iperf, type Ping, ping, settle, type Tcp } from '../rig/kernel-traffic.ts';
-import { cacheFolder, sweep } from '../rig/ledger.ts';
+import { sweep } from '../rig/ledger.ts';
 import type { Namespace } from '../rig/namespaces.ts';
 import { inside, isRoot, obstacle, reenter } from '../rig/reenter.ts';
 import { cardJson, checkCapture, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';

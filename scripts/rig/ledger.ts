@@ -3,8 +3,8 @@
  * left. Children die with us by themselves (see namespaces.ts); this is for those that did not.
  */
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { cacheFolder } from '../../vm/cache.ts';
 
 /** A process, told from a later one with its number by when it started. */
 interface Identity {
@@ -16,10 +16,6 @@ interface Identity {
 interface Page {
   readonly owner: Identity;
   readonly children: readonly (Identity & { readonly what: string })[];
-}
-
-export function cacheFolder(...parts: string[]): string {
-  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'fauxnic', ...parts);
 }
 
 const folder = () => cacheFolder('run');

@@ -1,0 +1,161 @@
+import { existsSync } from 'node:fs';
+import { type Command, InvalidArgumentError } from 'commander';
+import { GuestError, type GuestResult, type Nic, runGuest } from '../../vm/guest.ts';
+import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
+import { stockKernel } from '../../vm/kernel.ts';
+import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
+import { findQemu } from '../../vm/qemu.ts';
+import { UsageError } from '../errors.ts';
+import { Ledger, sweep } from '../rig/ledger.ts';
+import { StopSignals } from '../stop-signals.ts';
+import { dim } from '../terminal/style.ts';
+
+interface Options {
+  readonly nic: readonly Nic[];
+  readonly module: readonly string[];
+  readonly program: readonly string[];
+  readonly accel?: 'tcg' | 'kvm';
+  readonly smp: number;
+  readonly memory: number;
+  readonly timeout: number;
+  readonly console?: true;
+  readonly times?: true;
+}
+
+/** The drivers a served card may want, and those of QEMU's own. */
+const DRIVERS: Record<string, readonly string[]> = {
+  e1000: ['e1000'],
+  'e1000-82544gc': ['e1000'],
+  'e1000-82545em': ['e1000'],
+  e1000e: ['e1000e'],
+  igb: ['igb'],
+  'virtio-net-pci': ['virtio_pci', 'virtio_net'],
+  vmxnet3: ['vmxnet3'],
+};
+const SERVED = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3'];
+const CONSOLE_LINES = 40;
+/** A stock kernel does not start with much less, and does not say so. */
+const LEAST_MEMORY = 192;
+
+export function addVm(program: Command): void {
+  program
+    .command('vm')
+    .summary('boot a guest with these cards and run a command in it')
+    .description(
+      "Boots the distribution's stock kernel with the cards named, runs a command there and ends with its exit code. " +
+        'One argument is a line for the shell, several are a command and its arguments.',
+    )
+    .option(
+      '--nic <card>',
+      "qemu:DEVICE or vfio-user:SOCKET; again for more: QEMU's own are wired together",
+      addNic,
+      [],
+    )
+    .option('--module <name>', "load this kernel module, instead of the cards' drivers; again for more", add, [])
+    .option('--program <name>', 'take this program of the machine along; again for more', add, [])
+    .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
+    .option('--smp <n>', 'processors', whole, 1)
+    .option('--memory <MiB>', `memory, ${LEAST_MEMORY} at least`, memorySize, 512)
+    .option('--timeout <seconds>', 'end the guest then', whole, 120)
+    .option('--console', "show the kernel's console as it comes, on standard error")
+    .option('--times', 'say how long it took, on standard error')
+    .argument('<command...>', 'what to run in the guest')
+    .passThroughOptions()
+    .action(async (command: string[], options: Options) => {
+      process.exitCode = await runVm(command, options);
+    });
+}
+
+const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
+
+async function runVm(command: readonly string[], options: Options): Promise<number> {
+  const { nic: nics, module, program, smp: processors, memory, timeout } = options;
+  checkNics(nics);
+  sweep();
+  const [qemu, kernel] = await Promise.all([findQemu(note), stockKernel(note)]);
+  const modules = module.length > 0 ? module : [...new Set(nics.flatMap(driversOf))];
+  const programs = [...PROGRAMS, ...program];
+  const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
+  const choice: AcceleratorChoice = options.accel
+    ? { accelerator: options.accel, why: 'as asked for' }
+    : await chooseAccelerator(qemu, kernel, note);
+  if (options.times)
+    note(`QEMU ${qemu.version} (${qemu.why}), ${choice.accelerator} (${choice.why}), Linux ${kernel.release}`);
+  const stop = new StopSignals();
+  const ledger = new Ledger();
+  let pid: number | undefined;
+  try {
+    const result = await runGuest({
+      ...{ qemu, kernel, initramfs, nics, command, processors, memory },
+      accelerator: choice.accelerator,
+      timeout: timeout * 1000,
+      output: (chunk) => process.stdout.write(chunk),
+      console: options.console && ((chunk) => process.stderr.write(chunk)),
+      signal: stop.signal,
+      started: (child) => {
+        pid = child;
+        ledger.add(child, 'a guest');
+      },
+    });
+    report(result, options);
+    return result.exitCode;
+  } catch (error) {
+    if (stop.received) return stop.exitCode;
+    if (error instanceof GuestError && !options.console) showConsole(error.console);
+    throw error;
+  } finally {
+    if (pid !== undefined) ledger.remove(pid);
+    stop.close();
+  }
+}
+
+function report({ notes, times }: GuestResult, options: Options): void {
+  for (const line of notes) note(line);
+  const seconds = (ms: number) => `${(ms / 1000).toFixed(2)} s`;
+  if (options.times) note(`to the command's start ${seconds(times.started)}, in all ${seconds(times.ended)}`);
+}
+
+function showConsole(console: string): void {
+  const lines = console.trimEnd().split(/\r?\n/).filter(Boolean).slice(-CONSOLE_LINES);
+  for (const line of lines) note(`  ${line}`);
+}
+
+function driversOf(nic: Nic): readonly string[] {
+  return nic.kind === 'vfio-user' ? SERVED : (DRIVERS[nic.device] ?? []);
+}
+
+/** Said before anything is downloaded. */
+function checkNics(nics: readonly Nic[]): void {
+  for (const nic of nics)
+    if (nic.kind === 'vfio-user' && !existsSync(nic.socket))
+      throw new UsageError(`--nic vfio-user:${nic.socket}: no socket is there; start its server first`);
+}
+
+function addNic(text: string, before: readonly Nic[]): readonly Nic[] {
+  const [, kind, what = ''] = /^(qemu|vfio-user):(.+)$/.exec(text) ?? [];
+  if (kind === 'vfio-user') return [...before, { kind, socket: what }];
+  if (kind === 'qemu' && what in DRIVERS) return [...before, { kind, device: what }];
+  const known = Object.keys(DRIVERS)
+    .map((device) => `qemu:${device}`)
+    .join(', ');
+  throw new InvalidArgumentError(`it is one of ${known}, or vfio-user:SOCKET.`);
+}
+
+const add = (text: string, before: readonly string[]) => [...before, text];
+
+function accelerator(text: string): string {
+  if (text === 'kvm' || text === 'tcg') return text;
+  throw new InvalidArgumentError('it is kvm or tcg.');
+}
+
+function whole(text: string): number {
+  const value = Number(text);
+  if (Number.isInteger(value) && value > 0) return value;
+  throw new InvalidArgumentError('it is a whole number above zero.');
+}
+
+function memorySize(text: string): number {
+  const value = whole(text);
+  if (value >= LEAST_MEMORY) return value;
+  throw new InvalidArgumentError(`it is ${LEAST_MEMORY} at least.`);
+}

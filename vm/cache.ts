@@ -1,0 +1,65 @@
+/** What is downloaded and built, kept between runs; never in the repository. */
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+
+/** An unfinished folder of this age has nobody who will finish it. */
+const ABANDONED = 3600_000;
+
+export function cacheFolder(...parts: string[]): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'fauxnic', ...parts);
+}
+
+/**
+ * A folder of the cache, made where it is missing: it is there whole or not at all, and two who make it at a time do
+ * not disturb each other.
+ */
+export async function cached(name: string, make: (folder: string) => Promise<void>): Promise<string> {
+  const path = cacheFolder(name);
+  if (existsSync(path)) return path;
+  removeAbandoned(path);
+  const fresh = `${path}.${process.pid}.new`;
+  rmSync(fresh, { recursive: true, force: true });
+  mkdirSync(fresh, { recursive: true });
+  try {
+    await make(fresh);
+    moveInto(fresh, path);
+  } finally {
+    rmSync(fresh, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/** A file of the cache, written whole or not at all. */
+export function cachedFile(name: string, make: () => Uint8Array | string): string {
+  const path = cacheFolder(name);
+  if (existsSync(path)) return path;
+  writeWhole(path, make());
+  return path;
+}
+
+export function writeWhole(path: string, content: Uint8Array | string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const fresh = `${path}.${process.pid}.new`;
+  writeFileSync(fresh, content);
+  renameSync(fresh, path);
+}
+
+function moveInto(fresh: string, path: string): void {
+  try {
+    renameSync(fresh, path);
+  } catch (error) {
+    if (!existsSync(path)) throw error; // somebody else was quicker: theirs is as good
+  }
+}
+
+function removeAbandoned(path: string): void {
+  const folder = dirname(path);
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder)) {
+    if (!name.startsWith(`${basename(path)}.`) || !name.endsWith('.new')) continue;
+    const old = join(folder, name);
+    const { mtimeMs } = statSync(old, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs > ABANDONED) rmSync(old, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,101 @@
+/** Finds a QEMU that is new enough, or unpacks one beside the system. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { debianMirrors, downloadFrom, removeDownloads, unpack } from './apt.ts';
+import { cached } from './cache.ts';
+import { VmError } from './errors.ts';
+import { type Progress, step } from './progress.ts';
+import { run } from './run.ts';
+
+export interface Qemu {
+  /** Goes in front of the machine's arguments. */
+  readonly command: readonly string[];
+  readonly version: string;
+  /** Why this one, for a person. */
+  readonly why: string;
+}
+
+const BINARY = 'qemu-system-x86_64';
+/** The first with vfio-user-pci. */
+const LEAST = [10, 1] as const;
+/** The distribution's release whose QEMU is new enough; the last is preferred. */
+const SUITES = ['trixie', 'trixie-backports'];
+const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
+const QUICK = 20_000; // milliseconds that a question to QEMU may take
+
+export async function findQemu(progress?: Progress): Promise<Qemu> {
+  const named = process.env.FAUXNIC_QEMU;
+  if (named) return await judge([named], 'FAUXNIC_QEMU names it');
+  let lacking: string;
+  try {
+    return await judge([BINARY], 'the one on PATH has vfio-user-pci');
+  } catch (error) {
+    if (!(error instanceof VmError)) throw error;
+    lacking = error.code === 'UNAVAILABLE' ? 'there is none on PATH' : error.message;
+  }
+  return await judge(unpacked(await unpackedRoot(progress, lacking)), `unpacked beside the system: ${lacking}`);
+}
+
+/** Throws where it is not there, too old, or without what we need. */
+async function judge(command: readonly string[], why: string): Promise<Qemu> {
+  const said = await run([...command, '--version'], { timeout: QUICK });
+  const version = /version (\d+\.\d+[\d.]*)/.exec(said)?.[1] ?? 'unknown';
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  const old = major < LEAST[0] || (major === LEAST[0] && minor < LEAST[1]);
+  if (old) throw new VmError('INVALID', `${command[0]} is version ${version}, and ${LEAST.join('.')} is needed`);
+  try {
+    // One device's help, not all: that would load every module.
+    await run([...command, '-device', 'vfio-user-pci,help'], { timeout: QUICK });
+  } catch {
+    throw new VmError('INVALID', `${command[0]} ${version} was built without vfio-user-pci`);
+  }
+  return { command, version, why };
+}
+
+async function unpackedRoot(progress: Progress | undefined, lacking: string): Promise<string> {
+  const advice = `install QEMU ${LEAST.join('.')} or later, or name one in FAUXNIC_QEMU`;
+  if (process.arch !== 'x64') throw new VmError('UNAVAILABLE', `no QEMU: ${lacking}; ${advice}`);
+  return await cached('qemu/trixie-backports', async (folder) => {
+    let mirrors: string[] = [];
+    try {
+      mirrors = await debianMirrors();
+    } catch {}
+    if (mirrors.length === 0)
+      throw new VmError('UNAVAILABLE', `no QEMU: ${lacking}, and none to unpack without a Debian mirror; ${advice}`);
+    const debs = await step('downloading QEMU (40 MB)', progress, async () => await fetchFrom(mirrors, folder, advice));
+    await step('unpacking QEMU (170 MB)', progress, async () => await unpack(debs, folder));
+    removeDownloads(folder);
+  });
+}
+
+async function fetchFrom(mirrors: readonly string[], folder: string, advice: string): Promise<string[]> {
+  let why: unknown;
+  for (const mirror of mirrors) {
+    try {
+      return await downloadFrom({ mirror, suites: SUITES }, ['qemu-system-x86'], folder);
+    } catch (error) {
+      why = error;
+    }
+  }
+  const said = why instanceof Error ? why.message : String(why);
+  throw new VmError(
+    'UNAVAILABLE',
+    `no QEMU: ${SUITES.at(-1)} could not be had from this machine's Debian mirror (${said}); ${advice}`,
+  );
+}
+
+/** Through its own dynamic linker, with its own libraries, firmware and modules. */
+function unpacked(root: string): string[] {
+  const libraries = join(root, LIBRARIES);
+  const linker = join(libraries, 'ld-linux-x86-64.so.2');
+  const firmware = ['usr/share/qemu', 'usr/share/seabios'].map((folder) => join(root, folder)).filter(existsSync);
+  return [
+    'env',
+    `QEMU_MODULE_DIR=${join(libraries, 'qemu')}`, // else it would take those of a QEMU that is installed
+    linker,
+    '--library-path',
+    libraries,
+    join(root, 'usr/bin', BINARY),
+    ...firmware.flatMap((folder) => ['-L', folder]),
+  ];
+}
