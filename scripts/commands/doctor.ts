@@ -42,7 +42,7 @@ function examine(): Check[] {
     tool('iperf3', ['-v'], 'demo', 'iperf3'),
     tool('tshark', ['-v'], 'captures', 'tshark'),
     tool('cc', ['--version'], 'benchmarks', 'gcc'),
-    tool('qemu-system-x86_64', ['--version'], 'guests', 'qemu-system-x86'),
+    qemu(),
     device('/dev/kvm', 'fast guests', 'turn virtualization on in the firmware; add yourself to the group kvm'),
     vfio(),
   ];
@@ -104,6 +104,13 @@ function tool(name: string, args: readonly string[], what: string, debian: strin
   const line =
     `${stdout}\n${stderr}`.split('\n').find((line) => /\d/.test(line) && !/running as user/i.test(line)) ?? '';
   return { name, ok: true, about: /\d[\w.]*\.[\w.]*\w|\d{4,}/.exec(line)?.[0] ?? 'there', for: what };
+}
+
+/** One that is too old is no obstacle either: a guest needs 10.1, and `fauxnic vm` looks for that itself. */
+function qemu(): Check {
+  const found = tool('qemu-system-x86_64', ['--version'], 'guests', 'qemu-system-x86');
+  if (found.ok) return found;
+  return { ...found, about: 'on Debian, fauxnic vm unpacks one of its own; else install QEMU 10.1 or newer' };
 }
 
 function vfio(): Check {
