@@ -3,6 +3,19 @@
  *
  * The card owns the descriptors from RDH up to, not including, RDT. It fills their buffers in order and sets DD.
  */
+
+import {
+  DESCRIPTOR,
+  RX_DD,
+  RX_EOP,
+  RX_IPCS,
+  RX_IPE,
+  RX_IXSM,
+  RX_PIF,
+  RX_TCPCS,
+  RX_TCPE,
+  RX_VP,
+} from '../../sim/e1000/descriptors.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import {
   HEADROOM,
@@ -17,19 +30,7 @@ import {
   RX_VLAN,
 } from '../packet.ts';
 import { type Chip, R } from './chip.ts';
-import {
-  DESCRIPTOR_BYTES,
-  RX_DAMAGED,
-  RX_DD,
-  RX_EOP,
-  RX_IPCS,
-  RX_IPE,
-  RX_IXSM,
-  RX_PIF,
-  RX_TCPCS,
-  RX_TCPE,
-  RX_VP,
-} from './descriptors.ts';
+import { RX_DAMAGED } from './descriptors.ts';
 
 /** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
 const REFILL = 16;
@@ -66,7 +67,7 @@ export class Receiver {
     this.#bar = chip.bar;
     this.#pool = pool;
     this.#room = room;
-    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR_BYTES, 128);
+    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
     this.#words = this.#memory.words;
     this.#slots = new Array<PacketBuffer | null>(size).fill(null);
     this.#vacant = size - 1;
@@ -77,7 +78,7 @@ export class Receiver {
     this.empty();
     chip.write(R.RDBAL, this.#memory.iova);
     chip.write(R.RDBAH, 0);
-    chip.write(R.RDLEN, this.size * DESCRIPTOR_BYTES);
+    chip.write(R.RDLEN, this.size * DESCRIPTOR);
     chip.write(R.RDH, 0);
     chip.write(R.RDT, 0);
     // Immediate interrupts: it is ITR that moderates. (13.4.30 itself advises against RDTR.)

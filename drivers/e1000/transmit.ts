@@ -5,26 +5,27 @@
  * each call, and one in sixteen packets, because a report is a write to memory. What lies before a reported descriptor
  * is done as well.
  */
+
+import {
+  DESCRIPTOR,
+  TX_CONTEXT_IPV4,
+  TX_CONTEXT_TCP,
+  TX_DD,
+  TX_DEXT,
+  TX_EOP,
+  TX_IFCS,
+  TX_IXSM,
+  TX_RS,
+  TX_TSE,
+  TX_TXSM,
+  TX_TYPE_DATA,
+  TX_VLE,
+} from '../../sim/e1000/descriptors.ts';
 import { foldChecksum, get16, Headers, PROTOCOL_TCP, parseHeaders, pseudoHeaderSum, put16 } from '../../sim/packet.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import { FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CHECKSUM, FEATURE_VLAN_INSERT } from '../netdev.ts';
 import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_TSO6, TX_UDP, TX_VLAN } from '../packet.ts';
 import { type Chip, R } from './chip.ts';
-import {
-  CONTEXT_IPV4,
-  CONTEXT_TCP,
-  DESCRIPTOR_BYTES,
-  TX_DD,
-  TX_DEXT,
-  TX_EOP,
-  TX_IFCS,
-  TX_POPTS_IP,
-  TX_POPTS_L4,
-  TX_RS,
-  TX_TSE,
-  TX_TYPE_DATA,
-  TX_VLE,
-} from './descriptors.ts';
 
 const OFFLOADS = TX_L4_CHECKSUM | TX_IP_CHECKSUM | TX_TSO4 | TX_TSO6 | TX_VLAN;
 const TSO = TX_TSO4 | TX_TSO6;
@@ -83,7 +84,7 @@ export class Transmitter {
   constructor(chip: Chip, size: number) {
     this.size = size;
     this.#bar = chip.bar;
-    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR_BYTES, 128);
+    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
     this.#words = this.#memory.words;
     this.#slots = new Array<PacketBuffer | null>(size).fill(null);
     this.#reports = new Int32Array(size);
@@ -96,7 +97,7 @@ export class Transmitter {
     this.empty();
     chip.write(R.TDBAL, this.#memory.iova);
     chip.write(R.TDBAH, 0);
-    chip.write(R.TDLEN, this.size * DESCRIPTOR_BYTES);
+    chip.write(R.TDLEN, this.size * DESCRIPTOR);
     chip.write(R.TDH, 0);
     chip.write(R.TDT, 0);
     chip.write(R.TIDV, 0);
@@ -278,7 +279,7 @@ export class Transmitter {
       if (sumAt > MAX_HEADER || sumAt + 2 > packet.length) return false;
       transport = checksumStart | (sumAt << 8);
     }
-    const command = TX_DEXT | ((flags & TX_UDP) === 0 ? CONTEXT_TCP : 0) | (ip === 0 ? 0 : CONTEXT_IPV4);
+    const command = TX_DEXT | ((flags & TX_UDP) === 0 ? TX_CONTEXT_TCP : 0) | (ip === 0 ? 0 : TX_CONTEXT_IPV4);
     if (ip === this.#context0 && transport === this.#context1 && command === this.#context2) return true;
     this.#context0 = ip;
     this.#context1 = transport;
@@ -295,7 +296,7 @@ export class Transmitter {
     if (headers.payload !== headerLength || headers.l4 === 0) return false;
     prepareForSegmentation(packet, headers);
     const total = packet.next === null ? packet.length : packet.total;
-    const command = TX_DEXT | TX_TSE | CONTEXT_TCP | (ipv4 ? CONTEXT_IPV4 : 0);
+    const command = TX_DEXT | TX_TSE | TX_CONTEXT_TCP | (ipv4 ? TX_CONTEXT_IPV4 : 0);
     this.#put(
       ipContext(headers.l3, ipv4 ? headers.l4 - 1 : 0),
       headers.l4 | ((headers.l4 + 16) << 8),
@@ -320,8 +321,8 @@ export class Transmitter {
     let options = 0;
     if (offloads) {
       command |= TX_DEXT | TX_TYPE_DATA | (tso ? TX_TSE : 0);
-      if ((flags & (TSO | TX_L4_CHECKSUM)) !== 0) options |= TX_POPTS_L4;
-      if ((flags & (TX_TSO4 | TX_IP_CHECKSUM)) !== 0) options |= TX_POPTS_IP;
+      if ((flags & (TSO | TX_L4_CHECKSUM)) !== 0) options |= TX_TXSM;
+      if ((flags & (TX_TSO4 | TX_IP_CHECKSUM)) !== 0) options |= TX_IXSM;
     }
     if ((flags & TX_VLAN) !== 0) {
       command |= TX_VLE;
