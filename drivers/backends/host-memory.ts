@@ -1,5 +1,5 @@
 /**
- * Memory of a simulated host: one arena that the models of this process reach by DMA, and an allocator over it.
+ * Memory that devices reach by DMA: an allocator over an arena, and the arena of a simulated host.
  *
  * First fit over a list of holes that is kept in order of address and coalesced. It is used for rings and for chunks of
  * packet buffers, never per packet.
@@ -15,32 +15,24 @@ const GRANULE = 64; // a cache line: two allocations never share one
 /** Kept behind what devices can reach, for the models' own packet buffers. */
 const MODEL_BYTES = 1024 * 1024;
 
-export class HostMemory {
-  readonly space = new AddressSpace();
-  readonly #arena: ArrayBuffer;
-  readonly #bytes: Uint8Array; // all of it
-  #modelNext: number;
+/** An allocator over memory that the driver and its devices both see. */
+export class Arena {
+  readonly #buffer: ArrayBuffer;
+  readonly #iova: number;
   readonly #holes: { start: number; end: number }[];
 
-  /** @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB. */
-  constructor(bytes = 64 * 1024 * 1024) {
-    if (bytes <= 0 || bytes % GRANULE !== 0 || IOVA_BASE + bytes > IOVA_LIMIT) {
+  /**
+   * @param buffer begins with the arena, zeroed or not.
+   * @param bytes the arena's size: a multiple of 64.
+   * @param iova where devices see its start: with `bytes`, below 2^31.
+   */
+  constructor(buffer: ArrayBuffer, bytes = buffer.byteLength, iova = IOVA_BASE) {
+    if (bytes <= 0 || bytes % GRANULE !== 0 || iova + bytes > IOVA_LIMIT) {
       throw new DeviceError('INVALID', `${bytes} bytes of DMA memory: give a multiple of 64 below 2047 MiB`);
     }
-    this.#arena = new ArrayBuffer(bytes + MODEL_BYTES);
-    this.#bytes = new Uint8Array(this.#arena);
-    this.#modelNext = bytes;
+    this.#buffer = buffer;
+    this.#iova = iova;
     this.#holes = [{ start: 0, end: bytes }];
-    this.space.map(IOVA_BASE, this.#bytes, { length: bytes });
-  }
-
-  /** Memory for a model's packet buffers: in the arena, out of every device's reach; elsewhere once that is used up. */
-  packetMemory(size: number): PacketMemory {
-    const start = this.#modelNext;
-    const next = start + Math.ceil(size / GRANULE) * GRANULE;
-    if (next > this.#bytes.length) return { bytes: new Uint8Array(size), start: 0 };
-    this.#modelNext = next;
-    return { bytes: this.#bytes, start };
   }
 
   /** @throws DeviceError 'NO_MEMORY' where no hole is large enough. */
@@ -51,12 +43,12 @@ export class HostMemory {
     if (start < 0) {
       throw new DeviceError('NO_MEMORY', `no ${bytes} bytes of DMA memory left: open the device with more dmaBytes`);
     }
-    new Uint8Array(this.#arena, start, length).fill(0);
+    new Uint8Array(this.#buffer, start, length).fill(0);
     let live = true;
     return {
-      iova: IOVA_BASE + start,
-      bytes: new Uint8Array(this.#arena, start, bytes),
-      words: new Uint32Array(this.#arena, start, bytes >> 2),
+      iova: this.#iova + start,
+      bytes: new Uint8Array(this.#buffer, start, bytes),
+      words: new Uint32Array(this.#buffer, start, bytes >> 2),
       free: () => {
         if (live) this.#give(start, start + length);
         live = false;
@@ -71,7 +63,7 @@ export class HostMemory {
 
   #take(length: number, align: number): number {
     for (const [at, hole] of this.#holes.entries()) {
-      const start = Math.ceil((IOVA_BASE + hole.start) / align) * align - IOVA_BASE; // aligned for the device
+      const start = Math.ceil((this.#iova + hole.start) / align) * align - this.#iova; // aligned for the device
       if (start + length > hole.end) continue;
       const pieces = [
         { start: hole.start, end: start },
@@ -97,6 +89,42 @@ export class HostMemory {
   }
 }
 
+/** One arena that the models of this process reach by DMA. */
+export class HostMemory {
+  readonly space = new AddressSpace();
+  readonly #bytes: Uint8Array; // the arena, and behind it the models' own
+  readonly #arena: Arena;
+  #modelNext: number;
+
+  /** @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB. */
+  constructor(bytes = 64 * 1024 * 1024) {
+    const buffer = new ArrayBuffer(bytes > 0 && bytes <= IOVA_LIMIT ? bytes + MODEL_BYTES : 0);
+    this.#arena = new Arena(buffer, bytes);
+    this.#bytes = new Uint8Array(buffer);
+    this.#modelNext = bytes;
+    this.space.map(IOVA_BASE, this.#bytes, { length: bytes });
+  }
+
+  /** Memory for a model's packet buffers: in the arena, out of every device's reach; elsewhere once that is used up. */
+  packetMemory(size: number): PacketMemory {
+    const start = this.#modelNext;
+    const next = start + Math.ceil(size / GRANULE) * GRANULE;
+    if (next > this.#bytes.length) return { bytes: new Uint8Array(size), start: 0 };
+    this.#modelNext = next;
+    return { bytes: this.#bytes, start };
+  }
+
+  /** @throws DeviceError 'NO_MEMORY' where no hole is large enough. */
+  alloc(bytes: number, align: number): DmaMemory {
+    return this.#arena.alloc(bytes, align);
+  }
+
+  /** Bytes that no one holds. */
+  get available(): number {
+    return this.#arena.available;
+  }
+}
+
 function checkRequest(bytes: number, align: number): void {
   if (!Number.isInteger(bytes) || bytes <= 0) throw new DeviceError('INVALID', `an allocation of ${bytes} bytes`);
   if (align < 4 || !Number.isInteger(Math.log2(align))) {
@@ -104,15 +132,15 @@ function checkRequest(bytes: number, align: number): void {
   }
 }
 
-/** One device's share of a host's memory: counts what it holds, and can give all of it back. */
+/** One device's share of an arena: counts what it holds, and can give all of it back. */
 export class DeviceMemory implements DmaAllocator {
-  readonly #host: HostMemory;
+  readonly #arena: Pick<Arena, 'alloc'>;
   readonly #held = new Set<DmaMemory>();
   #closed = false;
   #used = 0;
 
-  constructor(host: HostMemory) {
-    this.#host = host;
+  constructor(arena: Pick<Arena, 'alloc'>) {
+    this.#arena = arena;
   }
 
   get used(): number {
@@ -121,7 +149,7 @@ export class DeviceMemory implements DmaAllocator {
 
   alloc(bytes: number, align: number): DmaMemory {
     if (this.#closed) throw new DeviceError('CLOSED', 'the device is closed: open it again');
-    const memory = this.#host.alloc(bytes, align);
+    const memory = this.#arena.alloc(bytes, align);
     const held: DmaMemory = {
       ...memory,
       free: () => {

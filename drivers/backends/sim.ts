@@ -4,20 +4,10 @@
  * Time is the model's clock. Where that is virtual somebody has to move it: see clock-steps.ts.
  */
 import { Clock } from '../../sim/clock.ts';
-import {
-  BAR0,
-  COMMAND,
-  COMMAND_IO,
-  COMMAND_MASTER,
-  COMMAND_MEMORY,
-  DEVICE_ID,
-  REVISION_ID,
-  SUBSYSTEM_ID,
-  SUBSYSTEM_VENDOR_ID,
-  VENDOR_ID,
-} from '../../sim/pci/config.ts';
+import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
+import { type Decoding, identityOf, setCommand } from './configuration.ts';
 import { DeviceMemory, HostMemory } from './host-memory.ts';
 import { SimInterrupts } from './sim-interrupts.ts';
 
@@ -64,10 +54,10 @@ export class SimDevice implements PciDevice {
       message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
     });
     this.function = model;
-    this.id = identityOf(model);
     assignBars(model);
     this.interrupts.attach(model);
     this.config = new ConfigRegisters(model, () => this.#check());
+    this.id = identityOf(this.config);
     this.dma = new DeviceMemory(memory);
     this.time = new SimTime(this.clock);
     this.#bars = model.bars.map((region, index) => (region === null ? null : new BarSpace(model, index, region)));
@@ -80,13 +70,9 @@ export class SimDevice implements PciDevice {
     return bar;
   }
 
-  enable({ memory, io, busMaster }: { memory?: boolean; io?: boolean; busMaster?: boolean }): void {
+  enable(on: Decoding): void {
     this.#check();
-    let command = this.config.read16(COMMAND);
-    command = withBit(command, COMMAND_MEMORY, memory);
-    command = withBit(command, COMMAND_IO, io);
-    command = withBit(command, COMMAND_MASTER, busMaster);
-    this.config.write16(COMMAND, command);
+    setCommand(this.config, on);
   }
 
   reset(): void {
@@ -116,21 +102,6 @@ export class SimDevice implements PciDevice {
 
 function closedError(what: string): DeviceError {
   return new DeviceError('CLOSED', `${what} is closed: open it again`);
-}
-
-function withBit(value: number, bit: number, on: boolean | undefined): number {
-  if (on === undefined) return value;
-  return on ? value | bit : value & ~bit;
-}
-
-function identityOf({ config }: PciFunction): PciId {
-  return {
-    vendor: config.peek(VENDOR_ID, 2),
-    device: config.peek(DEVICE_ID, 2),
-    revision: config.peek(REVISION_ID, 1),
-    subsystemVendor: config.peek(SUBSYSTEM_VENDOR_ID, 2),
-    subsystem: config.peek(SUBSYSTEM_ID, 2),
-  };
 }
 
 // Where a PC's firmware puts them: memory under the top of 4 GiB, ports in the upper 16 bits of the port space.
