@@ -5,9 +5,10 @@
 import { accessSync, constants, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { cacheFolder, writeWhole } from './cache.ts';
-import { type Accelerator, runGuest } from './guest.ts';
+import { runGuest } from './guest.ts';
 import { buildInitramfs } from './initramfs.ts';
 import type { Kernel } from './kernel.ts';
+import type { Accelerator } from './machine.ts';
 import { type Progress, step } from './progress.ts';
 import type { Qemu } from './qemu.ts';
 

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
-import { GuestError, type GuestResult, type Nic, runGuest } from '../../vm/guest.ts';
+import { type GuestResult, runGuest } from '../../vm/guest.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
 import { stockKernel } from '../../vm/kernel.ts';
 import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
+import { GuestError, type Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { UsageError } from '../errors.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';

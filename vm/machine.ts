@@ -1,0 +1,232 @@
+/** QEMU as a child of ours: it dies with us, and leaves nothing behind. */
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import type { Readable, Writable } from 'node:stream';
+import { VmError } from './errors.ts';
+import type { Kernel } from './kernel.ts';
+import type { Qemu } from './qemu.ts';
+import { Qmp } from './qmp.ts';
+import { WITH_US } from './run.ts';
+
+export type Accelerator = 'kvm' | 'tcg';
+
+/** A card: QEMU's own device, or one that a vfio-user server offers at a socket. */
+export type Nic =
+  | {
+      readonly kind: 'qemu';
+      readonly device: string;
+      /** QEMU's -netdev without its id; unless told, several are wired together, and one alone leads nowhere. */
+      readonly netdev?: string;
+      readonly mac?: string;
+    }
+  | { readonly kind: 'vfio-user'; readonly socket: string };
+
+export interface MachineOptions {
+  readonly qemu: Qemu;
+  readonly kernel: Kernel;
+  readonly accelerator: Accelerator;
+  readonly nics?: readonly Nic[];
+  /** MiB. */
+  readonly memory?: number;
+  readonly processors?: number;
+  /** Whether the guest may start anew; else that ends the machine. */
+  readonly restarts?: boolean;
+  /** For the kernel's command line, and for QEMU's. */
+  readonly append?: readonly string[];
+  readonly qemuArguments?: readonly string[];
+  /** Gets what the command prints, as it prints it. */
+  readonly output?: (chunk: Buffer) => void;
+  /** Gets what the kernel prints, as it prints it. */
+  readonly console?: (chunk: Buffer) => void;
+  /** Gets what is written to /dev/results in the guest: TAP, as a rule. */
+  readonly results?: (chunk: Buffer) => void;
+  /** Goes to the command. */
+  readonly input?: Readable;
+  /** Told of the machine's process, for whoever keeps a list. */
+  readonly started?: (pid: number) => void;
+  /** Ends the machine. */
+  readonly signal?: AbortSignal;
+}
+
+/** The machine did not do what it was started for; all it said is in `console`. */
+export class GuestError extends VmError {
+  readonly console: string;
+
+  constructor(code: 'FAILED' | 'TIMEOUT' | 'UNAVAILABLE', message: string, console: string) {
+    super(code, message);
+    this.console = console;
+  }
+}
+
+const LIMIT = 16 * 1024 * 1024; // bytes kept of any one stream
+const SERIAL = [3, 4, 5, 6] as const; // descriptors, in the order of the serial ports
+const [CONSOLE, OUTPUT, CONTROL, RESULTS] = SERIAL;
+const MONITOR = 7;
+const INITRAMFS = 8;
+
+/** QEMU's arguments, without those that say where to boot from. */
+export function machineArguments(options: MachineOptions): string[] {
+  const { accelerator, nics = [], memory = 512, processors = 1, restarts = false, qemuArguments = [] } = options;
+  const socket = (fd: number) => ['-chardev', `socket,id=s${fd},fd=${fd}`];
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', ...(restarts ? [] : ['-no-reboot'])],
+    ...['-M', 'q35,memory-backend=m0', '-m', String(memory), '-smp', String(processors)],
+    ...['-object', `memory-backend-memfd,id=m0,size=${memory}M,share=on`],
+    ...(accelerator === 'kvm' ? ['-accel', 'kvm', '-cpu', 'host'] : ['-accel', 'tcg', '-cpu', 'max,la57=off']),
+    ...nics.flatMap((nic, index) => nicArguments(nic, index, nics.length)),
+    ...SERIAL.flatMap((fd) => [...socket(fd), '-serial', `chardev:s${fd}`]),
+    ...[...socket(MONITOR), '-mon', `chardev=s${MONITOR},mode=control`],
+    ...qemuArguments,
+  ];
+}
+
+function nicArguments(nic: Nic, index: number, count: number): string[] {
+  if (nic.kind === 'vfio-user') {
+    const socket = { path: nic.socket, type: 'unix' };
+    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', socket })];
+  }
+  const { netdev = count > 1 ? 'hubport,hubid=0' : 'user,restrict=on' } = nic;
+  const { mac = `52:54:00:00:00:${(index + 1).toString(16).padStart(2, '0')}` } = nic;
+  const [kind, ...rest] = netdev.split(',');
+  const backend = [kind, `id=n${index}`, ...rest].join(',');
+  return ['-netdev', backend, '-device', `${nic.device},id=nic${index},netdev=n${index},mac=${mac},romfile=`];
+}
+
+const KERNEL_ARGUMENTS = ['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'mitigations=off', 'random.trust_cpu=on'];
+
+export class Machine {
+  /** What the guest said of how things go, line by line. */
+  onControl: (line: string) => void = () => {};
+  /** Milliseconds to the command's start; NaN before it. */
+  startedAt = Number.NaN;
+  readonly qmp: Qmp;
+  readonly #options: MachineOptions;
+  readonly #child: ChildProcess;
+  readonly #began = performance.now();
+  readonly #streams = new Map<number, Capture>();
+  readonly #ended: Promise<void>;
+  #control = '';
+
+  /** @param initramfs a descriptor; it may be closed once this returns. */
+  constructor(options: MachineOptions, initramfs: number) {
+    this.#options = options;
+    const { qemu, kernel, append = [], signal } = options;
+    const line = [...KERNEL_ARGUMENTS, ...append].join(' ');
+    const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', line];
+    const [supervisor, ...args] = [...WITH_US, ...qemu.command, ...machineArguments(options), ...boot];
+    // A session of its own: a terminal's Ctrl-C reaches it through us only.
+    const pipes = Array.from({ length: MONITOR }, () => 'pipe' as const);
+    const stdio: StdioOptions = ['ignore', ...pipes, initramfs];
+    this.#child = spawn(supervisor!, args, { stdio, detached: true });
+    this.#ended = new Promise((resolve, reject) => {
+      this.#child.once('close', () => resolve());
+      this.#child.once('error', () => {
+        reject(new VmError('UNAVAILABLE', 'setpriv is missing: apt-get install util-linux'));
+      });
+    });
+    this.#ended.catch(() => {}); // it may fail before anybody waits
+    this.#capture(1);
+    this.#capture(2);
+    this.#capture(CONSOLE, options.console);
+    this.#capture(OUTPUT, options.output);
+    this.#capture(RESULTS, options.results);
+    this.#stream(CONTROL).on('data', (chunk: Buffer) => this.#listen(chunk.toString('latin1')));
+    this.qmp = new Qmp(this.#stream(MONITOR), this.#child.stdio[MONITOR as 3] as Writable);
+    if (this.#child.pid !== undefined) options.started?.(this.#child.pid);
+    signal?.addEventListener('abort', this.kill);
+    if (signal?.aborted) this.kill();
+  }
+
+  /** Goes to the command. */
+  get input(): Writable {
+    return this.#child.stdio[OUTPUT] as Writable;
+  }
+
+  /** What the command printed, the last 16 MiB of it. */
+  get output(): string {
+    return this.#streams.get(OUTPUT)!.text;
+  }
+
+  /** What the kernel printed. */
+  get console(): string {
+    return this.#streams.get(CONSOLE)!.text;
+  }
+
+  /** What was written to /dev/results. */
+  get results(): string {
+    return this.#streams.get(RESULTS)!.text;
+  }
+
+  /** Milliseconds since it was started. */
+  get age(): number {
+    return performance.now() - this.#began;
+  }
+
+  readonly kill = (): void => void this.#child.kill('SIGKILL');
+
+  /** Resolves when the machine has ended and all that it said has been read. */
+  async ended(): Promise<void> {
+    try {
+      await this.#ended;
+    } finally {
+      this.#options.signal?.removeEventListener('abort', this.kill);
+      this.#options.input?.unpipe();
+    }
+  }
+
+  /** Why it ended, where nobody wanted it to. */
+  failure(): GuestError {
+    const { console } = this;
+    if (this.#options.signal?.aborted) return new GuestError('FAILED', 'the guest was stopped', console);
+    const said = (this.#streams.get(2)!.text || this.#streams.get(1)!.text).trim().split('\n').at(-1) ?? '';
+    const why = said.replace(/^\S*qemu-system-x86_64: /, '');
+    const panic = /Kernel panic[^\r\n]*/.exec(console)?.[0];
+    const when = Number.isNaN(this.startedAt) ? 'before it started the command' : 'while the command was running';
+    return new GuestError('FAILED', `the guest ended ${when}: ${panic ?? (why || 'it reset itself')}`, console);
+  }
+
+  /** Only now does anybody listen in there. */
+  #begun(): void {
+    this.startedAt = this.age;
+    this.#options.input?.pipe(this.input, { end: false });
+  }
+
+  #stream(fd: number): Readable {
+    const stream = this.#child.stdio[fd as 3] as unknown as Readable;
+    stream.on('error', () => {}); // the machine has gone: its end is seen elsewhere
+    return stream;
+  }
+
+  #capture(fd: number, tell?: (chunk: Buffer) => void): void {
+    const capture = new Capture();
+    this.#streams.set(fd, capture);
+    this.#stream(fd).on('data', (chunk: Buffer) => {
+      capture.add(chunk);
+      tell?.(chunk);
+    });
+  }
+
+  #listen(text: string): void {
+    const lines = (this.#control + text).split('\n');
+    this.#control = lines.pop()!.slice(-1000);
+    for (const line of lines) {
+      if (line === 'started') this.#begun();
+      this.onControl(line);
+    }
+  }
+}
+
+/** The last of a stream. */
+class Capture {
+  readonly #chunks: Buffer[] = [];
+  #size = 0;
+
+  add(chunk: Buffer): void {
+    this.#chunks.push(chunk);
+    this.#size += chunk.length;
+    while (this.#size > LIMIT) this.#size -= this.#chunks.shift()!.length;
+  }
+
+  get text(): string {
+    return Buffer.concat(this.#chunks).toString();
+  }
+}
