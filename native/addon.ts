@@ -7,7 +7,7 @@ import { NativeError } from './errors.ts';
 /** @internal The compiled side. Results are 0 or a count, or a negative errno; nothing there checks an argument's type. */
 export interface Addon {
   readonly Tap: new () => TapHandle;
-  readonly Poll: new (readable: () => void) => PollHandle;
+  readonly Poll: new (ready: (events: number) => void) => PollHandle;
   readonly Memory: new () => MemoryHandle;
   readonly Socket: new () => SocketHandle;
   memfd(name: string, bytes: number): number;
@@ -29,6 +29,7 @@ export interface SocketHandle {
   accept(listener: number): number;
   receive(bytes: Uint8Array, start: number, length: number, fds: Int32Array): number;
   send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
+  write(bytes: Uint8Array, start: number, length: number): number;
   close(): void;
 }
 
@@ -53,7 +54,7 @@ export interface TapHandle {
 /** @internal */
 export interface PollHandle {
   open(fd: number): number;
-  start(): number;
+  start(events: number): number;
   stop(): void;
   hold(alive: boolean): void;
   close(): void;

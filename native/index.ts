@@ -3,7 +3,7 @@ export { available } from './addon.ts';
 export { adoptEventfd, createEventfd, createMemfd, signalEventfd } from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
 export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
-export { type Watch, watch } from './poll.ts';
+export { type Watch, type WatchHandlers, watch } from './poll.ts';
 export {
   connectUnix,
   END,

@@ -6,11 +6,22 @@ export interface Watch {
   /** From now on `readable` is called, once per turn of the event loop, as long as there is something to read. */
   start(): void;
   stop(): void;
+  /** Whether a started watch calls `writable` too, as long as there is room to write. It does not at first. */
+  awaitRoom(on: boolean): void;
   /** Stops for good. The descriptor stays open: it is its owner's. Idempotent. */
   close(): void;
   /** A started watch keeps the process alive, unless it was unref'ed. */
   ref(): void;
   unref(): void;
+}
+
+// uv.h, uv_poll_event
+const READABLE = 1;
+const WRITABLE = 2;
+
+export interface WatchHandlers {
+  readonly readable: () => void;
+  readonly writable?: () => void;
 }
 
 const watches = new Map<number, PollWatch>();
@@ -22,11 +33,12 @@ const watches = new Map<number, PollWatch>();
  * One watch per descriptor. It holds a duplicate: close the watch too, or what the descriptor stands for stays open.
  * `Tap.close` does so itself.
  */
-export function watch(fd: number, { readable }: { readonly readable: () => void }): Watch {
+export function watch(fd: number, { readable, writable }: WatchHandlers): Watch {
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) throw invalid('watch', `fd ${fd} is not a descriptor`);
   if (typeof readable !== 'function') throw invalid('watch', 'readable must be a function');
+  if (writable !== undefined && typeof writable !== 'function') throw invalid('watch', 'writable must be a function');
   if (watches.has(fd)) throw new NativeError('EEXIST', 'watch', `fd ${fd} is watched already: close that watch first`);
-  return new PollWatch(fd, readable);
+  return new PollWatch(fd, readable, writable);
 }
 
 /** @internal When its owner closes a descriptor. */
@@ -36,10 +48,17 @@ export function unwatch(fd: number): void {
 
 class PollWatch implements Watch {
   readonly #fd: number;
+  readonly #writable: (() => void) | undefined;
   #native: PollHandle | null;
+  #events = READABLE;
+  #started = false;
 
-  constructor(fd: number, readable: () => void) {
-    const native = new (addon().Poll)(readable);
+  constructor(fd: number, readable: () => void, writable?: () => void) {
+    this.#writable = writable;
+    const native = new (addon().Poll)((events) => {
+      if ((events & READABLE) !== 0) readable();
+      if ((events & WRITABLE) !== 0 && this.#native) writable?.();
+    });
     check(native.open(fd), 'uv_poll_init', `fd ${fd}`, {
       EPERM: 'files and directories are always readable; there is nothing to wait for',
       EBADF: 'it is not open',
@@ -55,11 +74,21 @@ class PollWatch implements Watch {
   }
 
   start(): void {
-    check(this.#open.start(), 'uv_poll_start', `fd ${this.#fd}`);
+    check(this.#open.start(this.#events), 'uv_poll_start', `fd ${this.#fd}`);
+    this.#started = true;
   }
 
   stop(): void {
     this.#open.stop();
+    this.#started = false;
+  }
+
+  awaitRoom(on: boolean): void {
+    if (on && !this.#writable) throw invalid('awaitRoom', 'nobody is told of room: watch with `writable`');
+    const events = on ? READABLE | WRITABLE : READABLE;
+    if (events === this.#events) return;
+    this.#events = events;
+    if (this.#started) this.start();
   }
 
   ref(): void {

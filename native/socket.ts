@@ -8,7 +8,7 @@ const PATH_MOST = 107; // sys/un.h, sun_path without its final zero
 const DESCRIPTORS_MOST = 253; // linux/net/scm.h, SCM_MAX_FD
 const NO_DESCRIPTORS = new Int32Array(0);
 
-/** What `receive` returns when the other side has closed. */
+/** What `receive` and `write` return when the other side has closed. */
 export const END = -1;
 
 /** Where received descriptors go: how many came, which may be more than there was room for, and then they. */
@@ -172,6 +172,18 @@ export class UnixSocket {
       ETIMEDOUT: 'the other side does not read',
       EPIPE: 'the other side has closed',
     });
+  }
+
+  /** Writes as much of it as there is room for, without waiting; returns how many bytes that was, or END. */
+  write(bytes: Uint8Array, start: number, length: number): number {
+    checkRange('write', bytes, start, length);
+    this.fd;
+    const put = this.#native.write(bytes, start, length);
+    if (put >= 0) return put;
+    const code = codeOf(put);
+    if (code === 'EAGAIN') return 0;
+    if (code === 'EPIPE' || code === 'ECONNRESET') return END;
+    return check(put, 'send', 'socket');
   }
 
   /** Closes it and its watch. Idempotent. */

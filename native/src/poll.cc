@@ -40,7 +40,7 @@ Napi::Function Poll::Define(Napi::Env env) {
 
 Poll::Poll(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<Poll>(info),
-      readable_(Napi::Persistent(info[0].As<Napi::Function>())),
+      ready_(Napi::Persistent(info[0].As<Napi::Function>())),
       context_(info.Env(), "fauxnic.Poll") {}
 
 Poll::~Poll() {
@@ -70,32 +70,34 @@ Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Poll::Start(const Napi::CallbackInfo& info) {
-  if (started_) return Napi::Number::New(info.Env(), 0);
-  const int failed = uv_poll_start(&handle_->poll, UV_READABLE, [](uv_poll_t* poll, int status, int) {
+  const int wanted = info[0].As<Napi::Number>();
+  if (started_ == wanted) return Napi::Number::New(info.Env(), 0);
+  const int failed = uv_poll_start(&handle_->poll, wanted, [](uv_poll_t* poll, int status, int events) {
     Poll* self = static_cast<Handle*>(poll->data)->owner;
     if (!self) return;
     // libuv stops a handle whose descriptor has an error. The reader's next read finds out which.
     if (status < 0) self->Stopped();
-    self->Ready();
+    self->Ready(status < 0 ? UV_READABLE : events);
   });
   if (!failed) {
-    started_ = true;
-    Ref();  // while the loop may call, the object stays, whether or not anyone holds it
+    if (!started_) Ref();  // while the loop may call, the object stays, whether or not anyone holds it
+    started_ = wanted;
   }
   return Napi::Number::New(info.Env(), failed);
 }
 
-void Poll::Ready() {
+void Poll::Ready(int events) {
   Napi::Env env = Env();
   Napi::HandleScope scope(env);
-  readable_.MakeCallback(Value(), 0, nullptr, context_);
+  const napi_value argument = Napi::Number::New(env, events);
+  ready_.MakeCallback(Value(), 1, &argument, context_);
   // What the callback throws is uncaught, as from any callback of the loop.
   if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
 
 void Poll::Stopped() {
   if (!started_) return;
-  started_ = false;
+  started_ = 0;
   Unref();
 }
 

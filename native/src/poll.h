@@ -2,26 +2,26 @@
 #include <napi.h>
 #include <uv.h>
 
-// Calls JavaScript from the event loop while a descriptor can be read: uv_poll_t, which is level-triggered.
+// Calls JavaScript from the event loop while a descriptor can be read, or written: uv_poll_t, which is level-triggered.
 class Poll : public Napi::ObjectWrap<Poll> {
  public:
   static Napi::Function Define(Napi::Env env);
-  explicit Poll(const Napi::CallbackInfo& info);  // (readable)
+  explicit Poll(const Napi::CallbackInfo& info);  // (ready: called with READABLE 1 and WRITABLE 2, those that hold)
   ~Poll() override;
 
  private:
   struct Handle;
 
   Napi::Value Open(const Napi::CallbackInfo& info);   // (fd)
-  Napi::Value Start(const Napi::CallbackInfo& info);  // ()
+  Napi::Value Start(const Napi::CallbackInfo& info);  // (which of them to wait for)
   void Stop(const Napi::CallbackInfo& info);
   void Hold(const Napi::CallbackInfo& info);  // (whether it keeps the process alive)
   void Close(const Napi::CallbackInfo& info);
-  void Ready();
+  void Ready(int events);
   void Stopped();
 
   Handle* handle_ = nullptr;
-  bool started_ = false;
-  Napi::FunctionReference readable_;
+  int started_ = 0;  // what it waits for
+  Napi::FunctionReference ready_;
   Napi::AsyncContext context_;
 };

@@ -38,6 +38,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          InstanceMethod<&Socket::Accept>("accept"),
                          InstanceMethod<&Socket::Receive>("receive"),
                          InstanceMethod<&Socket::Send>("send"),
+                         InstanceMethod<&Socket::Write>("write"),
                          InstanceMethod<&Socket::Close>("close"),
                      });
 }
@@ -140,6 +141,16 @@ Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
     }
   }
   return Result(info, 0);
+}
+
+Napi::Value Socket::Write(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
+  const size_t start = info[1].As<Napi::Number>().Int64Value();
+  const size_t length = info[2].As<Napi::Number>().Int64Value();
+  ssize_t put;
+  do put = send(fd_, bytes.Data() + start, length, MSG_NOSIGNAL);
+  while (put < 0 && errno == EINTR);
+  return Result(info, put < 0 ? -errno : put);
 }
 
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }

@@ -15,6 +15,7 @@ class Socket : public Napi::ObjectWrap<Socket> {
   Napi::Value Accept(const Napi::CallbackInfo& info);   // (the listener's fd) -> fd
   Napi::Value Receive(const Napi::CallbackInfo& info);  // (bytes, start, length, fds: count first) -> bytes
   Napi::Value Send(const Napi::CallbackInfo& info);     // (bytes, start, length, fds, milliseconds) -> bytes
+  Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 

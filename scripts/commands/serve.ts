@@ -17,12 +17,14 @@ interface ServeOptions {
 }
 
 const AFTER = `
-At the other end of the card's wire there is a second card with the user-space driver, which --peer joins to something.
+At the other end of the card's wire there is a second card with the user-space driver, which --peer joins to something;
+or, with stream=PATH, whoever connects to that socket and speaks as QEMU's -netdev stream does.
 One client at a time; the next one waits until the present one has gone. The card is reset in between.
 
 Examples:
   fauxnic serve e1000 --socket /tmp/nic0 --peer echo
-  fauxnic serve e1000 --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)`;
+  fauxnic serve e1000 --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)
+  fauxnic serve e1000 --socket /tmp/nic0 --peer stream=/tmp/wire0`;
 
 export function addServe(program: Command): void {
   program
@@ -32,7 +34,7 @@ export function addServe(program: Command): void {
     .argument('<model>', 'the model (see fauxnic devices)')
     .requiredOption('--socket <path>', 'where to listen; only you may connect')
     .addOption(
-      new Option('--peer <role>', 'the other end of the wire: tap, tap=NAME, echo or none')
+      new Option('--peer <role>', 'the other end of the wire: tap, tap=NAME, echo, stream=PATH or none')
         .argParser(peer)
         .default({ kind: 'none' }, 'none'),
     )
@@ -48,8 +50,9 @@ function peer(text: string): ServeOptions['peer'] {
   const [kind, ...rest] = text.split('=');
   const name = rest.length === 0 ? undefined : rest.join('=');
   if (kind === 'tap' && name !== '') return { kind, name };
+  if (kind === 'stream' && name) return { kind, name };
   if ((kind === 'echo' || kind === 'none') && name === undefined) return { kind };
-  throw new InvalidArgumentError('Give tap, tap=NAME, echo or none.');
+  throw new InvalidArgumentError('Give tap, tap=NAME, echo, stream=PATH or none.');
 }
 
 async function run(name: string, options: ServeOptions): Promise<void> {
@@ -84,7 +87,7 @@ async function run(name: string, options: ServeOptions): Promise<void> {
   try {
     say('card', `${model.chip} (${model.id}), ${running.name}`);
     say('socket', socket);
-    say('peer', running.peer.about);
+    say('peer', running.about);
     say('try', qemu(resolve(socket)));
     await ended;
   } finally {

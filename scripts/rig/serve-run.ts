@@ -6,6 +6,7 @@ import { Clock } from '../../sim/clock.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
 import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
+import { NetdevStream } from '../../vm/netdev-stream.ts';
 import { type Server, serve } from '../../vm/vfio-user/server.ts';
 import type { Model } from '../catalogue.ts';
 import { TextTrace } from '../trace-format.ts';
@@ -14,13 +15,13 @@ import { type Card, openCard } from './card.ts';
 import { echoRole, noRole, type Role, type RoleContext, tapRole } from './roles.ts';
 import { TraceFile } from './trace-file.ts';
 
-export type PeerKind = 'tap' | 'echo' | 'none';
+export type PeerKind = 'tap' | 'echo' | 'stream' | 'none';
 
 export interface ServeRunOptions {
   readonly model: Model;
   readonly socket: string;
   readonly peer: PeerKind;
-  /** The TAP's, with peer 'tap'. */
+  /** The TAP's, with peer 'tap'; where to listen, with peer 'stream'. */
   readonly peerName?: string;
   readonly mac?: Uint8Array;
   readonly pcap?: string;
@@ -43,6 +44,7 @@ export class ServeRun {
   readonly #machine = new MachineClock(this.#clock);
   readonly #link = new Link(this.#clock);
   #card: Card | null = null;
+  #stream: NetdevStream | null = null;
 
   private constructor(name: string) {
     this.name = name;
@@ -72,11 +74,24 @@ export class ServeRun {
     if (files.pcap !== undefined)
       this.capture = new CaptureFile(files.pcap, clock, { hardware: `${model.chip} model, served over vfio-user` });
     this.#link.plug(served.port);
-    if (peer !== 'none') await this.#openPeer(model, peer, peerName, { pump, failed });
+    if (peer === 'stream') this.#openStream(peerName!, pump, note);
+    else if (peer !== 'none') await this.#openPeer(model, peer, peerName, { pump, failed });
     this.capture?.tap(served.port, { mac, description: `${model.chip}'s wire` });
     this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
+  }
+
+  #openStream(path: string, pump: () => void, note: (text: string) => void): void {
+    const onCarrier = (connected: boolean, why: string | null) =>
+      note(connected ? 'stream connected' : `stream gone${why === null ? '' : `: ${why}`}`);
+    this.#stream = NetdevStream.listen(path, { onCarrier });
+    this.#link.plug(this.#stream.port('stream', pump));
+  }
+
+  /** What the model's wire is joined to. */
+  get about(): string {
+    return this.#stream === null ? this.peer.about : 'whoever connects to the stream';
   }
 
   async #openPeer(
@@ -98,6 +113,7 @@ export class ServeRun {
   async close(): Promise<void> {
     try {
       this.server?.close();
+      this.#stream?.close();
       this.peer.stop();
       this.#machine.stop();
       if (this.#card) {
