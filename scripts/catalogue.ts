@@ -16,6 +16,8 @@ export interface Model {
   readonly about: string;
   readonly id: string;
   readonly driver: string;
+  /** Linux's module for it. */
+  readonly linux: string;
   readonly registers: RegisterMap;
   make(host: Host, options: { name: string; mac?: Uint8Array }): PciFunction & { readonly port: Port };
 }
@@ -43,6 +45,7 @@ export const MODELS: readonly Model[] = [
     about: 'Intel PRO/1000 MT, PCI, one gigabit copper port',
     id: '8086:100e',
     driver: 'e1000',
+    linux: 'e1000',
     registers: I82540EM,
     make: (host, options) => new E1000(host, options),
   },

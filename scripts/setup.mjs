@@ -25,6 +25,7 @@ const TOOLS = {
   ping: 'iputils-ping',
   iperf3: 'iperf3',
   tshark: 'tshark',
+  ethtool: 'ethtool',
 };
 
 function checkNode() {

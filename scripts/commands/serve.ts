@@ -3,13 +3,13 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { findModel } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { macAddress, OPTIONS } from '../options.ts';
-import { type PeerKind, ServeRun } from '../rig/serve-run.ts';
+import { Network } from '../rig/network.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { labelled } from '../terminal/print.ts';
 
 interface ServeOptions {
   readonly socket: string;
-  readonly peer: { readonly kind: PeerKind; readonly name?: string };
+  readonly peer: { readonly kind: 'tap' | 'echo' | 'stream' | 'none'; readonly name?: string };
   readonly mac?: Uint8Array;
   readonly pcap?: string;
   readonly trace?: string;
@@ -73,28 +73,27 @@ async function run(name: string, options: ServeOptions): Promise<void> {
   };
   const note = (text: string) => say('client', text);
   const started = performance.now();
-  const running = await ServeRun.open({
-    model,
-    socket,
-    peer: peer.kind,
-    peerName: peer.name,
-    mac,
+  const card = { model, socket, mac };
+  const network = await Network.open({
+    cards: [card],
+    streams: peer.kind === 'stream' ? [peer.name!] : [],
+    peer: peer.kind === 'tap' || peer.kind === 'echo' ? { kind: peer.kind, name: peer.name } : undefined,
     pcap,
     trace,
     note,
     failed,
   });
   try {
-    say('card', `${model.chip} (${model.id}), ${running.name}`);
+    say('card', `${model.chip} (${model.id}), ${Network.nameOf(card, 0)}`);
     say('socket', socket);
-    say('peer', running.about);
+    say('peer', peer.kind === 'stream' ? 'whoever connects to the stream' : network.peer.about);
     say('try', qemu(resolve(socket)));
     await ended;
   } finally {
-    await running.close();
+    await network.close();
     stop.close();
   }
-  const { counters } = running.server;
+  const { counters } = network.servers[0]!;
   if (json) console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, ...counters }));
   else say('served', `${counters.clients} clients, ${counters.requests} requests, ${counters.refused} refused`);
   process.exitCode = stop.received === 'SIGINT' ? 0 : stop.exitCode; // it has no end of its own

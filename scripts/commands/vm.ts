@@ -1,18 +1,28 @@
 import { existsSync } from 'node:fs';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type GuestResult, runGuest } from '../../vm/guest.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
 import { stockKernel } from '../../vm/kernel.ts';
 import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
 import { GuestError, type Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
+import { MODELS, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import { OPTIONS } from '../options.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
+import { Network, type Peer } from '../rig/network.ts';
+import { SocketFolder } from '../rig/socket-folder.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { dim } from '../terminal/style.ts';
 
+/** A card of the guest's, as asked for: one of these, or a model of ours that is served to it. */
+type WantedNic = Nic | { readonly kind: 'sim'; readonly model: Model };
+
 interface Options {
-  readonly nic: readonly Nic[];
+  readonly nic: readonly WantedNic[];
+  readonly peer?: Peer;
+  readonly pcap?: string;
+  readonly trace?: string;
   readonly module: readonly string[];
   readonly program: readonly string[];
   readonly accel?: 'tcg' | 'kvm';
@@ -44,14 +54,18 @@ export function addVm(program: Command): void {
     .summary('boot a guest with these cards and run a command in it')
     .description(
       "Boots the distribution's stock kernel with the cards named, runs a command there and ends with its exit code. " +
-        'One argument is a line for the shell, several are a command and its arguments.',
+        'One argument is a line for the shell, several are a command and its arguments. Models run in this process, ' +
+        'and the guest drives them over vfio-user.',
     )
     .option(
       '--nic <card>',
-      "qemu:DEVICE or vfio-user:SOCKET; again for more: QEMU's own are wired together",
+      "sim:MODEL, qemu:DEVICE or vfio-user:SOCKET; again for more: models and QEMU's own are wired together",
       addNic,
       [],
     )
+    .addOption(new Option('--peer <role>', "who else is on the models' wire: tap, tap=NAME or echo").argParser(peer))
+    .addOption(OPTIONS.pcap())
+    .addOption(OPTIONS.trace())
     .option('--module <name>', "load this kernel module, instead of the cards' drivers; again for more", add, [])
     .option('--program <name>', 'take this program of the machine along; again for more', add, [])
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
@@ -70,11 +84,11 @@ export function addVm(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
 async function runVm(command: readonly string[], options: Options): Promise<number> {
-  const { nic: nics, module, program, smp: processors, memory, timeout } = options;
-  checkNics(nics);
+  const { module, program, smp: processors, memory, timeout } = options;
+  checkNics(options);
   sweep();
   const [qemu, kernel] = await Promise.all([findQemu(note), stockKernel(note)]);
-  const modules = module.length > 0 ? module : [...new Set(nics.flatMap(driversOf))];
+  const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
   const programs = [...PROGRAMS, ...program];
   const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
   const choice: AcceleratorChoice = options.accel
@@ -84,8 +98,12 @@ async function runVm(command: readonly string[], options: Options): Promise<numb
     note(`QEMU ${qemu.version} (${qemu.why}), ${choice.accelerator} (${choice.why}), Linux ${kernel.release}`);
   const stop = new StopSignals();
   const ledger = new Ledger();
+  const sockets = new SocketFolder();
+  let network: Network | undefined;
   let pid: number | undefined;
   try {
+    network = await openNetwork(options, sockets);
+    const nics = options.nic.map((nic, index) => plugged(nic, index, network ? sockets : null));
     const result = await runGuest({
       ...{ qemu, kernel, initramfs, nics, command, processors, memory },
       accelerator: choice.accelerator,
@@ -106,8 +124,28 @@ async function runVm(command: readonly string[], options: Options): Promise<numb
     throw error;
   } finally {
     if (pid !== undefined) ledger.remove(pid);
+    await network?.close();
+    sockets.remove();
     stop.close();
   }
+}
+
+/** The models, served; with them QEMU's own cards are on the same wire. */
+async function openNetwork(options: Options, sockets: SocketFolder): Promise<Network | undefined> {
+  const { nic, peer, pcap, trace } = options;
+  const indexed = nic.map((nic, index) => ({ nic, socket: sockets.at(String(index)) }));
+  const cards = indexed.flatMap(({ nic, socket }) => (nic.kind === 'sim' ? [{ model: nic.model, socket }] : []));
+  if (cards.length === 0) return undefined;
+  const streams = indexed.flatMap(({ nic, socket }) => (nic.kind === 'qemu' ? [socket] : []));
+  return await Network.open({ cards, streams, peer, pcap, trace });
+}
+
+/** The card as QEMU is to have it. */
+function plugged(nic: WantedNic, index: number, sockets: SocketFolder | null): Nic {
+  if (sockets === null || nic.kind === 'vfio-user') return nic as Nic;
+  const socket = sockets.at(String(index));
+  if (nic.kind === 'sim') return { kind: 'vfio-user', socket };
+  return { ...nic, netdev: `stream,server=off,addr.type=unix,addr.path=${socket}` };
 }
 
 function report({ notes, times }: GuestResult, options: Options): void {
@@ -121,25 +159,37 @@ function showConsole(console: string): void {
   for (const line of lines) note(`  ${line}`);
 }
 
-function driversOf(nic: Nic): readonly string[] {
+function driversOf(nic: WantedNic): readonly string[] {
+  if (nic.kind === 'sim') return [nic.model.linux];
   return nic.kind === 'vfio-user' ? SERVED : (DRIVERS[nic.device] ?? []);
 }
 
 /** Said before anything is downloaded. */
-function checkNics(nics: readonly Nic[]): void {
+function checkNics({ nic: nics, peer, pcap, trace }: Options): void {
+  const served = nics.some(({ kind }) => kind === 'sim');
+  for (const [name, value] of Object.entries({ peer, pcap, trace }))
+    if (value !== undefined && !served) throw new UsageError(`--${name} is for models: give a --nic sim:MODEL with it`);
+  if (trace === '-') throw new UsageError('--trace - and the command both want standard output: name a file');
   for (const nic of nics)
     if (nic.kind === 'vfio-user' && !existsSync(nic.socket))
       throw new UsageError(`--nic vfio-user:${nic.socket}: no socket is there; start its server first`);
 }
 
-function addNic(text: string, before: readonly Nic[]): readonly Nic[] {
-  const [, kind, what = ''] = /^(qemu|vfio-user):(.+)$/.exec(text) ?? [];
+function addNic(text: string, before: readonly WantedNic[]): readonly WantedNic[] {
+  const [, kind, what = ''] = /^(sim|qemu|vfio-user):(.+)$/.exec(text) ?? [];
+  const model = MODELS.find(({ name }) => name === what);
+  if (kind === 'sim' && model) return [...before, { kind, model }];
   if (kind === 'vfio-user') return [...before, { kind, socket: what }];
   if (kind === 'qemu' && what in DRIVERS) return [...before, { kind, device: what }];
-  const known = Object.keys(DRIVERS)
-    .map((device) => `qemu:${device}`)
-    .join(', ');
-  throw new InvalidArgumentError(`it is one of ${known}, or vfio-user:SOCKET.`);
+  const models = MODELS.map(({ name }) => `sim:${name}`);
+  const devices = Object.keys(DRIVERS).map((device) => `qemu:${device}`);
+  throw new InvalidArgumentError(`it is one of ${[...models, ...devices].join(', ')}, or vfio-user:SOCKET.`);
+}
+
+function peer(text: string): Peer {
+  const [, kind, name] = /^(tap|echo)(?:=(.+))?$/.exec(text) ?? [];
+  if (kind === 'tap' || (kind === 'echo' && name === undefined)) return { kind, name };
+  throw new InvalidArgumentError('it is tap, tap=NAME or echo.');
 }
 
 const add = (text: string, before: readonly string[]) => [...before, text];
