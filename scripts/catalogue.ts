@@ -18,6 +18,8 @@ export interface Model {
   readonly driver: string;
   /** Linux's module for it. */
   readonly linux: string;
+  /** QEMU's own device of that kind, to compare with. */
+  readonly qemu?: string;
   readonly registers: RegisterMap;
   make(host: Host, options: { name: string; mac?: Uint8Array }): PciFunction & { readonly port: Port };
 }
@@ -46,6 +48,7 @@ export const MODELS: readonly Model[] = [
     id: '8086:100e',
     driver: 'e1000',
     linux: 'e1000',
+    qemu: 'e1000',
     registers: I82540EM,
     make: (host, options) => new E1000(host, options),
   },

@@ -2,6 +2,7 @@
 import '../drivers/tune.ts'; // first: before anything it is for is compiled
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addConformance } from './commands/conformance.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
 import { addDoctor } from './commands/doctor.ts';
@@ -28,6 +29,7 @@ function makeProgram(): Command {
   addDrive(program);
   addServe(program);
   addVm(program);
+  addConformance(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
     command.option('--debug', 'show a stack trace when something fails');

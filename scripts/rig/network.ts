@@ -4,6 +4,7 @@ import { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { Clock } from '../../sim/clock.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
+import type { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
 import { Switch } from '../../sim/wire/switch.ts';
@@ -53,6 +54,8 @@ const uncaught = (error: unknown) => {
 export class Network {
   readonly servers: Served[] = [];
   readonly streams: NetdevStream[] = [];
+  /** The streams' ends of the wire. */
+  readonly ports: HostPort[] = [];
   /** The cable, where there are two ends at most; else a switch stands between them. */
   link: Link | null = null;
   peer: Role = noRole();
@@ -110,13 +113,14 @@ export class Network {
     return (port) => void middle.plug(port);
   }
 
-  readonly #pump = () => this.#machine.pump();
+  /** Moves the wire's time to now. */
+  readonly pump = (): void => this.#machine.pump();
 
   #serve({ model, socket, mac }: ServedCard, index: number, note: (text: string) => void) {
     const name = `${model.name}-${index}`;
     const clock = this.#clock;
     const server = serve((host) => model.make(host, { name, mac: mac ?? macOf(index) }), {
-      ...{ socket, clock: { clock, pump: this.#pump }, note },
+      ...{ socket, clock: { clock, pump: this.pump }, note },
     });
     this.servers.push(server);
     if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line);
@@ -128,7 +132,9 @@ export class Network {
       note(connected ? 'stream connected' : `stream gone${why === null ? '' : `: ${why}`}`);
     const stream = NetdevStream.listen(path, { onCarrier });
     this.streams.push(stream);
-    plug(stream.port(name, this.#pump));
+    const port = stream.port(name, this.pump);
+    this.ports.push(port);
+    plug(port);
   }
 
   async #openPeer(
@@ -143,7 +149,7 @@ export class Network {
     this.#card = await runClock(clock, openCard(model, slot, {}));
     plug(this.#card.port);
     await runClock(clock, this.#card.driver.start());
-    const context: RoleContext = { card: this.#card, now: () => clock.now, pump: this.#pump, failed };
+    const context: RoleContext = { card: this.#card, now: () => clock.now, pump: this.pump, failed };
     this.peer = kind === 'echo' ? echoRole(context) : tapRole(context, { name });
   }
 

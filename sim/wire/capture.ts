@@ -26,17 +26,12 @@ export class Capture {
    * unless told. Throws where the medium cannot be tapped while running.
    */
   tap(port: Port, about: Partial<PcapngInterface> = {}): Tap {
-    const medium = port.medium;
-    if (medium !== null && medium.replace === undefined) {
-      throw new Error(`cannot tap ${port.name}: its medium takes no tap while running; tap it before plugging it in`);
-    }
+    checkTappable(port);
     const iface = this.#interface(port, about);
-    const tap = new Tap(port, (direction, bytes, start, length, flags) => {
+    const tap = tapPort(port, (direction, bytes, start, length, flags) => {
       this.#record(iface, direction, bytes, start, length, flags);
     });
     this.#taps.add(tap);
-    medium?.replace?.(port, tap);
-    port.medium = tap;
     return tap;
   }
 
@@ -74,7 +69,22 @@ export class Capture {
   }
 }
 
-type Recorder = (direction: FrameDirection, bytes: Uint8Array, start: number, length: number, flags: number) => void;
+/** Told of every frame that passes; it is valid until the call returns. */
+export type Recorder = (direction: FrameDirection, bytes: Uint8Array, start: number, length: number, flags: number) => void;
+
+/** Slips a tap between the port and its medium; see Capture.tap for when, and what it throws. */
+export function tapPort(port: Port, record: Recorder): Tap {
+  checkTappable(port);
+  const tap = new Tap(port, record);
+  port.medium?.replace?.(port, tap);
+  port.medium = tap;
+  return tap;
+}
+
+function checkTappable({ name, medium }: Port): void {
+  if (medium !== null && medium.replace === undefined)
+    throw new Error(`cannot tap ${name}: its medium takes no tap while running; tap it before plugging it in`);
+}
 
 /** Stands for the port towards the medium, and for the medium towards the port. */
 export class Tap implements Medium, Port {
@@ -82,7 +92,7 @@ export class Tap implements Medium, Port {
   #port: Port;
   #record: Recorder | null;
 
-  /** @internal Made by Capture. */
+  /** @internal Made by tapPort. */
   constructor(port: Port, record: Recorder) {
     this.#port = port;
     this.#record = record;

@@ -1,9 +1,9 @@
 import tap from 'tap';
 import { GuestSession, runGuest } from '../../vm/guest.ts';
 import { GuestError } from '../../vm/machine.ts';
-import { guestParts } from './parts.ts';
+import { parts as partsWith } from './parts.ts';
 
-const parts = await guestParts(['e1000']);
+const parts = await partsWith(['e1000']);
 
 void tap.test('one command: what it printed, where, and its exit code', async (t) => {
   const result = await runGuest({

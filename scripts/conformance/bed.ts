@@ -1,0 +1,170 @@
+/** Where a card is tried: a guest with Linux's own driver for it, a peer that is not ours, and the wire between the two. */
+import { createHash, randomBytes } from 'node:crypto';
+import { type Answer, GuestSession, type SessionOptions } from '../../vm/guest.ts';
+import type { Nic } from '../../vm/machine.ts';
+import type { Model } from '../catalogue.ts';
+import { Network } from '../rig/network.ts';
+import { SocketFolder } from '../rig/socket-folder.ts';
+import { Wire } from './wire.ts';
+
+/** The card under test: a model of ours, or the one of QEMU's by that name. */
+export type Subject =
+  | { readonly kind: 'sim'; readonly model: Model }
+  | { readonly kind: 'qemu'; readonly device: string; readonly linux: string };
+
+/** A test's verdict: what was found instead. */
+export class Fault extends Error {}
+
+export function expect(condition: boolean, otherwise: string): asserts condition {
+  if (!condition) throw new Fault(otherwise);
+}
+
+/** In the guest the peer's interface has a network namespace of its own, so that what passes passes over the wire. */
+export const PEER = 'ip netns exec peer';
+export const CARD_ADDRESS = '10.9.0.1';
+export const PEER_ADDRESS = '10.9.0.2';
+
+/** For every script: waits for what comes soon. */
+const LIBRARY = `
+# until SECONDS COMMAND…: tries until it succeeds
+until_ok() { n=$(($1 * 10)); shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || return 1; sleep 0.1; done; }
+carrier() { [ "$(cat /sys/class/net/eth0/carrier 2> /dev/null)" = "$1" ]; }
+bring_up() { ip link set eth0 up && until_ok 20 carrier 1; }
+address() { ip address replace ${CARD_ADDRESS}/24 dev eth0; }
+reachable() { until_ok 10 ping -q -c 1 -W 1 ${PEER_ADDRESS}; }
+`;
+
+/** IPv6 is off so that no frames turn up that no test caused. */
+const SETUP = `
+echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+ip netns add peer && ip link set eth1 netns peer
+${PEER} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'
+ip -n peer link set lo up
+ip -n peer link set eth1 up mtu 16110
+ip -n peer address add ${PEER_ADDRESS}/24 dev eth1
+dmesg > /run/boot.log
+`;
+
+/** The interface as every test finds it. */
+const FRESH = `
+ip link set eth0 mtu 1500 promisc off allmulticast off
+ethtool -K eth0 rx on tx on sg on tso on gso on gro on rxvlan on txvlan on 2> /dev/null
+bring_up && address && reachable
+`;
+
+const DATA_BYTES = 1 << 20;
+const PEER_DEVICE = 'virtio-net-pci';
+const [CARD_MAC, PEER_MAC] = ['02:00:00:82:54:01', '02:00:00:82:54:99'];
+/** The modules that a bed needs besides the driver under test. */
+export const BED_MODULES = ['virtio_pci', 'virtio_net', '8021q'];
+
+export type BedOptions = Omit<SessionOptions, 'nics' | 'restarts'> & { readonly subject: Subject };
+
+export class Bed {
+  readonly subject: Subject;
+  readonly driver: string;
+  readonly wire: Wire;
+  /** Of the file that `transfer` moves. */
+  readonly digest: string;
+  readonly guest: GuestSession;
+  readonly #network: Network;
+  readonly #sockets: SocketFolder;
+  readonly #data: Buffer;
+
+  private constructor(subject: Subject, guest: GuestSession, network: Network, sockets: SocketFolder) {
+    this.subject = subject;
+    this.driver = subject.kind === 'sim' ? subject.model.linux : subject.linux;
+    this.guest = guest;
+    this.#network = network;
+    this.#sockets = sockets;
+    const port = subject.kind === 'sim' ? network.servers[0]!.model.port : network.ports[0]!;
+    this.wire = new Wire(port, network.ports.at(-1)!, network.pump);
+    this.#data = randomBytes(1024);
+    this.digest = createHash('md5')
+      .update(Buffer.concat(Array(DATA_BYTES / 1024).fill(this.#data)))
+      .digest('hex');
+  }
+
+  static async open({ subject, ...options }: BedOptions): Promise<Bed> {
+    const sockets = new SocketFolder();
+    const [card, peer] = [sockets.at('card'), sockets.at('peer')];
+    const network = await Network.open({
+      cards: subject.kind === 'sim' ? [{ model: subject.model, socket: card }] : [],
+      streams: subject.kind === 'sim' ? [peer] : [card, peer],
+    });
+    try {
+      const nics: Nic[] = [
+        subject.kind === 'sim'
+          ? { kind: 'vfio-user', socket: card }
+          : { kind: 'qemu', device: subject.device, netdev: stream(card), mac: CARD_MAC },
+        { kind: 'qemu', device: PEER_DEVICE, netdev: stream(peer), mac: PEER_MAC },
+      ];
+      const guest = await GuestSession.open({ ...options, nics, restarts: true });
+      const bed = new Bed(subject, guest, network, sockets);
+      await bed.setUp();
+      return bed;
+    } catch (error) {
+      await network.close();
+      sockets.remove();
+      throw error;
+    }
+  }
+
+  /** After every start of the guest. */
+  async setUp(): Promise<void> {
+    const lines = this.#data.toString('base64');
+    const data = `for i in $(seq ${DATA_BYTES / 1024}); do cat /run/kilobyte; done > /run/data`;
+    await this.sh(`${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}`);
+  }
+
+  /** Runs a script in the guest and returns what it printed; where it fails so does the test, with what it printed. */
+  async sh(script: string, limit?: number): Promise<string> {
+    const { exitCode, output } = await this.try(script, limit);
+    expect(exitCode === 0, `${lastLine(script)}: ${exitCode === 137 ? 'took too long' : lastLine(output) || exitCode}`);
+    return output;
+  }
+
+  /** Where a failure is an answer too. */
+  try(script: string, limit?: number): Promise<Answer> {
+    return this.guest.run(LIBRARY + script, limit);
+  }
+
+  /** The interface as every test wants it: up, addressed, the peer within reach. */
+  async fresh(): Promise<void> {
+    await this.sh(FRESH);
+  }
+
+  /** Pulls the cable out, or plugs it in. */
+  async cable(connected: boolean): Promise<void> {
+    if (this.subject.kind === 'qemu') await this.guest.machine.qmp.execute('set_link', { name: 'nic0', up: connected });
+    else if (connected) this.#network.link!.connect();
+    else this.#network.link!.disconnect();
+  }
+
+  /** Moves a megabyte over TCP and compares it. */
+  async transfer(direction: 'out' | 'in'): Promise<void> {
+    const [from, to, address] = direction === 'out' ? ['', PEER, PEER_ADDRESS] : [PEER, '', CARD_ADDRESS];
+    const got = await this.sh(
+      `${to} sh -c 'nc -l -p 9000 < /dev/null | md5sum > /run/got' & server=$!
+      until_ok 5 ${to} sh -c 'netstat -ltn | grep -q :9000'
+      ${from} nc ${address} 9000 < /run/data
+      wait $server; cat /run/got`,
+      30,
+    );
+    expect(got.startsWith(this.digest), `what arrived of a megabyte ${direction} differs: ${lastLine(got)}`);
+  }
+
+  async close(): Promise<void> {
+    this.wire.remove();
+    await this.guest.close();
+    await this.#network.close();
+    this.#sockets.remove();
+  }
+}
+
+const stream = (path: string) => `stream,server=off,addr.type=unix,addr.path=${path}`;
+
+function lastLine(text: string): string {
+  return text.trim().split('\n').at(-1)!.trim();
+}

@@ -1,0 +1,418 @@
+/**
+ * What a network card must do under Linux's own driver. Each test finds the interface up and addressed, and returns a
+ * detail for the table, or throws what it found instead.
+ */
+import { type Bed, expect, PEER, PEER_ADDRESS } from './bed.ts';
+
+export interface Test {
+  readonly name: string;
+  run(bed: Bed): Promise<string>;
+}
+
+const BROADCAST = new Uint8Array(6).fill(0xff);
+const GROUP = Uint8Array.of(0x01, 0x00, 0x5e, 0x01, 0x02, 0x03);
+const OTHER_GROUP = Uint8Array.of(0x01, 0x00, 0x5e, 0x7d, 0x11, 0x55);
+const STRANGER = Uint8Array.of(0x02, 0x00, 0x00, 0x12, 0x34, 0x56);
+const HEADER = 14;
+const FCS = 4;
+
+// ---- Coming up ------------------------------------------------------------------------------------------------------
+
+async function probe(bed: Bed): Promise<string> {
+  const { driver } = bed;
+  const said = await bed.sh('readlink /sys/class/net/eth0/device/driver; ethtool -i eth0');
+  expect(said.split('\n')[0]!.endsWith(`/${driver}`), `eth0 is not ${driver}'s: ${said.split('\n')[0]}`);
+  await noComplaint(bed);
+  return /^bus-info: (.+)$/m.exec(said)?.[1] ?? '';
+}
+
+/** Warnings of the driver's, and traces of the kernel's; what it says of other devices is not ours. */
+async function noComplaint(bed: Bed): Promise<string> {
+  const about = new RegExp(`\\b(${bed.driver}|eth0)\\b`);
+  const complaints = (await bed.sh('dmesg -r')).split('\n').filter((line) => {
+    const level = Number(/^<(\d+)>/.exec(line)?.[1] ?? 7) & 7;
+    return (level <= 4 && about.test(line)) || /\bWARNING:|\bBUG:|Call Trace/.test(line);
+  });
+  expect(complaints.length === 0, `dmesg: ${complaints[0]} (${complaints.length} of this kind)`);
+  return '';
+}
+
+async function eeprom(bed: Bed): Promise<string> {
+  const dump = await bed.sh('ethtool -e eth0 raw on | od -An -v -t x1');
+  const bytes = dump
+    .trim()
+    .split(/\s+/)
+    .map((hex) => Number.parseInt(hex, 16));
+  expect(bytes.length >= 128, `${bytes.length} bytes, not 128`);
+  let sum = 0;
+  for (let i = 0; i < 128; i += 2) sum = (sum + (bytes[i]! | (bytes[i + 1]! << 8))) & 0xffff;
+  expect(sum === 0xbaba, `its first 64 words add up to 0x${sum.toString(16)}, not 0xbaba`); // 82540EM 5.6.35
+  const mac = bytes.slice(0, 6).map((byte) => byte.toString(16).padStart(2, '0'));
+  const permanent = (await bed.sh('ethtool -P eth0')).split(' ').at(-1);
+  expect(mac.join(':') === permanent, `it holds ${mac.join(':')}, the driver found ${permanent}`);
+  return `${bytes.length} bytes`;
+}
+
+// ---- The link -------------------------------------------------------------------------------------------------------
+
+async function link(bed: Bed): Promise<string> {
+  const said = await bed.sh('ethtool eth0');
+  for (const line of ['Speed: 1000Mb/s', 'Duplex: Full', 'Auto-negotiation: on', 'Link detected: yes'])
+    expect(said.includes(line), `ethtool does not say "${line}"`);
+  return '1000 Mbit/s, full duplex';
+}
+
+async function linkLoss(bed: Bed): Promise<string> {
+  for (let round = 0; round < 3; round++) {
+    await bed.cable(false);
+    await bed.sh('until_ok 10 carrier 0');
+    await bed.cable(true);
+    await bed.sh('until_ok 20 carrier 1 && reachable');
+  }
+  const told = (await bed.sh('dmesg')).match(/NIC Link is Down/g)?.length ?? 0;
+  expect(told >= 3, `the driver told of ${told} losses, not 3`);
+  return '3 times';
+}
+
+async function speeds(bed: Bed): Promise<string> {
+  // Linux's link mode bits (linux/ethtool.h): 10, 100 and 1000 Mbit/s, full duplex.
+  for (const [speed, bits] of [
+    [10, '0x002'],
+    [100, '0x008'],
+    [1000, '0x020'],
+  ] as const) {
+    await bed.sh(`ethtool -s eth0 autoneg on advertise ${bits}; until_ok 20 carrier 1; reachable`);
+    const said = /Speed: (.+)/.exec(await bed.sh('ethtool eth0'))?.[1];
+    expect(said === `${speed}Mb/s`, `advertising ${speed} Mbit/s alone made ${said}`);
+  }
+  await bed.sh('ethtool -s eth0 autoneg on advertise 0x02f; until_ok 20 carrier 1');
+  return '10, 100, 1000 Mbit/s';
+}
+
+async function renegotiation(bed: Bed): Promise<string> {
+  const changes = 'cat /sys/class/net/eth0/carrier_changes';
+  const before = Number(await bed.sh(changes));
+  await bed.sh(`ethtool -r eth0; until_ok 20 sh -c '[ $(${changes}) -ge ${before + 2} ]'; reachable`);
+  return '';
+}
+
+// ---- Traffic --------------------------------------------------------------------------------------------------------
+
+async function ping(bed: Bed): Promise<string> {
+  const sizes = [0, 17, 18, 56, 1472, 1473, 8000, 65_507];
+  for (const size of sizes) {
+    const said = await bed.sh(`ping -q -c 5 -i 0.02 -s ${size} ${PEER_ADDRESS}`);
+    expect(said.includes(' 0% packet loss'), `${size} bytes: ${/\d+% packet loss/.exec(said)?.[0]}`);
+  }
+  return `${sizes.length} sizes, 0 to 65507 bytes`;
+}
+
+/** What ethtool -K can turn off in Linux's e1000, by itself and all at once. */
+const OFFLOADS = ['', 'tx off', 'rx off', 'sg off', 'tso off', 'gso off', 'gro off', 'rxvlan off', 'txvlan off'];
+const NO_OFFLOADS = 'tx off rx off sg off tso off gso off gro off rxvlan off txvlan off';
+
+function tcp(direction: 'out' | 'in'): Test['run'] {
+  return async (bed) => {
+    for (const setting of [...OFFLOADS, NO_OFFLOADS]) {
+      await bed.fresh();
+      if (setting !== '') await bed.sh(`ethtool -K eth0 ${setting}; reachable`);
+      bed.wire.clear();
+      await bed.transfer(direction);
+      const about = setting || 'all on';
+      for (const { segments, badChecksums, longest } of [bed.wire.fromCard, bed.wire.toCard]) {
+        expect(segments > 0, `${about}: no TCP on the wire`);
+        expect(badChecksums === 0, `${about}: ${badChecksums} of ${segments} segments with a wrong checksum`);
+        expect(longest <= 1500 + HEADER, `${about}: a frame of ${longest} bytes`);
+      }
+    }
+    return `1 MiB with ${OFFLOADS.length + 1} settings`;
+  };
+}
+
+const MTUS = [68, 576, 1280, 1499, 1500, 1501, 1518, 2026, 2048, 4078, 4096, 8174, 9000, 12_000, 16_109, 16_110];
+
+async function mtus(bed: Bed): Promise<string> {
+  for (const mtu of MTUS) {
+    await bed.sh(`ip link set eth0 mtu ${mtu}; until_ok 20 carrier 1; reachable`);
+    bed.wire.clear();
+    const said = await bed.sh(`ping -q -c 3 -i 0.05 -M do -s ${mtu - 28} ${PEER_ADDRESS}`);
+    expect(said.includes(' 0% packet loss'), `${mtu}: ${/\d+% packet loss/.exec(said)?.[0]}`);
+    const least = Math.max(60, mtu + HEADER);
+    for (const { longest } of [bed.wire.fromCard, bed.wire.toCard])
+      expect(longest === least, `${mtu}: a frame of ${longest} bytes on the wire, not ${least}`);
+  }
+  await bed.transfer('out');
+  await bed.transfer('in');
+  return `${MTUS.length} from ${MTUS[0]} to ${MTUS.at(-1)}`;
+}
+
+async function vlans(bed: Bed): Promise<string> {
+  const make = (where: string, dev: string, last: number) =>
+    `ip ${where} link add link ${dev} name v5 type vlan id 5; ip ${where} address add 10.9.5.${last}/24 dev v5; ip ${where} link set v5 up`;
+  await bed.sh(`${make('', 'eth0', 1)}; ${make('-n peer', 'eth1', 2)}`);
+  try {
+    for (const setting of ['rxvlan on txvlan on', 'rxvlan off txvlan off']) {
+      await bed.sh(`ethtool -K eth0 ${setting}; until_ok 20 carrier 1; until_ok 10 ping -q -c 1 -W 1 10.9.5.2`);
+      bed.wire.clear();
+      await bed.sh('ping -q -c 3 -i 0.05 10.9.5.2');
+      const { fromCard, toCard } = bed.wire;
+      expect(fromCard.vlanTagged >= 3 && toCard.vlanTagged >= 3, `${setting}: the tags are not on the wire`);
+    }
+    await bed.sh('ethtool -K eth0 rxvlan on txvlan on; until_ok 20 carrier 1; reachable');
+    const strange = await heard(bed, () => bed.wire.inject(BROADCAST, { vlan: 6 }));
+    expect(strange === 0, `${strange} frames of a VLAN that nobody asked for got through`);
+    expect((await heard(bed, () => bed.wire.inject(BROADCAST, { vlan: 5 }))) > 0, 'frames of VLAN 5 are not heard');
+  } finally {
+    await bed.try('ip link delete v5; ip -n peer link delete v5');
+  }
+  return 'tagged by card and by kernel, filtered';
+}
+
+// ---- Filters --------------------------------------------------------------------------------------------------------
+
+const BURST = 10;
+
+/** How many of so many frames the guest's stack got to see: counted by it (softnet_stat), not by the card. */
+async function heard(bed: Bed, inject: () => void): Promise<number> {
+  const count = 'read n rest < /proc/net/softnet_stat; echo $((0x$n))';
+  const settle = `settled() { now=$(${count}); [ "$now" = "$last" ] && return 0; last=$now; return 1; }`;
+  const settled = async () => Number(await bed.sh(`last=; ${settle}; until settled; do sleep 0.2; done; echo $now`));
+  const before = await settled();
+  for (let i = 0; i < BURST; i++) inject();
+  return (await settled()) - before;
+}
+
+async function filters(bed: Bed, group: number, otherGroup: number, stranger: number): Promise<void> {
+  const wanted = [
+    ['broadcasts', BROADCAST, BURST],
+    ['its group', GROUP, group],
+    ['another group', OTHER_GROUP, otherGroup],
+    ["a stranger's", STRANGER, stranger],
+  ] as const;
+  for (const [what, to, count] of wanted) {
+    const got = await heard(bed, () => bed.wire.inject(to));
+    expect(got === count, `${what}: ${got} of ${BURST} frames got through, not ${count}`);
+  }
+}
+
+async function multicast(bed: Bed): Promise<string> {
+  await filters(bed, 0, 0, 0);
+  const group = [...GROUP].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  await bed.sh(`ip maddress add ${group} dev eth0`);
+  try {
+    await filters(bed, BURST, 0, 0);
+  } finally {
+    await bed.try(`ip maddress del ${group} dev eth0`);
+  }
+  return '';
+}
+
+async function manyGroups(bed: Bed): Promise<string> {
+  // More than the card has exact filters for (15), so that the hash table comes in.
+  const each = (action: string) =>
+    `for i in $(seq 1 60); do ip maddress ${action} 01:00:5e:01:$(printf %02x $i):03 dev eth0; done`;
+  await bed.sh(each('add'));
+  try {
+    for (const last of [1, 2, 30, 60]) {
+      const got = await heard(bed, () => bed.wire.inject(Uint8Array.of(0x01, 0x00, 0x5e, 0x01, last, 0x03)));
+      expect(got === BURST, `group ${last} of 60: ${got} of ${BURST} frames got through`);
+    }
+  } finally {
+    await bed.try(each('del'));
+  }
+  return '60 groups';
+}
+
+async function promiscuous(bed: Bed): Promise<string> {
+  await bed.sh('ip link set eth0 allmulticast on');
+  await filters(bed, BURST, BURST, 0);
+  await bed.sh('ip link set eth0 allmulticast off promisc on');
+  await filters(bed, BURST, BURST, BURST);
+  await bed.sh('ip link set eth0 promisc off');
+  await filters(bed, 0, 0, 0);
+  return '';
+}
+
+async function anotherAddress(bed: Bed): Promise<string> {
+  const own = await bed.sh('cat /sys/class/net/eth0/address');
+  await bed.sh('ip link set eth0 down; ip link set eth0 address 02:00:00:12:34:56; bring_up && address && reachable');
+  try {
+    expect((await heard(bed, () => bed.wire.inject(STRANGER))) === BURST, 'frames to it are not heard');
+  } finally {
+    await bed.try(`ip link set eth0 down; ip link set eth0 address ${own}`);
+  }
+  return '';
+}
+
+// ---- ethtool --------------------------------------------------------------------------------------------------------
+
+const selfTests = new WeakMap<Bed, Promise<string>>();
+
+/** One part of `ethtool -t offline`, which runs once. */
+function selfTest(part: string): Test['run'] {
+  return async (bed) => {
+    const running = selfTests.get(bed) ?? bed.try('ethtool -t eth0 offline', 90).then(({ output }) => output);
+    selfTests.set(bed, running);
+    const line = (await running).split('\n').find((line) => line.toLowerCase().startsWith(part));
+    expect(line !== undefined, `no ${part} test: ${(await running).split('\n').at(-1)}`);
+    const result = Number(/(\d+)\s*$/.exec(line)?.[1]);
+    expect(result === 0, `result ${result}`);
+    return '';
+  };
+}
+
+async function statistics(bed: Bed): Promise<string> {
+  const read = async () => {
+    const said = await bed.sh('ethtool -S eth0');
+    return new Map([...said.matchAll(/^\s*(\w+): (\d+)$/gm)].map(([, name, value]) => [name!, Number(value)]));
+  };
+  const before = await read();
+  bed.wire.clear();
+  for (let i = 0; i < 7; i++) bed.wire.inject(BROADCAST);
+  await bed.sh(`ping -q -c 50 -i 0.01 -s 1000 ${PEER_ADDRESS}; ping -q -c 3 -i 0.02 -b 10.9.0.255 || true`);
+  await bed.transfer('in');
+  await heard(bed, () => {}); // until all is quiet
+  const after = await read();
+  const { fromCard, toCard } = bed.wire;
+  const wanted: Record<string, number> = {
+    rx_packets: toCard.frames,
+    tx_packets: fromCard.frames,
+    rx_bytes: toCard.bytes + FCS * toCard.frames,
+    tx_bytes: fromCard.bytes + FCS * fromCard.frames,
+    rx_broadcast: toCard.broadcasts,
+    tx_broadcast: fromCard.broadcasts,
+    rx_multicast: toCard.multicasts,
+    tx_multicast: fromCard.multicasts,
+  };
+  const errors = ['rx_errors', 'tx_errors', 'rx_crc_errors', 'rx_missed_errors', 'rx_length_errors', 'rx_csum_offload_errors'];
+  for (const name of errors) wanted[name] = 0;
+  for (const [name, count] of Object.entries(wanted)) {
+    const counted = (after.get(name) ?? Number.NaN) - (before.get(name) ?? Number.NaN);
+    expect(counted === count, `${name}: it counted ${counted}, the wire saw ${count}`);
+  }
+  return `${Object.keys(wanted).length} counters, ${fromCard.frames + toCard.frames} frames`;
+}
+
+async function pauseFrames(bed: Bed): Promise<string> {
+  const count = async (name: string) => Number(new RegExp(`${name}: (\\d+)`).exec(await bed.sh('ethtool -S eth0'))?.[1]);
+  const before = await count('rx_flow_control_xoff');
+  for (let i = 0; i < 5; i++) bed.wire.injectPause(100);
+  await bed.sh('reachable');
+  const counted = (await count('rx_flow_control_xoff')) - before;
+  expect(counted === 5, `of 5 PAUSE frames it counted ${counted}`);
+  return '';
+}
+
+/** Sets something, sees that it holds, and that frames still pass. */
+function setting(set: string, show: string, wanted: readonly RegExp[], restore: string): Test['run'] {
+  return async (bed) => {
+    try {
+      const said = await bed.sh(`${set}; bring_up; ${show}`);
+      for (const line of wanted) expect(line.test(said), `after "${set}" ${show} does not say ${line.source}`);
+      await bed.sh('reachable');
+      await bed.transfer('out');
+    } finally {
+      await bed.try(restore);
+    }
+    return '';
+  };
+}
+
+async function registers(bed: Bed): Promise<string> {
+  const said = await bed.sh('ethtool -d eth0');
+  const words = said.match(/0x[0-9A-F]{8}/gi)?.length ?? 0;
+  expect(/CTRL/.test(said) && words > 5, 'no registers');
+  for (const line of [/Link up:\s+link config/, /Transmitter:\s+enabled/, /Receiver:\s+enabled/, /Speed:\s+1000Mb\/s/])
+    expect(line.test(said), `it does not say ${line.source}`);
+  return `${words} registers`;
+}
+
+async function identify(bed: Bed): Promise<string> {
+  await bed.sh('ethtool -p eth0 1', 20);
+  return '';
+}
+
+// ---- Endurance ------------------------------------------------------------------------------------------------------
+
+async function reload(bed: Bed): Promise<string> {
+  const round = `modprobe -r ${bed.driver} && modprobe ${bed.driver} && until_ok 10 test -e /sys/class/net/eth0 || exit 1`;
+  await bed.sh(`for i in $(seq 20); do ${round}; done`, 200);
+  await bed.fresh();
+  return '20 times';
+}
+
+async function upDown(bed: Bed): Promise<string> {
+  await bed.sh('for i in $(seq 100); do ip link set eth0 down && ip link set eth0 up || exit 1; done', 200);
+  await bed.fresh();
+  return '100 times';
+}
+
+async function flaps(bed: Bed): Promise<string> {
+  const load = bed.sh(
+    `${PEER} iperf3 -s -1 > /dev/null & until_ok 5 ${PEER} sh -c 'netstat -ltn | grep -q :5201'
+    iperf3 -c ${PEER_ADDRESS} -t 5 > /run/iperf || { cat /run/iperf; exit 1; }`,
+    60,
+  );
+  load.catch(() => {}); // it is awaited below
+  for (let round = 0; round < 10; round++) {
+    await new Promise((resolve) => setTimeout(resolve, 300)); // load goes on meanwhile
+    await bed.cable(round % 2 === 1);
+  }
+  await bed.cable(true);
+  await load;
+  await bed.sh('until_ok 20 carrier 1; reachable');
+  await bed.transfer('out');
+  await bed.transfer('in');
+  return '5 losses in one connection';
+}
+
+async function reboot(bed: Bed): Promise<string> {
+  await bed.guest.restart();
+  await bed.setUp();
+  await bed.fresh();
+  await bed.transfer('out');
+  return noComplaint(bed);
+}
+
+export const TESTS: readonly Test[] = [
+  { name: 'probe, without a warning', run: probe },
+  { name: 'EEPROM: checksum, address', run: eeprom },
+  { name: 'link', run: link },
+  { name: 'link lost and found', run: linkLoss },
+  { name: 'every speed negotiated', run: speeds },
+  { name: 'renegotiation', run: renegotiation },
+  { name: 'ping', run: ping },
+  { name: 'TCP out, every offload', run: tcp('out') },
+  { name: 'TCP in, every offload', run: tcp('in') },
+  { name: 'MTU sweep', run: mtus },
+  { name: 'VLANs', run: vlans },
+  { name: 'multicast filter', run: multicast },
+  { name: 'multicast hash table', run: manyGroups },
+  { name: 'promiscuous, all multicast', run: promiscuous },
+  { name: 'another address', run: anotherAddress },
+  ...['register', 'eeprom', 'interrupt', 'loopback', 'link'].map((part) => ({
+    name: `ethtool -t: ${part}`,
+    run: selfTest(part),
+  })),
+  { name: 'ethtool -S: as the wire saw it', run: statistics },
+  { name: 'PAUSE frames counted', run: pauseFrames },
+  {
+    name: 'ethtool -g: rings',
+    run: setting('ethtool -G eth0 rx 1024 tx 512', 'ethtool -g eth0', [/Current[\s\S]*RX:\s+1024/, /Current[\s\S]*TX:\s+512/], 'ethtool -G eth0 rx 256 tx 256'),
+  },
+  {
+    name: 'ethtool -c: coalescing',
+    run: setting('ethtool -C eth0 rx-usecs 100', 'ethtool -c eth0', [/rx-usecs:\s+100\b/], 'ethtool -C eth0 rx-usecs 3'),
+  },
+  {
+    name: 'ethtool -a: pause',
+    run: setting('ethtool -A eth0 autoneg off rx on tx off', 'ethtool -a eth0', [/RX:\s+on/, /TX:\s+off/], 'ethtool -A eth0 autoneg on rx on tx on'),
+  },
+  { name: 'ethtool -d: registers', run: registers },
+  { name: 'ethtool -p: LED', run: identify },
+  { name: 'module reloaded', run: reload },
+  { name: 'up and down', run: upDown },
+  { name: 'link flaps under load', run: flaps },
+  { name: 'nothing in dmesg so far', run: noComplaint },
+  { name: 'guest rebooted, server kept', run: reboot },
+];
