@@ -26,12 +26,15 @@ export async function cached(
   const fresh = `${path}.${process.pid}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
+  const clean = () => rmSync(fresh, { recursive: true, force: true });
+  process.once('exit', clean);
   try {
     await make(fresh);
     if (refresh) rmSync(path, { recursive: true, force: true });
     moveInto(fresh, path);
   } finally {
-    rmSync(fresh, { recursive: true, force: true });
+    process.off('exit', clean);
+    clean();
   }
   return path;
 }
