@@ -1,5 +1,5 @@
 /** What is downloaded and built, kept between runs; never in the repository. */
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 
@@ -13,29 +13,61 @@ export function cacheFolder(...parts: string[]): string {
 /**
  * A folder of the cache, made where it is missing: it is there whole or not at all, and two who make it at a time do
  * not disturb each other.
+ * @param refresh make it even where it is there; the old one stays until the new one is whole.
  */
-export async function cached(name: string, make: (folder: string) => Promise<void>): Promise<string> {
+export async function cached(
+  name: string,
+  make: (folder: string) => Promise<void>,
+  { refresh = false } = {},
+): Promise<string> {
   const path = cacheFolder(name);
-  if (existsSync(path)) return path;
+  if (existsSync(path) && !refresh) return path;
   removeAbandoned(path);
   const fresh = `${path}.${process.pid}.new`;
   rmSync(fresh, { recursive: true, force: true });
   mkdirSync(fresh, { recursive: true });
+  const clean = () => rmSync(fresh, { recursive: true, force: true });
+  process.once('exit', clean);
   try {
     await make(fresh);
+    if (refresh) rmSync(path, { recursive: true, force: true });
     moveInto(fresh, path);
   } finally {
-    rmSync(fresh, { recursive: true, force: true });
+    process.off('exit', clean);
+    clean();
   }
   return path;
 }
 
-/** A file of the cache, written whole or not at all. */
+/** A file of the cache, written whole or not at all. Its time is that of its last use, for `prune`. */
 export function cachedFile(name: string, make: () => Uint8Array | string): string {
   const path = cacheFolder(name);
-  if (existsSync(path)) return path;
-  writeWhole(path, make());
+  if (existsSync(path)) touch(path);
+  else writeWhole(path, make());
   return path;
+}
+
+export function touch(path: string): void {
+  const now = new Date();
+  utimesSync(path, now, now);
+}
+
+/**
+ * Of a folder's entries whose names match, keeps those used last, and those used within the hour: somebody may be about
+ * to open one. Returns the names of what it removed.
+ */
+export function prune(name: string, pattern: RegExp, keep: number): string[] {
+  const folder = cacheFolder(name);
+  if (!existsSync(folder)) return [];
+  const used = (entry: string) => statSync(join(folder, entry), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const old = readdirSync(folder)
+    .filter((entry) => pattern.test(entry))
+    .map((entry) => ({ entry, at: used(entry) }))
+    .toSorted((a, b) => b.at - a.at)
+    .slice(keep)
+    .filter(({ at }) => Date.now() - at > ABANDONED);
+  for (const { entry } of old) rmSync(join(folder, entry), { recursive: true, force: true });
+  return old.map(({ entry }) => entry);
 }
 
 export function writeWhole(path: string, content: Uint8Array | string): void {

@@ -4,11 +4,11 @@ import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { constants, gzipSync } from 'node:zlib';
 import { download, removeDownloads, unpack } from './apt.ts';
-import { cached, cachedFile } from './cache.ts';
+import { cached, cachedFile, prune } from './cache.ts';
 import { Cpio } from './cpio.ts';
 import { VmError } from './errors.ts';
 import { INIT } from './init.ts';
-import { type Kernel, modulesInOrder } from './kernel.ts';
+import { type Kernel, type Module, modulesInOrder } from './kernel.ts';
 import { type Progress, step } from './progress.ts';
 import { run } from './run.ts';
 
@@ -24,6 +24,10 @@ export interface InitramfsOptions {
 export const PROGRAMS = ['ethtool', 'iperf3', 'ip', 'ping'] as const;
 /** Busybox's own shell would run its applets in place of the programs taken along. */
 const SHELL = 'dash';
+/** Another number where the same parts make another archive. */
+const LAYOUT = '2';
+/** Archives in the cache, the last used: each is of another kernel or other modules and programs. */
+const KEPT = 16;
 const SYSTEM_FOLDERS = ['/usr/sbin', '/sbin'];
 
 /** Builds it, or finds that it has been built, and returns where it is. */
@@ -33,6 +37,7 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
   const files = await withLibraries([SHELL, ...programs].flatMap(findProgram));
   const stamp = (path: string) => `${path} ${statSync(path).size} ${statSync(path).mtimeMs}`;
   const parts = [
+    LAYOUT,
     INIT,
     kernel.release,
     stamp(kernel.image),
@@ -44,18 +49,30 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
   const loaded = await modulesInOrder(kernel, modules);
   const applets = (await run([busybox, '--list'])).split('\n').filter((name) => name !== 'busybox');
   const contents = await Promise.all(loaded.map(async ({ name, content }) => [name, await content()] as const));
-  return cachedFile(`initramfs/${key}.cpio.gz`, () => {
+  const path = cachedFile(`initramfs/${key}.cpio.gz`, () => {
     const cpio = new Cpio().file('init', INIT, 0o755).file('bin/busybox', readFileSync(busybox), 0o755);
     for (const folder of ['proc', 'sys', 'dev', 'run', 'tmp', 'etc', 'root']) cpio.folder(folder);
     const shell = files.has(`usr/bin/${SHELL}`) ? `/usr/bin/${SHELL}` : 'busybox';
     for (const name of applets) cpio.link(`bin/${name}`, name === 'sh' ? shell : 'busybox');
     for (const [name, content] of contents) cpio.file(`modules/${name}.ko`, content);
     cpio.file('modules/order', loaded.map(({ name }) => `${name}\n`).join(''));
+    cpio.file('modules/modules.dep', dependencies(loaded)).link(`lib/modules/${kernel.release}`, '/modules');
     for (const [path, source] of files) cpio.file(path, readFileSync(source), 0o755);
     cpio.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n').file('etc/group', 'root:x:0:\n');
     cpio.file('etc/hosts', '127.0.0.1 localhost\n::1 localhost\n');
     return gzipSync(cpio.finish(), { level: constants.Z_BEST_SPEED });
   });
+  prune('initramfs', /\.cpio\.gz$/, KEPT);
+  return path;
+}
+
+/** For modprobe, as modules.dep(5) has it: all that a module needs, those that it needs directly first. */
+function dependencies(modules: readonly Module[]): string {
+  const all = new Map<string, readonly string[]>();
+  // Each stands after what it needs.
+  for (const { name, needs } of modules)
+    all.set(name, [...new Set([...needs, ...needs.flatMap((needed) => all.get(needed) ?? [])])]);
+  return [...all].map(([name, needs]) => `${name}.ko:${needs.map((needed) => ` ${needed}.ko`).join('')}\n`).join('');
 }
 
 /** An archive to be read behind the other one: files of this run. */

@@ -1,9 +1,9 @@
-/** The distribution's stock kernel and its modules, unpacked in the cache. */
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+/** Kernels for guests, in the cache: the distribution's stock one, unpacked, and ours, built by scripts/build/kernel.ts. */
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { dependsOn, download, removeDownloads } from './apt.ts';
-import { cached } from './cache.ts';
+import { cached, cacheFolder } from './cache.ts';
 import { VmError } from './errors.ts';
 import { moduleDependencies } from './module-info.ts';
 import { type Progress, step } from './progress.ts';
@@ -15,13 +15,15 @@ export interface Kernel {
   readonly release: string;
   /** The bootable image. */
   readonly image: string;
-  /** The folder with its modules; empty where all it needs is built in. */
+  /** The folder with its modules; an empty name where all that it has is built in. */
   readonly modules: string;
 }
 
 export interface Module {
   /** As its file is called, without the ending. */
   readonly name: string;
+  /** The names of those that it needs loaded. */
+  readonly needs: readonly string[];
   /** Unpacked. */
   content(): Promise<Uint8Array>;
 }
@@ -42,8 +44,35 @@ const LEFT_OUT = [
   'fs/ocfs2',
 ];
 
-export async function stockKernel(progress?: Progress): Promise<Kernel> {
-  const root = await cached('kernel/stock', async (folder) => {
+const STOCK = 'kernel/stock';
+/** Leads to the one that was built last. */
+export const DEV = 'kernel/dev';
+
+/** What is asked for: "stock", "dev", a folder that holds a kernel with its modules, or an image that needs none. */
+export async function findKernel(choice: string, progress?: Progress): Promise<Kernel> {
+  if (choice === 'stock') return await stockKernel(progress);
+  if (choice === 'dev') return devKernel();
+  const path = resolve(choice);
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found === undefined) throw new VmError('INVALID', `no kernel ${choice}: give stock, dev, an image or a folder`);
+  return found.isDirectory() ? kernelIn(path) : { release: basename(path), image: path, modules: '' };
+}
+
+/** The small one of our own. It is never built in passing: that takes minutes. */
+export function devKernel(): Kernel {
+  const root = cacheFolder(DEV);
+  if (existsSync(root)) return kernelIn(root);
+  throw new VmError('UNAVAILABLE', 'the kernel of our own has not been built here: make build-dev-kernel (minutes)');
+}
+
+/** The stock kernel where it has been unpacked already. */
+export function cachedStockKernel(): Kernel | null {
+  return existsSync(cacheFolder(STOCK)) ? kernelIn(cacheFolder(STOCK)) : null;
+}
+
+/** @param refresh get the one that the distribution has now, even where another is in the cache. */
+export async function stockKernel(progress?: Progress, { refresh = false } = {}): Promise<Kernel> {
+  const make = async (folder: string) => {
     const debs = await step('downloading the stock kernel (70 MB)', progress, async () => {
       const image = (await dependsOn(META, folder)).find((name) => /^linux-image-\d/.test(name));
       if (image === undefined) throw new VmError('UNAVAILABLE', `${META} names no kernel here: this is not Debian`);
@@ -56,20 +85,24 @@ export async function stockKernel(progress?: Progress): Promise<Kernel> {
     });
     await step('unpacking the kernel itself', progress, async () => await unpackImage(folder));
     removeDownloads(folder);
-  });
-  return kernelIn(root);
+  };
+  return kernelIn(await cached(STOCK, make, { refresh }));
 }
 
-/** A kernel as its package lays it out below a folder. */
+/** A kernel as its package lays it out below a folder; `vmlinux`, where it is there, is the same kernel unpacked. */
 export function kernelIn(root: string): Kernel {
-  const boot = join(root, 'boot');
-  const image = existsSync(boot) ? readdirSync(boot).find((name) => name.startsWith('vmlinuz-')) : undefined;
-  if (image === undefined)
-    throw new VmError('UNAVAILABLE', `there is no kernel in ${boot}: remove ${root}, it comes anew`);
-  const release = image.slice('vmlinuz-'.length);
-  const unpacked = join(root, 'vmlinux');
-  const modules = join(root, 'lib/modules', release);
-  return { release, image: existsSync(unpacked) ? unpacked : join(boot, image), modules };
+  const [boot, trees, unpacked] = ['boot', 'lib/modules', 'vmlinux'].map((name) => join(root, name)) as [
+    string,
+    string,
+    string,
+  ];
+  const list = (folder: string) => (existsSync(folder) ? readdirSync(folder) : []);
+  const packed = list(boot).find((name) => name.startsWith('vmlinuz-'));
+  const release = packed?.slice('vmlinuz-'.length) ?? list(trees)[0];
+  const image = existsSync(unpacked) ? unpacked : packed && join(boot, packed);
+  if (release === undefined || image === undefined)
+    throw new VmError('UNAVAILABLE', `there is no kernel in ${root}: if it is of the cache, remove it, it comes anew`);
+  return { release, image, modules: join(trees, release) };
 }
 
 /** For kernels that can be booted so; the others boot as they are. */
@@ -80,8 +113,9 @@ async function unpackImage(root: string): Promise<void> {
   await unpackKernel(image, root).catch(() => null);
 }
 
-/** The modules and what they depend on, each after all that it needs. */
+/** The modules and what they depend on, each after all that it needs; none where the kernel came without modules. */
 export async function modulesInOrder(kernel: Kernel, names: readonly string[]): Promise<Module[]> {
+  if (kernel.modules === '') return [];
   const files = moduleFiles(kernel);
   const builtIn = builtInNames(kernel);
   const order = new Map<string, Module>();
@@ -95,8 +129,10 @@ export async function modulesInOrder(kernel: Kernel, names: readonly string[]): 
         `kernel ${kernel.release} has no module ${name}${wantedBy && `, which ${wantedBy} needs`}`,
       );
     const content = async () => await readModule(path);
-    for (const needed of moduleDependencies(await content())) await add(needed, name);
-    order.set(key, { name: nameOf(path), content });
+    const needs = moduleDependencies(await content());
+    for (const needed of needs) await add(needed, name);
+    const loaded = needs.map((needed) => order.get(normal(needed))?.name).filter((one) => one !== undefined);
+    order.set(key, { name: nameOf(path), needs: loaded, content });
   };
   for (const name of names) await add(name, '');
   return [...order.values()];
