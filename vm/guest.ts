@@ -100,11 +100,12 @@ export interface Answer {
   readonly output: string;
 }
 
-/** Runs what comes, a line each: a mark, seconds, and the script in base64. A script never waits for input. */
+/** Runs what comes, a line each: a mark, seconds, and the script in base64. A script never waits for input.
+ * The shell has its path, or busybox would take its own. */
 const AGENT = `#!/bin/sh
 while read -r mark limit script; do
   echo "$script" | base64 -d > /run/script
-  timeout -s KILL "$limit" sh /run/script < /dev/null 2>&1
+  timeout -s KILL "$limit" /bin/sh /run/script < /dev/null 2>&1
   printf '\n%s %d\n' "$mark" $?
 done
 `;

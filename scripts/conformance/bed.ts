@@ -31,6 +31,7 @@ until_ok() { n=$(($1 * 10)); shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1
 carrier() { [ "$(cat /sys/class/net/eth0/carrier 2> /dev/null)" = "$1" ]; }
 bring_up() { ip link set eth0 up && until_ok 20 carrier 1; }
 address() { ip address replace ${CARD_ADDRESS}/24 dev eth0; }
+mtu() { ip link set eth0 mtu $1 && ip -n peer link set eth1 mtu $1; }
 reachable() { until_ok 10 ping -q -c 1 -W 1 ${PEER_ADDRESS}; }
 `;
 
@@ -41,22 +42,24 @@ echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 ip netns add peer && ip link set eth1 netns peer
 ${PEER} sh -c 'echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6'
 ip -n peer link set lo up
-ip -n peer link set eth1 up mtu 16110
+ip -n peer link set eth1 up
 ip -n peer address add ${PEER_ADDRESS}/24 dev eth1
-dmesg > /run/boot.log
 `;
 
 /** The interface as every test finds it. */
 const FRESH = `
-ip link set eth0 mtu 1500 promisc off allmulticast off
+mtu 1500
+ip link set eth0 promisc off allmulticast off
 ethtool -K eth0 rx on tx on sg on tso on gso on gro on rxvlan on txvlan on 2> /dev/null
 bring_up && address && reachable
 `;
 
 const DATA_BYTES = 1 << 20;
+/** Where each side hands out the data. */
+const PORT = 9000;
 const PEER_DEVICE = 'virtio-net-pci';
 const [CARD_MAC, PEER_MAC] = ['02:00:00:82:54:01', '02:00:00:82:54:99'];
-/** The modules that a bed needs besides the driver under test. */
+/** The modules that a bed needs after the driver under test, whose card is eth0. */
 export const BED_MODULES = ['virtio_pci', 'virtio_net', '8021q'];
 
 export type BedOptions = Omit<SessionOptions, 'nics' | 'restarts'> & { readonly subject: Subject };
@@ -115,7 +118,8 @@ export class Bed {
   async setUp(): Promise<void> {
     const lines = this.#data.toString('base64');
     const data = `for i in $(seq ${DATA_BYTES / 1024}); do cat /run/kilobyte; done > /run/data`;
-    await this.sh(`${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}`);
+    const source = `httpd -p ${PORT} -h /run`;
+    await this.sh(`${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}\n${source}\n${PEER} ${source}`);
   }
 
   /** Runs a script in the guest and returns what it printed; where it fails so does the test, with what it printed. */
@@ -144,14 +148,8 @@ export class Bed {
 
   /** Moves a megabyte over TCP and compares it. */
   async transfer(direction: 'out' | 'in'): Promise<void> {
-    const [from, to, address] = direction === 'out' ? ['', PEER, PEER_ADDRESS] : [PEER, '', CARD_ADDRESS];
-    const got = await this.sh(
-      `${to} sh -c 'nc -l -p 9000 < /dev/null | md5sum > /run/got' & server=$!
-      until_ok 5 ${to} sh -c 'netstat -ltn | grep -q :9000'
-      ${from} nc ${address} 9000 < /run/data
-      wait $server; cat /run/got`,
-      30,
-    );
+    const [to, address] = direction === 'out' ? [PEER, CARD_ADDRESS] : ['', PEER_ADDRESS];
+    const got = await this.sh(`${to} wget -q -O - http://${address}:${PORT}/data | md5sum`, 30);
     expect(got.startsWith(this.digest), `what arrived of a megabyte ${direction} differs: ${lastLine(got)}`);
   }
 
