@@ -3,7 +3,7 @@ import { guestParts } from '../../vm/parts.ts';
 import { findModel, type Model } from '../catalogue.ts';
 import { BED_MODULES, type Subject } from '../conformance/bed.ts';
 import { runTests, type TestResult } from '../conformance/run.ts';
-import { type Test, TESTS } from '../conformance/tests.ts';
+import { TESTS, type Test } from '../conformance/tests.ts';
 import { UsageError } from '../errors.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -31,11 +31,13 @@ export function addConformance(program: Command): void {
   program
     .command('conformance')
     .summary("a model under Linux's own driver, as a table")
-    .description("Boots a guest whose kernel drives the model with its own, unmodified driver, and tries all that it can do.")
+    .description(
+      'Boots a guest whose kernel drives the model with its own, unmodified driver, and tries all that it can do.',
+    )
     .argument('<model>', 'the model (see fauxnic devices)')
     .addOption(new Option('--only <pattern>', 'only tests whose name matches').argParser(pattern))
     .option('--no-beside', "without QEMU's own card beside it")
-    .option('--list', "only name the tests")
+    .option('--list', 'only name the tests')
     .option('--json', 'the result as JSON')
     .addHelpText('after', AFTER)
     .action(async (name: string, options: Options) => {
@@ -77,7 +79,8 @@ async function conformance(model: Model, options: Options): Promise<number> {
     const ours = await run({ kind: 'sim', model }, `sim:${model.name}`);
     const besides = options.beside && model.qemu ? [model.qemu] : [];
     const theirs: TestResult[][] = [];
-    for (const device of besides) theirs.push(await run({ kind: 'qemu', device, linux: model.linux }, `qemu:${device}`));
+    for (const device of besides)
+      theirs.push(await run({ kind: 'qemu', device, linux: model.linux }, `qemu:${device}`));
     const result = { model: model.name, driver: model.linux, kernel: parts.kernel.release, ...tally(ours) };
     if (options.json) {
       const beside = theirs.map((tests, i) => ({ device: besides[i], qemu: parts.qemu.version, ...tally(tests) }));
@@ -107,9 +110,12 @@ class Progress {
   constructor(about: string, count: number) {
     this.#about = about;
     this.#count = count;
-    this.#live = new LiveLine(() => `${this.#about}  ${this.#at}  ${((performance.now() - this.#began) / 1000).toFixed(0)} s`, {
-      plain: 30_000,
-    });
+    this.#live = new LiveLine(
+      () => `${this.#about}  ${this.#at}  ${((performance.now() - this.#began) / 1000).toFixed(0)} s`,
+      {
+        plain: 30_000,
+      },
+    );
   }
 
   at({ name }: Test, index: number): void {
@@ -136,10 +142,18 @@ function print(
   ]);
   const sum = (tests: readonly TestResult[]) => `${tally(tests).passed} of ${tests.length}`;
   const total = ['', sum(ours), ...(theirs ? [sum(theirs)] : []), ''];
-  const head = [`Linux ${kernel.release}, ${model.linux}`, `sim:${model.name}`, ...(theirs ? [`qemu:${model.qemu}`] : []), ''];
+  const head = [
+    `Linux ${kernel.release}, ${model.linux}`,
+    `sim:${model.name}`,
+    ...(theirs ? [`qemu:${model.qemu}`] : []),
+    '',
+  ];
   console.log(table([head, ...rows, total]));
   console.log(dim(`  QEMU ${qemu.version}, ${accelerator}`));
-  for (const [name, tests] of [[`sim:${model.name}`, ours], [`qemu:${model.qemu}`, theirs ?? []]] as const)
+  for (const [name, tests] of [
+    [`sim:${model.name}`, ours],
+    [`qemu:${model.qemu}`, theirs ?? []],
+  ] as const)
     for (const test of tests) if (test.result === 'failed') console.log(`  ${bold(name)} ${test.name}: ${test.detail}`);
 }
 

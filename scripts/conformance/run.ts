@@ -2,7 +2,7 @@
 import type { GuestParts } from '../../vm/parts.ts';
 import { lineOf } from '../errors.ts';
 import { Bed, Fault, type Subject } from './bed.ts';
-import { type Test, TESTS } from './tests.ts';
+import { TESTS, type Test } from './tests.ts';
 
 export interface TestResult {
   readonly name: string;

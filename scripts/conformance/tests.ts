@@ -284,7 +284,14 @@ async function statistics(bed: Bed): Promise<string> {
     rx_multicast: toCard.multicasts,
     tx_multicast: fromCard.multicasts,
   };
-  const errors = ['rx_errors', 'tx_errors', 'rx_crc_errors', 'rx_missed_errors', 'rx_length_errors', 'rx_csum_offload_errors'];
+  const errors = [
+    'rx_errors',
+    'tx_errors',
+    'rx_crc_errors',
+    'rx_missed_errors',
+    'rx_length_errors',
+    'rx_csum_offload_errors',
+  ];
   for (const name of errors) wanted[name] = 0;
   for (const [name, count] of Object.entries(wanted)) {
     const counted = (after.get(name) ?? Number.NaN) - (before.get(name) ?? Number.NaN);
@@ -294,7 +301,8 @@ async function statistics(bed: Bed): Promise<string> {
 }
 
 async function pauseFrames(bed: Bed): Promise<string> {
-  const count = async (name: string) => Number(new RegExp(`${name}: (\\d+)`).exec(await bed.sh('ethtool -S eth0'))?.[1]);
+  const count = async (name: string) =>
+    Number(new RegExp(`${name}: (\\d+)`).exec(await bed.sh('ethtool -S eth0'))?.[1]);
   const before = await count('rx_flow_control_xoff');
   for (let i = 0; i < 5; i++) bed.wire.injectPause(100);
   await bed.sh('reachable');
@@ -398,15 +406,30 @@ export const TESTS: readonly Test[] = [
   { name: 'PAUSE frames counted', run: pauseFrames },
   {
     name: 'ethtool -g: rings',
-    run: setting('ethtool -G eth0 rx 1024 tx 512', 'ethtool -g eth0', [/Current[\s\S]*RX:\s+1024/, /Current[\s\S]*TX:\s+512/], 'ethtool -G eth0 rx 256 tx 256'),
+    run: setting(
+      'ethtool -G eth0 rx 1024 tx 512',
+      'ethtool -g eth0',
+      [/Current[\s\S]*RX:\s+1024/, /Current[\s\S]*TX:\s+512/],
+      'ethtool -G eth0 rx 256 tx 256',
+    ),
   },
   {
     name: 'ethtool -c: coalescing',
-    run: setting('ethtool -C eth0 rx-usecs 100', 'ethtool -c eth0', [/rx-usecs:\s+100\b/], 'ethtool -C eth0 rx-usecs 3'),
+    run: setting(
+      'ethtool -C eth0 rx-usecs 100',
+      'ethtool -c eth0',
+      [/rx-usecs:\s+100\b/],
+      'ethtool -C eth0 rx-usecs 3',
+    ),
   },
   {
     name: 'ethtool -a: pause',
-    run: setting('ethtool -A eth0 autoneg off rx on tx off', 'ethtool -a eth0', [/RX:\s+on/, /TX:\s+off/], 'ethtool -A eth0 autoneg on rx on tx on'),
+    run: setting(
+      'ethtool -A eth0 autoneg off rx on tx off',
+      'ethtool -a eth0',
+      [/RX:\s+on/, /TX:\s+off/],
+      'ethtool -A eth0 autoneg on rx on tx on',
+    ),
   },
   { name: 'ethtool -d: registers', run: registers },
   { name: 'ethtool -p: LED', run: identify },

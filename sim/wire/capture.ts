@@ -70,7 +70,13 @@ export class Capture {
 }
 
 /** Told of every frame that passes; it is valid until the call returns. */
-export type Recorder = (direction: FrameDirection, bytes: Uint8Array, start: number, length: number, flags: number) => void;
+export type Recorder = (
+  direction: FrameDirection,
+  bytes: Uint8Array,
+  start: number,
+  length: number,
+  flags: number,
+) => void;
 
 /** Slips a tap between the port and its medium; see Capture.tap for when, and what it throws. */
 export function tapPort(port: Port, record: Recorder): Tap {
