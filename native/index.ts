@@ -7,6 +7,7 @@ export { type Watch, type WatchHandlers, watch } from './poll.ts';
 export {
   connectUnix,
   END,
+  listensHere,
   listenUnix,
   type ReceivedDescriptors,
   receivedDescriptors,

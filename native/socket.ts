@@ -6,6 +6,7 @@ import { unwatch } from './poll.ts';
 
 const PATH_MOST = 107; // sys/un.h, sun_path without its final zero
 const DESCRIPTORS_MOST = 253; // linux/net/scm.h, SCM_MAX_FD
+const MESSAGE_LEAST = 16; // a vfio-user message's header
 const NO_DESCRIPTORS = new Int32Array(0);
 
 /** What `receive` and `write` return when the other side has closed. */
@@ -30,6 +31,21 @@ const CONNECT_ADVICE: Advice = {
   EACCES: 'this user may not connect to it',
   EAGAIN: 'its queue of clients is full',
 };
+
+const EXCHANGE_ADVICE: Advice = {
+  ETIMEDOUT: 'the other side does not answer',
+  EPIPE: 'the other side has closed',
+  EMSGSIZE: 'the other side announced a message of a length that none has',
+};
+
+// Sockets on which this thread listens, by device and inode: connected to one, it would wait for itself.
+const listening = new Set<string>();
+
+/** Whether somebody listens at `path` who is this very thread. */
+export function listensHere(path: string): boolean {
+  const about = lstatSync(path, { throwIfNoEntry: false });
+  return about !== undefined && listening.has(`${about.dev}:${about.ino}`);
+}
 
 /** A listening socket; only its owner may connect (mode 0600). Closing it removes the path. */
 export interface UnixListener {
@@ -87,13 +103,17 @@ class Listener implements UnixListener {
   readonly path: string;
   readonly #native: SocketHandle;
   readonly #inode: number;
+  readonly #identity: string;
   #fd: number;
 
   constructor(native: SocketHandle, fd: number, path: string) {
     this.#native = native;
     this.#fd = fd;
     this.path = path;
-    this.#inode = lstatSync(path).ino;
+    const { dev, ino } = lstatSync(path);
+    this.#inode = ino;
+    this.#identity = `${dev}:${ino}`;
+    listening.add(this.#identity);
   }
 
   get fd(): number {
@@ -115,6 +135,7 @@ class Listener implements UnixListener {
     if (this.#fd < 0) return;
     unwatch(this.#fd);
     this.#fd = -1;
+    listening.delete(this.#identity);
     // Only what is still ours: somebody may have put another socket there.
     if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
     this.#native.close();
@@ -184,6 +205,22 @@ export class UnixSocket {
     if (code === 'EAGAIN') return 0;
     if (code === 'EPIPE' || code === 'ECONNRESET') return END;
     return check(put, 'send', 'socket');
+  }
+
+  /**
+   * Sends the first `length` bytes of a vfio-user message, if any, and blocks until a whole message has come, which goes to
+   * the beginning of `reply`: returns its length. With 0 milliseconds it does not wait: 0 where none is there whole. What
+   * has come of one stays in `reply` for the next call. The other side must not be this thread.
+   * Throws ETIMEDOUT, EPIPE where the other side has closed, EMSGSIZE for a message that does not fit in `reply`; messages
+   * cannot be told apart after any of them.
+   */
+  exchange(request: Uint8Array, length: number, reply: Uint8Array, milliseconds: number): number {
+    checkRange('exchange', request, 0, length);
+    checkRange('exchange', reply, 0, MESSAGE_LEAST);
+    if (!Number.isInteger(milliseconds) || milliseconds < 0 || milliseconds > 0x7fffffff)
+      throw invalid('exchange', `${milliseconds} milliseconds are no time`);
+    this.fd;
+    return check(this.#native.exchange(request, length, reply, milliseconds), 'exchange', 'socket', EXCHANGE_ADVICE);
   }
 
   /** Closes it and its watch. Idempotent. */

@@ -1,7 +1,7 @@
 /** What there is: models, drivers, backends, and which of them go together. One table, for the command and its messages. */
 
-import type { PciDevice } from '../drivers/device.ts';
-import { createE1000, type E1000Options } from '../drivers/e1000/e1000.ts';
+import type { PciDevice, PciId } from '../drivers/device.ts';
+import { createE1000, type E1000Options, supports } from '../drivers/e1000/e1000.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
@@ -30,6 +30,8 @@ export type Driver = NetDevice & { close(): Promise<void> };
 export interface DriverEntry {
   readonly name: string;
   readonly cards: readonly string[];
+  /** Whether it drives a function with this identity. */
+  supports(id: PciId): boolean;
   open(device: PciDevice, options: E1000Options): Promise<Driver>;
 }
 
@@ -58,12 +60,19 @@ export const DRIVERS: readonly DriverEntry[] = [
   {
     name: 'e1000',
     cards: ['82540EM (8086:100e)', '82545EM (8086:100f)', '82574L (8086:10d3)'],
+    supports,
     open: createE1000,
   },
 ];
 
 export const BACKENDS: readonly Backend[] = [
   { name: 'sim', target: 'sim:MODEL', about: 'the model, in this process; no root, no addon', models: 'all' },
+  {
+    name: 'vfio-user',
+    target: 'vfio-user:PATH',
+    about: 'the device that another process serves there: fauxnic serve, or any vfio-user server',
+    models: 'all',
+  },
 ];
 
 export function findModel(name: string): Model {
@@ -72,17 +81,41 @@ export function findModel(name: string): Model {
   throw new UsageError(`no model ${JSON.stringify(name)}: there is ${MODELS.map(({ name }) => name).join(', ')}`);
 }
 
-/** The model that a target such as "sim:e1000" names. */
-export function findTarget(target: string): Model {
-  const [backend, ...rest] = target.split(':');
+/** What a target on the command line stands for: a model in this process, or a device outside of it. */
+export type Target =
+  | { readonly model: Model }
+  | { readonly model: null; readonly backend: string; readonly address: string };
+
+/** "sim:e1000", "vfio-user:/tmp/nic0". */
+export function findTarget(target: string): Target {
+  const [name, ...rest] = target.split(':');
+  const address = rest.join(':');
+  const backend = BACKENDS.find((backend) => backend.name === name);
   const targets = MODELS.map(({ name }) => `sim:${name}`).join(', ');
-  if (rest.length === 0 || !BACKENDS.some(({ name }) => name === backend))
-    throw new UsageError(`no target ${JSON.stringify(target)}: there is ${targets} (see fauxnic devices)`);
-  const model = MODELS.find(({ name }) => name === rest.join(':'));
-  if (model === undefined) throw new UsageError(`no model ${JSON.stringify(rest.join(':'))}: there is ${targets}`);
-  return model;
+  if (backend === undefined || rest.length === 0) {
+    const others = BACKENDS.filter(({ name }) => name !== 'sim').map(({ target }) => target);
+    throw new UsageError(
+      `no target ${JSON.stringify(target)}: there is ${[targets, ...others].join(', ')} (see fauxnic devices)`,
+    );
+  }
+  if (backend.name !== 'sim') {
+    if (address === '') throw new UsageError(`target ${target} lacks something: give ${backend.target}`);
+    return { model: null, backend: backend.name, address };
+  }
+  const model = MODELS.find(({ name }) => name === address);
+  if (model === undefined) throw new UsageError(`no model ${JSON.stringify(address)}: there is ${targets}`);
+  return { model };
 }
 
 export function driverOf(model: Model): DriverEntry {
   return DRIVERS.find(({ name }) => name === model.driver)!;
+}
+
+/** @throws UsageError where none drives a card like this. */
+export function driverFor({ name, id }: PciDevice): DriverEntry {
+  const driver = DRIVERS.find((driver) => driver.supports(id));
+  if (driver !== undefined) return driver;
+  const what = [id.vendor, id.device].map((part) => part.toString(16).padStart(4, '0')).join(':');
+  const known = DRIVERS.flatMap(({ cards }) => cards).join(', ');
+  throw new UsageError(`${name} is ${what}, and no driver here knows it: there are drivers for ${known}`);
 }

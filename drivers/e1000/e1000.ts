@@ -156,7 +156,7 @@ export class E1000Driver implements NetDevice {
     this.#interrupts = new InterruptControl(chip, {
       work: () => this.#workArrived(),
       link: () => this.#linkMayHaveChanged(),
-      gone: () => this.#fail(chip.goneError()),
+      failed: (error) => this.#fail(error),
     });
   }
 
@@ -175,7 +175,7 @@ export class E1000Driver implements NetDevice {
         throw error;
       }
       this.#running = true;
-      this.#watchdog = this.#chip.device.time.every(WATCHDOG, () => this.#watch());
+      this.#watchdog = this.#chip.device.time.every(WATCHDOG, () => this.#guard(() => this.#watch()));
     });
   }
 
@@ -453,7 +453,7 @@ export class E1000Driver implements NetDevice {
   /** An empty ring receives nothing, so nothing interrupts: until buffers are back somebody has to ask. */
   #retryStarved(): void {
     this.#starvedRetry ??= this.#chip.device.time.every(STARVED_RETRY, () => {
-      if (this.#ready) this.#receiver.fill();
+      if (this.#ready) this.#guard(() => this.#receiver.fill());
       if (this.#ready && this.#receiver.starved) return;
       this.#starvedRetry?.stop();
       this.#starvedRetry = null;
@@ -571,6 +571,16 @@ export class E1000Driver implements NetDevice {
       await this.#bringUp();
       this.#emit('reset');
     });
+  }
+
+  /** For timers: nobody called that could catch what an access to a card throws that is not reached any more. */
+  #guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      this.#fail(error);
+    }
   }
 
   /** The end: nothing more is asked of the card. */

@@ -21,8 +21,8 @@ export interface InterruptSink {
   work(): void;
   /** The link changed, or may have. */
   link(): void;
-  /** The card does not answer. */
-  gone(): void;
+  /** The card does not answer: a DeviceError says how that was noticed. */
+  failed(error: DeviceError): void;
 }
 
 export class InterruptControl {
@@ -56,8 +56,12 @@ export class InterruptControl {
     this.mode = mode;
     this.#workCauses = mode === 'msix' ? QUEUES : WORK;
     const { interrupts } = this.#chip.device;
-    interrupts.on(0, mode === 'msix' ? () => this.#queueVector() : () => this.#onlyVector());
-    if (mode === 'msix') interrupts.on(1, () => this.#otherVector());
+    interrupts.on(0, this.#guarded(mode === 'msix' ? () => this.#queueVector() : () => this.#onlyVector()));
+    if (mode === 'msix')
+      interrupts.on(
+        1,
+        this.#guarded(() => this.#otherVector()),
+      );
     this.#moderation.reset();
     if (mode === 'msix') this.#routeVectors();
     this.#writeInterval();
@@ -75,6 +79,18 @@ export class InterruptControl {
       if (error instanceof DeviceError && error.code === 'UNSUPPORTED') return false; // as IRQ vectors may run out
       throw error;
     }
+  }
+
+  /** Nobody called the handler who could catch what an access throws. */
+  #guarded(handler: () => void): () => void {
+    return () => {
+      try {
+        handler();
+      } catch (error) {
+        if (!(error instanceof DeviceError)) throw error;
+        this.#sink.failed(error);
+      }
+    };
   }
 
   #routeVectors(): void {
@@ -121,10 +137,7 @@ export class InterruptControl {
   #onlyVector(): void {
     const causes = this.#chip.read(R.ICR);
     if (causes === 0) return; // somebody else's, on a shared line
-    if (causes === ALL_ONES && this.#chip.gone) {
-      this.#sink.gone();
-      return;
-    }
+    if (causes === ALL_ONES && this.#chip.gone) throw this.#chip.goneError();
     this.count++;
     if ((causes & LINK) !== 0) this.#sink.link();
     if ((causes & WORK) !== 0) this.#work();
@@ -137,10 +150,7 @@ export class InterruptControl {
 
   #otherVector(): void {
     const causes = this.#chip.read(R.ICR);
-    if (causes === ALL_ONES && this.#chip.gone) {
-      this.#sink.gone();
-      return;
-    }
+    if (causes === ALL_ONES && this.#chip.gone) throw this.#chip.goneError();
     this.count++;
     // Reading ICR took the queues' causes along: put them back.
     if ((causes & QUEUES) !== 0) this.#chip.write(R.ICS, causes & QUEUES);

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -26,6 +27,26 @@ sockaddr_un AddressOf(const Napi::CallbackInfo& info) {
   return address;
 }
 
+constexpr size_t kHeader = 16;  // vfio-user: the whole message's length is its second 32-bit word, little-endian
+
+int64_t Milliseconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1000000;
+}
+
+// 0 once the descriptor is ready, -ETIMEDOUT at the deadline.
+int Wait(int fd, short events, int64_t deadline) {
+  for (;;) {
+    pollfd it = {fd, events, 0};
+    const int64_t left = deadline - Milliseconds();
+    const int ready = poll(&it, 1, left > 0 ? static_cast<int>(left) : 0);
+    if (ready > 0) return 0;
+    if (ready == 0) return -ETIMEDOUT;
+    if (errno != EINTR) return -errno;
+  }
+}
+
 int Open() { return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0); }
 
 }  // namespace
@@ -39,6 +60,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          InstanceMethod<&Socket::Receive>("receive"),
                          InstanceMethod<&Socket::Send>("send"),
                          InstanceMethod<&Socket::Write>("write"),
+                         InstanceMethod<&Socket::Exchange>("exchange"),
                          InstanceMethod<&Socket::Close>("close"),
                      });
 }
@@ -151,6 +173,51 @@ Napi::Value Socket::Write(const Napi::CallbackInfo& info) {
   do put = send(fd_, bytes.Data() + start, length, MSG_NOSIGNAL);
   while (put < 0 && errno == EINTR);
   return Result(info, put < 0 ? -errno : put);
+}
+
+Napi::Value Socket::Exchange(const Napi::CallbackInfo& info) {
+  const uint8_t* const request = info[0].As<Napi::Uint8Array>().Data();
+  const size_t length = info[1].As<Napi::Number>().Int64Value();
+  Napi::Uint8Array reply = info[2].As<Napi::Uint8Array>();
+  uint8_t* const into = reply.Data();
+  const int patience = info[3].As<Napi::Number>();
+  const int64_t deadline = Milliseconds() + patience;
+  for (size_t sent = 0; sent < length;) {
+    const ssize_t put = send(fd_, request + sent, length - sent, MSG_NOSIGNAL);
+    if (put >= 0) {
+      sent += static_cast<size_t>(put);
+    } else if (errno == EAGAIN) {
+      const int failed = Wait(fd_, POLLOUT, deadline);
+      if (failed) return Result(info, failed);
+    } else if (errno != EINTR) {
+      return Result(info, -errno);
+    }
+  }
+  for (size_t size = kHeader;;) {
+    if (held_ >= kHeader) {
+      size = into[4] | into[5] << 8 | into[6] << 16 | static_cast<size_t>(into[7]) << 24;
+      if (size < kHeader || size > reply.ByteLength()) return Result(info, -EMSGSIZE);
+      if (held_ == size) {
+        held_ = 0;
+        return Result(info, static_cast<int64_t>(size));
+      }
+    }
+    // Never more than this message. Descriptors that come along are not received: the kernel drops them.
+    const ssize_t got = recv(fd_, into + held_, size - held_, 0);
+    if (got > 0) {
+      held_ += static_cast<size_t>(got);
+    } else if (got == 0) {
+      return Result(info, -EPIPE);
+    } else if (errno == EAGAIN) {
+      if (patience == 0) return Result(info, 0);
+      const int failed = Wait(fd_, POLLIN, deadline);
+      if (failed) return Result(info, failed);
+    } else if (errno != EINTR) {
+      return Result(info, -errno);
+    }
+    // A message that comes byte by byte must be here in time as well.
+    if (held_ < size && patience > 0 && Milliseconds() > deadline) return Result(info, -ETIMEDOUT);
+  }
 }
 
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }

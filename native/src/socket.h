@@ -1,6 +1,8 @@
 #pragma once
 #include <napi.h>
 
+#include <cstddef>
+
 // A UNIX stream socket whose messages carry descriptors. Each method is one system call or nearly so; native/socket.ts
 // composes them and checks their arguments. It is closed with its object at the latest.
 class Socket : public Napi::ObjectWrap<Socket> {
@@ -16,8 +18,11 @@ class Socket : public Napi::ObjectWrap<Socket> {
   Napi::Value Receive(const Napi::CallbackInfo& info);  // (bytes, start, length, fds: count first) -> bytes
   Napi::Value Send(const Napi::CallbackInfo& info);     // (bytes, start, length, fds, milliseconds) -> bytes
   Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
+  // (request, its length or 0, reply, milliseconds) -> the reply's bytes; 0: not whole yet, without milliseconds
+  Napi::Value Exchange(const Napi::CallbackInfo& info);
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 
   int fd_ = -1;
+  size_t held_ = 0;  // bytes of a message that Exchange has not seen the end of
 };

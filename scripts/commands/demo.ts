@@ -284,7 +284,7 @@ class Demo {
       ping: this.#ping,
       tcp: this.#tcp,
       cards: [near, far!].map((card, i) => cardJson(card, this.#roles[i]!)),
-      wire: wireJson(this.#rig),
+      wire: wireJson(this.#rig.link),
       pcap: capture && { path: capture.path, bytes: capture.size, complete: !capture.full },
       ...(trace && { trace: { path: trace.path, lines: trace.lines } }),
     };

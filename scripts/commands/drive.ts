@@ -3,13 +3,14 @@ import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from '../../drivers/e1000/descriptor
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
 import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
-import { findTarget } from '../catalogue.ts';
+import { findTarget, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
 import { type DriveOptions, Run } from '../rig/drive-run.ts';
 import { checkCapture } from '../rig/report.ts';
-import { Rig } from '../rig/rig.ts';
+import { Rig, type Setup } from '../rig/rig.ts';
 import { ROLES, type RoleKind } from '../rig/roles.ts';
+import { OutsideRig } from '../rig/target.ts';
 import { StopSignals } from '../stop-signals.ts';
 
 /** What the other end does, unless told. */
@@ -23,8 +24,12 @@ At the other end of the wire of sim:MODEL there is a second model with its own d
   with --generate  it sends back what it gets, so that loss and round-trip times are measured
   with --echo      it generates (with --rate, --size, --count)
 
+A device that another process serves (vfio-user:PATH) has its own wire, of which nothing is known here: --peer, --pcap,
+--trace and --wire are the server's (see fauxnic serve).
+
 Examples:
   fauxnic drive sim:e1000 --generate --seconds 5
+  fauxnic drive vfio-user:/tmp/nic0 --echo
   fauxnic drive sim:e1000 --tap=nic0            (as root; then: ip addr add 10.0.0.1/24 dev nic0; ping 10.0.0.2)
   fauxnic drive sim:e1000 --generate --count 100 --trace - | less
   fauxnic drive sim:e1000 --generate --rate 10k --wire latency=2ms,loss=1% --pcap lossy.pcapng`;
@@ -36,7 +41,7 @@ export function addDrive(program: Command): void {
     .description(
       'Runs the user-space driver on a device and joins its frames to a TAP interface, an echo or a generator.',
     )
-    .argument('<target>', 'the device: sim:MODEL (see fauxnic devices)')
+    .argument('<target>', 'the device: sim:MODEL or vfio-user:PATH (see fauxnic devices)')
     .option('--tap [name]', 'join it to a TAP interface, by this name or the next free fauxnicN (needs root)')
     .option('--echo', 'answer ARP, pings and UDP')
     .option('--generate', 'send UDP frames, and judge those that come back')
@@ -65,19 +70,16 @@ export function addDrive(program: Command): void {
 }
 
 async function drive(target: string, options: DriveOptions): Promise<void> {
-  const model = findTarget(target);
+  const what = findTarget(target);
   const near = roleOf(options);
-  const far = options.peer ?? PEERS[near]!;
+  if (what.model === null) checkOutside(target, options);
+  const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);
   check(options, near, far);
   const stop = new StopSignals();
-  const rig = await Rig.open({
-    model,
-    near: { ...cardOptions(options), mac: options.mac },
-    far: far === 'none' ? null : cardOptions(options),
-    wire: { ...options.wire, seed: options.seed },
-    pcap: options.pcap,
-    trace: options.trace,
-  });
+  const rig =
+    what.model === null
+      ? await OutsideRig.open(what.backend, what.address, { ...cardOptions(options), mac: options.mac })
+      : await openRig(what.model, options, far);
   let run: Run | undefined;
   try {
     run = new Run(rig, options, near, far);
@@ -92,6 +94,25 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   // Ctrl-C is how a run without end ends; else it is an interruption.
   const endless = options.seconds === undefined && options.count === undefined;
   process.exitCode = endless && stop.received === 'SIGINT' ? 0 : stop.exitCode;
+}
+
+function openRig(model: Model, options: DriveOptions, far: RoleKind): Promise<Setup> {
+  return Rig.open({
+    model,
+    near: { ...cardOptions(options), mac: options.mac },
+    far: far === 'none' ? null : cardOptions(options),
+    wire: { ...options.wire, seed: options.seed },
+    pcap: options.pcap,
+    trace: options.trace,
+  });
+}
+
+/** What takes a hand in the wire, or in the model. */
+function checkOutside(target: string, options: DriveOptions): void {
+  for (const name of ['peer', 'pcap', 'trace', 'wire'] as const) {
+    if (options[name] === undefined) continue;
+    throw new UsageError(`--${name} is for models in this process (sim:MODEL): the wire of ${target} is not here`);
+  }
 }
 
 function roleOf({ tap, echo, generate }: DriveOptions): 'tap' | 'echo' | 'generate' {

@@ -1,10 +1,11 @@
 import type { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
+import type { PciDevice } from '../../drivers/device.ts';
 import { HEADROOM } from '../../drivers/packet.ts';
 import type { Clock } from '../../sim/clock.ts';
 import type { Trace } from '../../sim/trace.ts';
 import type { Port } from '../../sim/wire/port.ts';
-import { type Driver, driverOf, type Model } from '../catalogue.ts';
+import { type Driver, type DriverEntry, driverOf, type Model } from '../catalogue.ts';
 
 export interface CardOptions {
   readonly mac?: Uint8Array;
@@ -15,12 +16,17 @@ export interface CardOptions {
   readonly features?: number;
 }
 
-/** A model and the driver that drives it. */
+/** A device and the driver that drives it. */
 export interface Card {
   readonly name: string;
+  readonly device: PciDevice;
+  readonly driver: Driver;
+}
+
+/** A card whose device is a model in this process. */
+export interface SimCard extends Card {
   readonly model: Model;
   readonly device: SimDevice;
-  readonly driver: Driver;
   readonly port: Port;
 }
 
@@ -37,7 +43,7 @@ const FRAME_OVERHEAD = 18 + 4; // header, VLAN tag and FCS
 const POOL_BYTES = 16 * 1024 * 1024;
 
 /** Puts a model in the slot and finds its driver; nothing moves yet. */
-export async function openCard(model: Model, slot: Slot, options: CardOptions): Promise<Card> {
+export async function openCard(model: Model, slot: Slot, options: CardOptions): Promise<SimCard> {
   let port: Port | undefined;
   const device = openSim(
     (host) => {
@@ -48,11 +54,15 @@ export async function openCard(model: Model, slot: Slot, options: CardOptions): 
     { name: `sim:${model.name}`, clock: slot.clock, memory: slot.memory },
   );
   device.function.trace = slot.trace;
+  const driver = await openDriver(driverOf(model), device, options);
+  return { name: slot.name, model, device, driver, port: port! };
+}
+
+/** The driver on its device, with as many buffers as fit. */
+export async function openDriver(entry: DriverEntry, device: PciDevice, options: CardOptions): Promise<Driver> {
   const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);
   const { mtu, rxDescriptors, txDescriptors, features } = options;
-  const { open } = driverOf(model);
-  const driver = await open(device, { mtu, rxDescriptors, txDescriptors, features, bufferSize, buffers });
-  return { name: slot.name, model, device, driver, port: port! };
+  return await entry.open(device, { mtu, rxDescriptors, txDescriptors, features, bufferSize, buffers });
 }

@@ -8,7 +8,7 @@ import { bold, paint } from '../terminal/style.ts';
 import { bits, bytes, count, packets, time } from '../terminal/units.ts';
 import type { Card } from './card.ts';
 import { cardDrops, cardJson, cardText, featureText, linkText, Rates, summaryTable, wireJson } from './report.ts';
-import type { Rig } from './rig.ts';
+import type { Setup } from './rig.ts';
 import {
   echoRole,
   generateRole,
@@ -49,7 +49,7 @@ const SETTLE = 50;
 
 /** The cards at work, from joining their frames to something to the summary. */
 export class Run {
-  readonly #rig: Rig;
+  readonly #rig: Setup;
   readonly #options: DriveOptions;
   readonly #near: Role;
   readonly #far: Role;
@@ -63,7 +63,7 @@ export class Run {
   /** As they were before the cards were stopped. */
   #links: LinkState[] = [];
 
-  constructor(rig: Rig, options: DriveOptions, near: RoleKind, far: RoleKind) {
+  constructor(rig: Setup, options: DriveOptions, near: RoleKind, far: RoleKind) {
     this.#rig = rig;
     this.#options = options;
     this.#quiet = options.json === true || options.trace === '-';
@@ -158,12 +158,10 @@ export class Run {
 
   #log(): void {
     if (this.#quiet) return;
-    const { near, far, negotiation } = this.#rig;
+    const { near, far, linkNote } = this.#rig;
     const lines = this.#rig.cards.map((card) => labelled('card', cardText(card)));
     lines.push(labelled('offloads', featureText(near)));
-    const took =
-      far === null ? ': nobody at the other end' : ` (negotiated in ${time(negotiation)} of the cards' own time)`;
-    lines.push(labelled('link', `${linkText(near.driver.link)}${took}`));
+    lines.push(labelled('link', `${linkText(near.driver.link)}${linkNote}`));
     lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));
     if (far) lines.push(labelled('', `${far.name} to ${this.#far.about}`));
     const { tap } = this.#near;
@@ -190,7 +188,7 @@ export class Run {
   }
 
   #json() {
-    const { capture, trace, negotiation } = this.#rig;
+    const { capture, trace, negotiation, link } = this.#rig;
     return {
       seconds: this.#elapsed,
       seed: this.#options.seed,
@@ -199,7 +197,7 @@ export class Run {
         ...cardJson(card, [this.#near, this.#far][i]!),
         link: this.#links[i],
       })),
-      wire: wireJson(this.#rig),
+      ...(link && { wire: wireJson(link) }),
       ...(capture && { pcap: { path: capture.path, bytes: capture.size } }),
       ...(trace && { trace: { path: trace.path, lines: trace.lines } }),
     };

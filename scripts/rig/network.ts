@@ -13,7 +13,7 @@ import { type Server, serve } from '../../vm/vfio-user/server.ts';
 import { MODELS, type Model } from '../catalogue.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
-import { type Card, openCard } from './card.ts';
+import { openCard, type SimCard } from './card.ts';
 import { echoRole, noRole, type Role, type RoleContext, tapRole } from './roles.ts';
 import { TraceFile } from './trace-file.ts';
 
@@ -63,7 +63,7 @@ export class Network {
   trace: TraceFile | null = null;
   readonly #clock = new Clock();
   readonly #machine = new MachineClock(this.#clock);
-  #card: Card | null = null;
+  #card: SimCard | null = null;
 
   private constructor() {}
 

@@ -1,11 +1,12 @@
 /** What cards and wire have to say for themselves: for start logs, live lines, summaries and JSON. */
 import type { LinkState } from '../../drivers/netdev.ts';
+import type { Link } from '../../sim/wire/link.ts';
 import { Failure, lineOf } from '../errors.ts';
 import { featureNames } from '../options.ts';
 import { table } from '../terminal/table.ts';
 import { bits, count, mac, packets } from '../terminal/units.ts';
 import type { Card } from './card.ts';
-import type { Rig } from './rig.ts';
+import type { Setup } from './rig.ts';
 import type { Role } from './roles.ts';
 
 export function linkText({ up, speed, fullDuplex, rxPause, txPause }: LinkState): string {
@@ -86,7 +87,7 @@ export function cardJson(card: Card, role: Role | null) {
   };
 }
 
-export function wireJson({ link }: Rig) {
+export function wireJson(link: Link) {
   return { forward: { ...link.counters('forward') }, backward: { ...link.counters('backward') } };
 }
 
@@ -109,6 +110,6 @@ export function summaryTable(cards: readonly Card[], roles: readonly (Role | nul
 }
 
 /** Throws where frames are missing in the capture: said last, once everything else was. */
-export function checkCapture({ capture }: Rig): void {
+export function checkCapture({ capture }: Pick<Setup, 'capture'>): void {
   if (capture?.error) throw new Failure(`capture ${capture.path} is not complete: ${lineOf(capture.error)}`);
 }

@@ -6,9 +6,10 @@ import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { Link, type LinkOptions } from '../../sim/wire/link.ts';
 import type { Model } from '../catalogue.ts';
 import { Failure } from '../errors.ts';
+import { time } from '../terminal/units.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
-import { type Card, type CardOptions, openCard } from './card.ts';
+import { type Card, type CardOptions, openCard, type SimCard } from './card.ts';
 import { TraceFile } from './trace-file.ts';
 
 export interface RigOptions {
@@ -22,15 +23,36 @@ export interface RigOptions {
   readonly trace?: string;
 }
 
+/** Cards at work: what a run and its report need of them. */
+export interface Setup {
+  readonly near: Card;
+  /** Who is at the other end of the wire, where that is in this process too. */
+  readonly far: Card | null;
+  readonly cards: readonly Card[];
+  readonly link: Link | null;
+  readonly capture: CaptureFile | null;
+  readonly trace: TraceFile | null;
+  /** Nanoseconds the link took. */
+  readonly negotiation: number;
+  /** What there is to say of the link, behind its state. */
+  readonly linkNote: string;
+  start(): void;
+  /** Moves the cards' time to now; from the event loop only. */
+  readonly pump: () => void;
+  /** Nanoseconds, in the cards' time. */
+  readonly now: () => number;
+  close(): Promise<void>;
+}
+
 const MEMORY = 192 * 1024 * 1024; // reserved; only what is used costs
 const MACS = [0x01, 0x02].map((last) => Uint8Array.of(0x02, 0x00, 0x00, 0x82, 0x54, last));
 const LINK_TIMEOUT = 10 * SECOND;
 
-export class Rig {
+export class Rig implements Setup {
   readonly clock = new Clock();
   readonly link: Link;
-  near!: Card;
-  far: Card | null = null;
+  near!: SimCard;
+  far: SimCard | null = null;
   capture: CaptureFile | null = null;
   trace: TraceFile | null = null;
   /** Nanoseconds the cards took to agree, on their own clock. */
@@ -54,7 +76,12 @@ export class Rig {
     return rig;
   }
 
-  get cards(): Card[] {
+  get linkNote(): string {
+    if (this.far === null) return ': nobody at the other end';
+    return ` (negotiated in ${time(this.negotiation)} of the cards' own time)`;
+  }
+
+  get cards(): SimCard[] {
     return this.far === null ? [this.near] : [this.near, this.far];
   }
 
@@ -72,7 +99,7 @@ export class Rig {
     this.capture?.tap(this.near.port, { mac: this.near.driver.mac, description: `${this.near.driver.model}'s wire` });
   }
 
-  async #card(model: Model, index: number, options: CardOptions): Promise<Card> {
+  async #card(model: Model, index: number, options: CardOptions): Promise<SimCard> {
     const { clock } = this;
     const name = `${model.name}-${index}`;
     const trace = this.trace && new TextTrace(name, this.now, this.trace.line);

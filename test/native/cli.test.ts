@@ -1,5 +1,8 @@
 /** drive with TAP interfaces: pings through it, names that cannot be had, and that no interface stays. */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { openTap } from '../../native/index.ts';
 import { interfaces, Place, WITHOUT_ROOT } from './command.ts';
@@ -81,3 +84,29 @@ void t.test('TAPs that cannot be had', async (t) => {
   }
   t.same(interfaces(), [...before, 'bridge', 'held'].toSorted());
 });
+
+void t.test(
+  'a card that another process serves is pinged over vfio-user; its server gone, that is said in one line',
+  async (t) => {
+    const socket = join(place.folder, 'nic');
+    const server = place.fauxnic(`serve e1000 --socket ${socket} --peer echo`);
+    while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 10)); // the test's own bound is the limit
+    const child = place.fauxnic(`drive vfio-user:${socket} --tap=fx1`);
+    for await (const line of child) {
+      if (!/^ +joined /.test(line)) continue;
+      ip('address add 10.82.56.1/24 dev fx1');
+      const ping = spawn('ping', ['-n', '-c', '3', '-i', '0.05', '-w', '5', '10.82.56.9']);
+      const said = await text(ping.stdout);
+      t.match(said, / 3 received/);
+      server.kill('SIGKILL');
+    }
+    const { stderr, exitCode } = await child;
+    t.equal(exitCode, 1);
+    t.match(stderr, /^fauxnic: vfio-user:[^\n]+: the server closed the connection[^\n]*$/, 'one line');
+    await server;
+    t.same(interfaces(), before);
+    const { stderr: nobody, exitCode: none } = await place.fauxnic(`drive vfio-user:${socket}x --echo`);
+    t.equal(none, 2);
+    t.match(nobody, /^fauxnic: [^\n]*ENOENT: there is no such socket: is the server running\?$/);
+  },
+);

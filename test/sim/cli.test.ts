@@ -203,3 +203,21 @@ test('a reader that goes away ends it quietly', async (t) => {
   t.is(exitCode, 0);
   t.is(stderr, '');
 });
+
+test('a device outside of this process: what is not here is refused, in one line', async (t) => {
+  const refusals: [line: string, says: RegExp][] = [
+    ['drive vfio-user: --echo', /target vfio-user: lacks something: give vfio-user:PATH/],
+    ['drive vfio-user:/nowhere --echo --peer echo', /--peer is for models in this process/],
+    ['drive vfio-user:/nowhere --echo --pcap x.pcapng', /--pcap is for models in this process/],
+    ['drive vfio-user:/nowhere --echo --trace -', /--trace is for models/],
+    ['drive vfio-user:/nowhere --echo --wire loss=1%', /--wire is for models/],
+    ['drive nothing:e1000 --echo', /no target "nothing:e1000": there is sim:e1000, vfio-user:PATH/],
+  ];
+  for (const [line, says] of refusals) {
+    const { stdout, stderr, exitCode } = await fauxnic(line);
+    t.is(exitCode, 2, line);
+    t.regex(stderr, says);
+    t.notRegex(stderr, /\n/);
+    t.is(stdout, '');
+  }
+});

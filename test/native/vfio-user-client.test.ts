@@ -1,0 +1,189 @@
+/** The e1000 driver over vfio-user, on our own server in a process of its own: the netdev spec, and the backend's own. */
+import { existsSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { InterruptMode } from '../../drivers/device.ts';
+import { createE1000 } from '../../drivers/e1000/e1000.ts';
+import { listenUnix } from '../../native/index.ts';
+import { NetdevStream } from '../../vm/netdev-stream.ts';
+import { openVfioUser } from '../../vm/vfio-user/client.ts';
+import { netdevSpec } from '../spec/netdev.ts';
+import { streamBench } from '../util/stream-bench.ts';
+import { Place } from './command.ts';
+import { type Fault, fakeServer } from './fake-vfio-server.ts';
+import { enterNamespace } from './lane.ts';
+
+enterNamespace(import.meta.url);
+const { t } = await import('tap');
+
+interface Test {
+  teardown(action: () => Promise<void>): unknown;
+}
+
+const place = new Place();
+const descriptors = () => readdirSync('/proc/self/fd').length;
+const socket = join(place.folder, 'nic');
+const wire = join(place.folder, 'wire');
+
+const server = place.fauxnic(`serve e1000 --socket ${socket} --peer stream=${wire}`, { timeout: 600_000 });
+await until(() => existsSync(wire), 'fauxnic serve');
+t.teardown(async () => {
+  server.kill('SIGINT');
+  await server;
+  await place.quiet();
+  place.remove();
+});
+
+async function until(happened: () => boolean, what: string): Promise<void> {
+  const deadline = performance.now() + 10_000;
+  while (!happened()) {
+    if (performance.now() > deadline) throw new Error(`10 s without ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+for (const interrupts of ['msi', 'intx'] as const satisfies InterruptMode[])
+  await t.test(`${interrupts}: the netdev spec`, { timeout: 120_000 }, async (t) => {
+    const tests: [name: string, body: () => Promise<void>][] = [];
+    netdevSpec(
+      (name, body) => tests.push([name, body]),
+      async (options) => {
+        const connect = () => NetdevStream.connect(wire);
+        const stream = connect();
+        try {
+          const device = await openVfioUser(socket, { name: 'vfio-user:nic' });
+          const driver = await createE1000(device, { buffers: 1024, ...options, interrupts: [interrupts] });
+          return streamBench({ device, driver, stream, reconnect: connect });
+        } catch (error) {
+          stream.close();
+          throw error;
+        }
+      },
+    );
+    for (const [name, body] of tests) await t.test(name, body);
+  });
+
+// ---- Servers that are none ------------------------------------------------------------------------------------------
+
+const TIMEOUT = 300;
+let fakes = 0;
+
+/** A server that is wrong from its `from`th answer on, and a device opened on it. */
+async function fake(t: Test, fault: Fault, from: number) {
+  const path = join(place.folder, `fake${fakes++}`);
+  const worker = await fakeServer({ path, fault, from });
+  t.teardown(async () => void (await worker.terminate()));
+  return { worker, open: () => openVfioUser(path, { name: 'vfio-user:fake', timeout: TIMEOUT, dmaBytes: 1 << 20 }) };
+}
+
+const failure = (code: string, says: RegExp) => ({
+  name: 'DeviceError',
+  code,
+  message: new RegExp(`^vfio-user:fake: ${says.source}[^\\n]*$`),
+});
+
+const WHILE_OPENING: [fault: Fault, code: string, says: RegExp][] = [
+  ['silent', 'TIMEOUT', /the server did not answer within 300 ms/],
+  ['closes at once', 'FAILED', /the server closed the connection/],
+  ['version 1', 'FAILED', /it speaks version 1\.0, not 0\.x/],
+  ['capabilities are no JSON', 'FAILED', /its capabilities are no JSON/],
+  ['no PCI', 'FAILED', /what it serves is no PCI function/],
+  ['no configuration space', 'FAILED', /its configuration space has 0 bytes/],
+  ['huge message', 'FAILED', /the server announced a message of 2147483647 bytes/],
+  ['tiny message', 'FAILED', /the server announced a message of 15 bytes/],
+  ['another id', 'FAILED', /request \d+ was answered with a reply to \d+/],
+  ['another command', 'FAILED', /request \d+ was answered with a reply to \d+/],
+  ['short reply', 'FAILED', /the reply to request \d+ has \d+ bytes, not \d+/],
+  ['refuses', 'FAILED', /the server refused request \d+: EINVAL/],
+  ['dies in a reply', 'FAILED', /the server closed the connection/],
+  ['dribbles', 'TIMEOUT', /the server did not answer/],
+];
+
+await t.test('a server that lies is told of in one line, and nothing stays open', async (t) => {
+  const before = descriptors();
+  for (const [fault, code, says] of WHILE_OPENING)
+    for (const from of fault.includes('capabilities') || fault.startsWith('version') ? [1] : [1, 4]) {
+      if (fault === 'short reply' && from === 1) continue; // the capabilities' text may have any length
+      const { worker, open } = await fake(t, fault, from);
+      const started = performance.now();
+      await t.rejects(open(), failure(code, says), `${fault}, from request ${from} on`);
+      t.ok(performance.now() - started < 10_000);
+      await worker.terminate();
+    }
+  await until(() => descriptors() <= before, 'every descriptor closed');
+});
+
+const WHILE_USED: [fault: Fault, code: string][] = [
+  ['silent', 'TIMEOUT'],
+  ['closes at once', 'FAILED'],
+  ['huge message', 'FAILED'],
+  ['another id', 'FAILED'],
+  ['short reply', 'FAILED'],
+  ['asks for ever', 'TIMEOUT'],
+];
+
+await t.test('one that goes wrong later: every access says the same, and closing works', async (t) => {
+  const { worker, open } = await fake(t, 'none', 0);
+  const counted = await open();
+  t.equal(counted.bar(0).read32(0x1234), 0x1234);
+  t.equal(counted.bar(0).read16(0x10000), 0xffff, 'outside');
+  t.throws(() => counted.bar(1), { code: 'UNSUPPORTED' });
+  t.same(counted.interrupts.available, { intx: 0, msi: 0, msix: 0 }, 'it has no pin and no capability');
+  counted.close();
+  counted.close();
+  await worker.terminate();
+  for (const [fault, code] of WHILE_USED) {
+    const { worker, open } = await fake(t, fault, 0);
+    const device = await open();
+    const bar = device.bar(0);
+    const memory = device.dma.alloc(64, 64);
+    t.throws(() => bar.read32(0), { name: 'DeviceError', code }, fault);
+    const { failure } = device;
+    for (const access of [
+      () => bar.read32(0),
+      () => bar.write32(0, 1),
+      () => device.config.read16(0),
+      () => device.reset(),
+    ])
+      t.throws(access, failure!);
+    device.close();
+    t.throws(() => bar.read32(0), { code: 'CLOSED' });
+    t.throws(() => device.dma.alloc(64, 64), { code: 'CLOSED' });
+    t.throws(() => device.time.now(), { code: 'CLOSED' });
+    t.throws(() => device.interrupts.enable('intx', 1), { code: 'CLOSED' });
+    t.equal(memory.bytes.length, 0, 'no view reaches what was unmapped');
+    await worker.terminate();
+  }
+});
+
+await t.test('nobody listens; or this very thread does', async (t) => {
+  await t.rejects(openVfioUser(join(place.folder, 'nothing')), { code: 'ENOENT' });
+  const own = listenUnix(join(place.folder, 'own'));
+  t.teardown(() => own.close());
+  await t.rejects(openVfioUser(own.path), { code: 'INVALID', message: /this very thread/ });
+});
+
+await t.test('a server that is killed: the driver says so, once, and stops', async (t) => {
+  const path = join(place.folder, 'doomed');
+  const doomed = place.fauxnic(`serve e1000 --socket ${path}`);
+  await until(() => existsSync(path), 'fauxnic serve');
+  const device = await openVfioUser(path);
+  const driver = await createE1000(device, { buffers: 1024, interrupts: ['msi'] });
+  await driver.start();
+  doomed.kill('SIGKILL');
+  await doomed;
+  await until(() => driver.failure !== null, 'the driver noticing');
+  t.match(driver.failure, { code: 'FAILED', message: /the server closed the connection/ });
+  t.throws(() => driver.receive([], 1), driver.failure!);
+  await driver.close();
+  t.equal(device.dma.used, 0);
+  device.close();
+});
+
+await t.test('closed, nothing is left', async (t) => {
+  const before = descriptors();
+  const device = await openVfioUser(socket);
+  device.interrupts.enable('msi', 1);
+  device.dma.alloc(4096, 4096);
+  device.close();
+  t.equal(descriptors(), before);
+});
