@@ -10,6 +10,7 @@ export interface Addon {
   readonly Poll: new (ready: (events: number) => void) => PollHandle;
   readonly Memory: new () => MemoryHandle;
   readonly Socket: new () => SocketHandle;
+  readonly Wait: new (readable: (place: number) => void) => WaitHandle;
   memfd(name: string, bytes: number): number;
   eventfd(): number;
   adoptEventfd(fd: number): number;
@@ -58,6 +59,13 @@ export interface PollHandle {
   stop(): void;
   hold(alive: boolean): void;
   close(): void;
+}
+
+/** @internal */
+export interface WaitHandle {
+  open(): number;
+  add(fd: number): number;
+  remove(place: number): void;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));

@@ -20,3 +20,4 @@ export {
   type TapOptions,
   VNET_HEADER_BYTES,
 } from './tap.ts';
+export { type Attendance, attend } from './wait.ts';

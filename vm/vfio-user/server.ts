@@ -7,6 +7,7 @@
 import { closeSync } from 'node:fs';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import {
+  attend,
   END,
   listenUnix,
   NativeError,
@@ -57,8 +58,13 @@ export interface Server<Model extends PciFunction = PciFunction> {
   close(): void;
 }
 
-/** Requests served in one turn of the event loop, which others use too. */
-const REQUESTS_A_TURN = 1024;
+/**
+ * What is read at once, where a message begins. A client that posts writes has several on the way; they wait in the buffer
+ * behind the longest message.
+ */
+const READ_AHEAD_BYTES = 4096;
+const AHEAD = MAX_MESSAGE_BYTES;
+const NO_FDS = receivedDescriptors(0);
 
 /** Makes the model and listens for clients. */
 export function serve<Model extends PciFunction>(
@@ -74,12 +80,13 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
   readonly #listener: UnixListener;
   readonly #waiting: Watch;
   readonly #own: MachineClock | null = null;
+  readonly #clock: Clock;
   readonly #pump: () => void;
   readonly #patience: number;
   readonly #note: (text: string) => void;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
-  readonly #message = new Message();
+  readonly #message = new Message(AHEAD + READ_AHEAD_BYTES);
   #client: Client | null = null;
   #closed = false;
 
@@ -93,6 +100,7 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
       this.#own = own;
       time = { clock: own.clock, pump: () => own.pump() };
     }
+    this.#clock = time.clock;
     this.#pump = time.pump;
     const space = new AddressSpace();
     // A model may signal while it is being made, when nobody can listen yet.
@@ -135,6 +143,9 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
     this.#client = new Client(socket, requests, this.#message, {
       patience: this.#patience,
       pump: this.#pump,
+      settle: () => {
+        if (this.#clock.next <= this.#clock.now) this.#pump();
+      },
       gone: (why) => this.#gone(why),
     });
   }
@@ -169,6 +180,8 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
 interface ClientContext {
   readonly patience: number;
   readonly pump: () => void;
+  /** After a request: runs what the model put off to this very moment. */
+  readonly settle: () => void;
   /** The client went, or is to go: why, where that is its fault. */
   readonly gone: (why: string | null) => void;
 }
@@ -179,11 +192,13 @@ class Client {
   readonly #socket: UnixSocket;
   readonly #message: Message;
   readonly #context: ClientContext;
-  readonly #watch: Watch;
   readonly #timer: NodeJS.Timeout;
   readonly #fds = receivedDescriptors(MAX_DESCRIPTORS);
   readonly #part = receivedDescriptors(MAX_DESCRIPTORS);
   #got = 0; // bytes of the present message
+  #ahead = AHEAD; // what was read beyond it
+  #aheadEnd = AHEAD;
+  #introduced = false;
   #closed = false;
 
   constructor(socket: UnixSocket, requests: Requests, message: Message, context: ClientContext) {
@@ -191,15 +206,14 @@ class Client {
     this.requests = requests;
     this.#message = message;
     this.#context = context;
-    this.#watch = watch(socket.fd, { readable: () => this.#readable() });
-    this.#watch.start();
+    attend(socket.fd, { readable: () => this.#readable() });
     const { patience, gone } = context;
     this.#timer = setTimeout(() => gone(`silent for ${patience} ms after connecting`), patience);
   }
 
   #readable(): void {
     try {
-      for (let served = 0; served < REQUESTS_A_TURN && !this.#closed; served++) if (!this.#one()) return;
+      this.#serveAll();
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
       // It has gone in the middle of a reply, or does not read it.
@@ -207,48 +221,83 @@ class Client {
     }
   }
 
-  /** Serves the next request; false where it has not arrived whole. */
-  #one(): boolean {
+  /** One read, and what came whole with it and before it: nearly always one request, as its client awaits the reply. */
+  #serveAll(): void {
+    if (!this.#receive()) return;
+    do this.#serve();
+    while (!this.#closed && this.#take());
+  }
+
+  /** Serves the message in the buffer. */
+  #serve(): void {
     const message = this.#message;
-    if (this.#got < HEADER_BYTES && !this.#receive(HEADER_BYTES)) return false;
-    const { size } = message;
-    if (size < HEADER_BYTES || size > MAX_MESSAGE_BYTES) {
-      // Where the next message begins cannot be known.
-      this.#closeReceived();
-      message.payload = 0;
-      message.header(message.id, message.command, TYPE_REPLY | ERROR, EINVAL);
-      this.#socket.send(message.bytes, 0, message.length);
-      this.#context.gone(`a message of ${size} bytes`);
-      return false;
-    }
-    if (this.#got < size && !this.#receive(size)) return false;
-    message.length = size;
+    message.length = message.size;
     this.#got = 0;
+    const fds = this.#ahead === this.#aheadEnd ? this.#fds : NO_FDS;
     this.#context.pump();
-    const outcome = this.requests.serve(message, this.#fds);
-    this.#fds[0] = 0;
+    const outcome = this.requests.serve(message, fds);
+    fds[0] = 0;
     if (outcome === 'reply' || outcome === 'reply, then close') this.#socket.send(message.bytes, 0, message.length);
     if (outcome === 'reply' || outcome === 'silence') {
-      clearTimeout(this.#timer);
-      return true;
+      if (!this.#introduced) this.#introduce();
+      this.#context.settle();
+    } else this.#context.gone(outcome === 'close' ? 'a reply to nothing' : 'it must begin with its version, 0.x');
+  }
+
+  /** Reads what is there, as far as there is room for it; true where a message is whole now. */
+  #receive(): boolean {
+    const whole = this.#got < HEADER_BYTES ? READ_AHEAD_BYTES : this.#message.size;
+    const got = this.#socket.receive(this.#message.bytes, this.#got, whole - this.#got, this.#part);
+    if (this.#part[0] !== 0) this.#keepDescriptors();
+    if (got === END) {
+      this.#context.gone(this.#got === 0 ? null : 'it went in the middle of a message');
+      return false;
     }
-    this.#context.gone(outcome === 'close' ? 'a reply to nothing' : 'it must begin with its version, 0.x');
+    this.#got += got;
+    if (this.#got < HEADER_BYTES || !this.#sensibleSize()) return false;
+    const surplus = this.#got - this.#message.size;
+    if (surplus > 0) this.#putAhead(surplus);
+    return surplus >= 0;
+  }
+
+  /** Puts what came behind the message out of its way: the reply may be longer than the request. */
+  #putAhead(surplus: number): void {
+    const { bytes, size } = this.#message;
+    bytes.copyWithin(AHEAD, size, size + surplus);
+    this.#ahead = AHEAD;
+    this.#aheadEnd = AHEAD + surplus;
+  }
+
+  /** Takes the next message from what was read ahead; true where it is whole. */
+  #take(): boolean {
+    if (!this.#takeUpTo(HEADER_BYTES) || !this.#sensibleSize()) return false;
+    return this.#takeUpTo(this.#message.size);
+  }
+
+  #takeUpTo(length: number): boolean {
+    const part = Math.min(length - this.#got, this.#aheadEnd - this.#ahead);
+    this.#message.bytes.copyWithin(this.#got, this.#ahead, this.#ahead + part);
+    this.#ahead += part;
+    this.#got += part;
+    return this.#got === length;
+  }
+
+  /** Where its size is wrong nobody knows where the next message begins. */
+  #sensibleSize(): boolean {
+    const message = this.#message;
+    const { size } = message;
+    if (size >= HEADER_BYTES && size <= MAX_MESSAGE_BYTES) return true;
+    this.#closeReceived();
+    message.payload = 0;
+    message.header(message.id, message.command, TYPE_REPLY | ERROR, EINVAL);
+    this.#socket.send(message.bytes, 0, message.length);
+    this.#context.gone(`a message of ${size} bytes`);
     return false;
   }
 
-  /** Reads on up to `length` bytes of the message; true once they are there. */
-  #receive(length: number): boolean {
-    while (this.#got < length) {
-      const got = this.#socket.receive(this.#message.bytes, this.#got, length - this.#got, this.#part);
-      this.#keepDescriptors();
-      if (got === END) {
-        this.#context.gone(this.#got === 0 ? null : 'it went in the middle of a message');
-        return false;
-      }
-      if (got === 0) return false;
-      this.#got += got;
-    }
-    return true;
+  #introduce(): void {
+    this.#introduced = true;
+    clearTimeout(this.#timer);
   }
 
   /** Descriptors may come with any of a message's bytes. Those beyond the most allowed are closed, and counted. */
