@@ -31,6 +31,7 @@ export interface SocketHandle {
   receive(bytes: Uint8Array, start: number, length: number, fds: Int32Array): number;
   send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
   write(bytes: Uint8Array, start: number, length: number): number;
+  wait(milliseconds: number): number;
   close(): void;
 }
 

@@ -39,6 +39,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          InstanceMethod<&Socket::Receive>("receive"),
                          InstanceMethod<&Socket::Send>("send"),
                          InstanceMethod<&Socket::Write>("write"),
+                         InstanceMethod<&Socket::Wait>("wait"),
                          InstanceMethod<&Socket::Close>("close"),
                      });
 }
@@ -112,7 +113,7 @@ Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
   size_t left = info[2].As<Napi::Number>().Int64Value();
   Napi::Int32Array fds = info[3].As<Napi::Int32Array>();
   const int patience = info[4].As<Napi::Number>();
-  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   size_t carried = fds.ElementLength() * sizeof(int);
   while (left > 0) {
     iovec part = {bytes.Data() + start, left};
@@ -151,6 +152,12 @@ Napi::Value Socket::Write(const Napi::CallbackInfo& info) {
   do put = send(fd_, bytes.Data() + start, length, MSG_NOSIGNAL);
   while (put < 0 && errno == EINTR);
   return Result(info, put < 0 ? -errno : put);
+}
+
+Napi::Value Socket::Wait(const Napi::CallbackInfo& info) {
+  pollfd until = {fd_, POLLIN, 0};
+  const int found = poll(&until, 1, info[0].As<Napi::Number>());
+  return Result(info, found < 0 && errno != EINTR ? -errno : found > 0);
 }
 
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }

@@ -16,6 +16,7 @@ class Socket : public Napi::ObjectWrap<Socket> {
   Napi::Value Receive(const Napi::CallbackInfo& info);  // (bytes, start, length, fds: count first) -> bytes
   Napi::Value Send(const Napi::CallbackInfo& info);     // (bytes, start, length, fds, milliseconds) -> bytes
   Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
+  Napi::Value Wait(const Napi::CallbackInfo& info);     // (milliseconds) -> whether something can be read
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 
