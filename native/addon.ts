@@ -15,6 +15,7 @@ export interface Addon {
   eventfd(): number;
   adoptEventfd(fd: number): number;
   signalEventfd(fd: number): number;
+  drainEventfd(fd: number): number;
 }
 
 /** @internal */

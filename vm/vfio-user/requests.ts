@@ -357,7 +357,8 @@ export class Requests {
     const index = message.u32(8);
     if (index >= IRQS) return EINVAL;
     const count = this.#interrupts.count(index);
-    const maskable = index === IRQ_INTX ? IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED : IRQ_FLAG_MASKABLE;
+    const maskable =
+      index === IRQ_INTX ? IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED : hasMask(index) ? IRQ_FLAG_MASKABLE : 0;
     message.payload = IRQ_INFO_BYTES;
     message.setU32(0, IRQ_INFO_BYTES);
     message.setU32(4, count > 0 ? IRQ_FLAG_EVENTFD | maskable : 0);
@@ -377,12 +378,18 @@ export class Requests {
     if (index >= IRQS || start + count > this.#interrupts.count(index)) return EINVAL;
     if (payload !== SET_IRQS_BYTES + (data === IRQ_DATA_BOOL ? count : 0)) return EINVAL;
     if (data !== IRQ_DATA_EVENTFD && fds.count > 0) return EINVAL;
-    if (action !== IRQ_ACTION_MASK && action !== IRQ_ACTION_UNMASK && action !== IRQ_ACTION_TRIGGER) return EINVAL;
+    if (
+      action !== IRQ_ACTION_TRIGGER &&
+      !(hasMask(index) && (action === IRQ_ACTION_MASK || action === IRQ_ACTION_UNMASK))
+    )
+      return EINVAL;
     message.payload = 0;
     if (count === 0) return this.#disable(index, start, data, action);
     switch (data) {
       case IRQ_DATA_EVENTFD:
-        return action === IRQ_ACTION_TRIGGER ? this.#assign(index, start, count, fds) : ENOTSUP;
+        return action === IRQ_ACTION_TRIGGER
+          ? this.#assign(index, start, count, fds)
+          : this.#follow(action, index, fds);
       case IRQ_DATA_BOOL:
         for (let i = 0; i < count; i++) if (message.u8(SET_IRQS_BYTES + i) !== 0) this.#act(action, index, start + i);
         return 0;
@@ -403,16 +410,18 @@ export class Requests {
 
   /** As many eventfds as vectors, or none, which takes theirs away. */
   #assign(index: number, start: number, count: number, fds: Descriptors): number {
-    if (fds.count !== 0 && fds.count !== count) return EINVAL;
+    if ((fds.count !== 0 && fds.count !== count) || !areEventfds(fds)) return EINVAL;
     const assigns = fds.count > 0;
-    try {
-      for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
-    } catch (error) {
-      if (error instanceof NativeError) return EINVAL;
-      throw error;
-    }
     for (let i = 0; i < count; i++) this.#interrupts.assign(index, start + i, assigns ? fds.take() : -1);
     if (index === IRQ_MSIX) this.#maskTable(start, count, !assigns);
+    return 0;
+  }
+
+  /** An eventfd that masks or unmasks from here on, or none, which takes it away: INTx alone has them (linux/vfio.h). */
+  #follow(action: number, index: number, fds: Descriptors): number {
+    if (index !== IRQ_INTX) return ENOTSUP;
+    if (fds.count > 1 || !areEventfds(fds)) return EINVAL;
+    this.#interrupts.follow(action === IRQ_ACTION_MASK ? 'mask' : 'unmask', fds.count === 0 ? -1 : fds.take());
     return 0;
   }
 
@@ -425,6 +434,21 @@ export class Requests {
     if (action === IRQ_ACTION_MASK) this.#interrupts.mask(index, vector);
     else if (action === IRQ_ACTION_UNMASK) this.#interrupts.unmask(index, vector);
     else this.#interrupts.fire(index, vector);
+  }
+}
+
+/** ERR and REQ only tell something. */
+function hasMask(index: number): boolean {
+  return index <= IRQ_MSIX;
+}
+
+function areEventfds(fds: Descriptors): boolean {
+  try {
+    for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
+    return true;
+  } catch (error) {
+    if (error instanceof NativeError) return false;
+    throw error;
   }
 }
 
