@@ -141,11 +141,7 @@ const wrong: Record<string, (it: Client) => void> = {
   'sends requests without end': (it) => {
     it.onRequest = () => {};
     const much = Buffer.concat([access(BAR0, 0x1000, 60_000), Buffer.alloc(60_000)]);
-    try {
-      for (let i = 0; i < 100; i++) it.send(COMMAND.write, much, { flags: 0x10 });
-    } catch (error) {
-      if ((error as { code?: string }).code !== 'EPIPE') throw error; // it has had enough
-    }
+    for (let i = 0; i < 100; i++) it.send(COMMAND.write, much, { flags: 0x10 });
   },
   'sends descriptors without end': (it) => {
     for (let i = 0; i < 3; i++) it.send(COMMAND.read, access(CONFIG, 0, 4), { fds: [memfd, memfd] });
@@ -161,7 +157,11 @@ await t.test('a client that owes a reply and', { timeout: 60_000 }, async (t) =>
     await prepare(it, bytes);
     it.onRequest = null;
     it.post(BAR0, TDT, 1);
-    act(it);
+    try {
+      act(it);
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'EPIPE') throw error; // the server has had enough by then
+    }
     if (name !== 'goes away') for (let last = await it.reply(); last !== null; last = await it.reply());
     const next = await connect();
     t.equal(await next.read(CONFIG, 0), 0x100e8086, `${name}: the next one is served`);
