@@ -10,10 +10,12 @@ export interface Addon {
   readonly Poll: new (ready: (events: number) => void) => PollHandle;
   readonly Memory: new () => MemoryHandle;
   readonly Socket: new () => SocketHandle;
+  readonly Wait: new (readable: (place: number) => void) => WaitHandle;
   memfd(name: string, bytes: number): number;
   eventfd(): number;
   adoptEventfd(fd: number): number;
   signalEventfd(fd: number): number;
+  drainEventfd(fd: number): number;
 }
 
 /** @internal */
@@ -31,6 +33,7 @@ export interface SocketHandle {
   send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
   write(bytes: Uint8Array, start: number, length: number): number;
   exchange(request: Uint8Array, length: number, reply: Uint8Array, milliseconds: number): number;
+  wait(milliseconds: number): number;
   close(): void;
 }
 
@@ -59,6 +62,13 @@ export interface PollHandle {
   stop(): void;
   hold(alive: boolean): void;
   close(): void;
+}
+
+/** @internal */
+export interface WaitHandle {
+  open(): number;
+  add(fd: number): number;
+  remove(place: number): void;
 }
 
 const here = dirname(fileURLToPath(import.meta.url));

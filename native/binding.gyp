@@ -10,7 +10,8 @@
         "src/netdev.cc",
         "src/poll.cc",
         "src/socket.cc",
-        "src/tap.cc"
+        "src/tap.cc",
+        "src/wait.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS"],

@@ -36,3 +36,8 @@ export function adoptEventfd(fd: number): number {
 export function signalEventfd(fd: number): void {
   check(addon().signalEventfd(checkDescriptor('signalEventfd', fd)), 'write', `eventfd ${fd}`);
 }
+
+/** Sets an eventfd's counter to zero; returns what it was. It must be non-blocking. */
+export function drainEventfd(fd: number): number {
+  return check(addon().drainEventfd(checkDescriptor('drainEventfd', fd)), 'read', `eventfd ${fd}`);
+}

@@ -1,6 +1,6 @@
 /** What JavaScript cannot do itself. Everything here needs Linux and the addon: ask `available` first. */
 export { available } from './addon.ts';
-export { adoptEventfd, createEventfd, createMemfd, signalEventfd } from './descriptor.ts';
+export { adoptEventfd, createEventfd, createMemfd, drainEventfd, signalEventfd } from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
 export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
 export { type Watch, type WatchHandlers, watch } from './poll.ts';
@@ -21,3 +21,4 @@ export {
   type TapOptions,
   VNET_HEADER_BYTES,
 } from './tap.ts';
+export { type Attendance, attend } from './wait.ts';

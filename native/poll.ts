@@ -24,7 +24,18 @@ export interface WatchHandlers {
   readonly writable?: () => void;
 }
 
-const watches = new Map<number, PollWatch>();
+const watches = new Map<number, { close(): void }>();
+
+/** @internal Whoever waits for a descriptor, alone. */
+export function register(method: string, fd: number, waiter: { close(): void }): void {
+  if (watches.has(fd)) throw new NativeError('EEXIST', method, `fd ${fd} is watched already: close that watch first`);
+  watches.set(fd, waiter);
+}
+
+/** @internal */
+export function release(fd: number): void {
+  watches.delete(fd);
+}
 
 /**
  * Watches a descriptor that polls (a TAP, socket, pipe or eventfd; not a file), which is made non-blocking.
@@ -37,7 +48,6 @@ export function watch(fd: number, { readable, writable }: WatchHandlers): Watch 
   if (!Number.isInteger(fd) || fd < 0 || fd > 0x7fffffff) throw invalid('watch', `fd ${fd} is not a descriptor`);
   if (typeof readable !== 'function') throw invalid('watch', 'readable must be a function');
   if (writable !== undefined && typeof writable !== 'function') throw invalid('watch', 'writable must be a function');
-  if (watches.has(fd)) throw new NativeError('EEXIST', 'watch', `fd ${fd} is watched already: close that watch first`);
   return new PollWatch(fd, readable, writable);
 }
 
@@ -54,18 +64,22 @@ class PollWatch implements Watch {
   #started = false;
 
   constructor(fd: number, readable: () => void, writable?: () => void) {
+    register('watch', fd, this);
     this.#writable = writable;
-    const native = new (addon().Poll)((events) => {
+    this.#fd = fd;
+    this.#native = new (addon().Poll)((events) => {
       if ((events & READABLE) !== 0) readable();
       if ((events & WRITABLE) !== 0 && this.#native) writable?.();
     });
-    check(native.open(fd), 'uv_poll_init', `fd ${fd}`, {
-      EPERM: 'files and directories are always readable; there is nothing to wait for',
-      EBADF: 'it is not open',
-    });
-    this.#fd = fd;
-    this.#native = native;
-    watches.set(fd, this);
+    try {
+      check(this.#native.open(fd), 'uv_poll_init', `fd ${fd}`, {
+        EPERM: 'files and directories are always readable; there is nothing to wait for',
+        EBADF: 'it is not open',
+      });
+    } catch (error) {
+      release(fd);
+      throw error;
+    }
   }
 
   get #open(): PollHandle {
@@ -103,6 +117,6 @@ class PollWatch implements Watch {
     if (!this.#native) return;
     this.#native.close();
     this.#native = null;
-    watches.delete(this.#fd);
+    release(this.#fd);
   }
 }

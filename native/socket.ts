@@ -142,7 +142,7 @@ class Listener implements UnixListener {
   }
 }
 
-/** One end of a connection. Nothing here waits, except `send` for room, and that not for long. */
+/** One end of a connection. Nothing here waits, except `wait`, and `send` for room, and that not for long. */
 export class UnixSocket {
   readonly #native: SocketHandle;
   #fd: number;
@@ -221,6 +221,14 @@ export class UnixSocket {
       throw invalid('exchange', `${milliseconds} milliseconds are no time`);
     this.fd;
     return check(this.#native.exchange(request, length, reply, milliseconds), 'exchange', 'socket', EXCHANGE_ADVICE);
+  }
+
+  /** Keeps the thread until something can be read (true) or about `milliseconds` have passed; a signal may be sooner. */
+  wait(milliseconds: number): boolean {
+    if (!Number.isInteger(milliseconds) || milliseconds < 0 || milliseconds > 0x7fffffff)
+      throw invalid('wait', `${milliseconds} is no number of milliseconds`);
+    this.fd;
+    return check(this.#native.wait(milliseconds), 'poll', 'socket') > 0;
   }
 
   /** Closes it and its watch. Idempotent. */

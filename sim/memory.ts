@@ -32,9 +32,23 @@ const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Uint32Array(0);
 const NOWHERE = new Mapping(0, NO_BYTES, 0, false);
 
+/** Memory that cannot be seen, only asked for: of another process, say. False where it does not answer. */
+export interface DistantMemory {
+  read(address: number, into: Uint8Array, at: number, length: number): boolean;
+  write(address: number, from: Uint8Array, at: number, length: number): boolean;
+}
+
+interface DistantRange {
+  readonly start: number;
+  readonly end: number;
+  readonly writable: boolean;
+  readonly memory: DistantMemory;
+}
+
 /** The ranges, in order of address. */
 export class AddressSpace {
   readonly #mappings: Mapping[] = [];
+  readonly #distant: DistantRange[] = [];
   /** Counts the changes after which something that was resolved may be gone. */
   epoch = 0;
 
@@ -48,39 +62,71 @@ export class AddressSpace {
     if (odd || start < 0 || end > Number.MAX_SAFE_INTEGER || length <= 0 || length > bytes.length) {
       throw new RangeError(`cannot map ${length} bytes at 0x${start.toString(16)}`);
     }
-    const at = this.#firstEndingAfter(start);
-    const next = this.#mappings[at];
-    if (next !== undefined && next.start < end) throw new RangeError(`0x${start.toString(16)} is already mapped`);
+    this.#checkFree(start, end);
     const mapping = new Mapping(start, bytes, length, writable);
-    this.#mappings.splice(at, 0, mapping);
+    this.#mappings.splice(firstEndingAfter(this.#mappings, start), 0, mapping);
     return mapping;
+  }
+
+  /**
+   * Maps memory that is only reached by asking: a BusMaster's `read` and `write` do, a Window never covers it.
+   * @throws RangeError where the range is odd, empty, or overlaps one that is mapped.
+   */
+  mapDistant(start: number, length: number, memory: DistantMemory, { writable = true } = {}): void {
+    const end = start + length;
+    if (((start | length) & 3) !== 0 || start < 0 || end > Number.MAX_SAFE_INTEGER || length <= 0)
+      throw new RangeError(`cannot map ${length} bytes at 0x${start.toString(16)}`);
+    this.#checkFree(start, end);
+    this.#distant.splice(firstEndingAfter(this.#distant, start), 0, { start, end, writable, memory });
+  }
+
+  #checkFree(start: number, end: number): void {
+    for (const ranges of [this.#mappings, this.#distant])
+      if ((ranges[firstEndingAfter(ranges, start)]?.start ?? Infinity) < end)
+        throw new RangeError(`0x${start.toString(16)} is already mapped`);
   }
 
   /** Unmaps what was mapped at exactly `start`; false where nothing was. */
   unmap(start: number): boolean {
-    const at = this.#firstEndingAfter(start);
-    if (this.#mappings[at]?.start !== start) return false;
-    this.#mappings.splice(at, 1)[0]!.revoke();
+    const at = firstEndingAfter(this.#mappings, start);
+    const distant = firstEndingAfter(this.#distant, start);
+    if (this.#mappings[at]?.start === start) this.#mappings.splice(at, 1)[0]!.revoke();
+    else if (this.#distant[distant]?.start === start) this.#distant.splice(distant, 1);
+    else return false;
     this.epoch++;
     return true;
   }
 
   /** The mapping that holds `address`. */
   find(address: number): Mapping | undefined {
-    const mapping = this.#mappings[this.#firstEndingAfter(address)];
-    return mapping !== undefined && mapping.start <= address ? mapping : undefined;
+    return holding(this.#mappings, address);
   }
 
-  #firstEndingAfter(address: number): number {
-    let low = 0;
-    let high = this.#mappings.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.#mappings[middle]!.end > address) high = middle;
-      else low = middle + 1;
-    }
-    return low;
+  /** The distant range that holds `address`. */
+  findDistant(address: number): DistantRange | undefined {
+    return holding(this.#distant, address);
   }
+}
+
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+function holding<Of extends Range>(ranges: readonly Of[], address: number): Of | undefined {
+  const range = ranges[firstEndingAfter(ranges, address)];
+  return range !== undefined && range.start <= address ? range : undefined;
+}
+
+function firstEndingAfter(ranges: readonly Range[], address: number): number {
+  let low = 0;
+  let high = ranges.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ranges[middle]!.end > address) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /**
@@ -125,32 +171,54 @@ export class BusMaster {
     return this.#enabled ? this.#space.find(address) : undefined;
   }
 
+  /** Whether `address` is in memory that only `read` and `write` reach. */
+  isDistant(address: number): boolean {
+    return this.#enabled && this.#space.findDistant(address) !== undefined;
+  }
+
   /** Copies host memory into `into`, across mappings where need be. False, counted, if any of it is unmapped. */
   read(address: number, into: Uint8Array, at: number, length: number): boolean {
-    return this.#transfer(address, length, (mapping, from, done, part) => {
-      into.set(mapping.bytes.subarray(from, from + part), at + done);
-      return true;
-    });
+    return this.#transfer(
+      address,
+      length,
+      (mapping, from, done, part) => {
+        into.set(mapping.bytes.subarray(from, from + part), at + done);
+        return true;
+      },
+      ({ memory }, done, part) => memory.read(address + done, into, at + done, part),
+    );
   }
 
   /** Copies `from` into host memory. False, counted, if any of it is unmapped or read-only; what came before is written. */
   write(address: number, from: Uint8Array, at: number, length: number): boolean {
-    return this.#transfer(address, length, (mapping, to, done, part) => {
-      if (!mapping.writable) return false;
-      mapping.bytes.set(from.subarray(at + done, at + done + part), to);
-      return true;
-    });
+    return this.#transfer(
+      address,
+      length,
+      (mapping, to, done, part) => {
+        if (!mapping.writable) return false;
+        mapping.bytes.set(from.subarray(at + done, at + done + part), to);
+        return true;
+      },
+      ({ memory, writable }, done, part) => writable && memory.write(address + done, from, at + done, part),
+    );
   }
 
   #transfer(
     address: number,
     length: number,
     copy: (mapping: Mapping, offset: number, done: number, part: number) => boolean,
+    ask: (range: DistantRange, done: number, part: number) => boolean,
   ): boolean {
     for (let done = 0; done < length; ) {
       const mapping = this.locate(address + done);
-      const part = mapping === undefined ? 0 : Math.min(length - done, mapping.end - address - done);
-      if (mapping === undefined || !copy(mapping, address + done - mapping.start, done, part)) {
+      const distant = mapping === undefined && this.#enabled ? this.#space.findDistant(address + done) : undefined;
+      const end = mapping?.end ?? distant?.end ?? address;
+      const part = Math.min(length - done, end - address - done);
+      const moved =
+        mapping !== undefined
+          ? copy(mapping, address + done - mapping.start, done, part)
+          : distant !== undefined && ask(distant, done, part);
+      if (!moved) {
         this.faults++;
         return false;
       }

@@ -19,6 +19,7 @@ export class MachineClock {
   #pumping = false;
   #reference = true;
   #timer: NodeJS.Timeout | null = null;
+  #due = Infinity; // what the timer is set for, by the clock
   #immediate: NodeJS.Immediate | null = null;
 
   constructor(clock: Clock) {
@@ -48,12 +49,14 @@ export class MachineClock {
   /** Whether waiting alarms keep the process alive. They do, unless told otherwise. */
   unref(): this {
     this.#reference = false;
+    this.#timer?.unref();
     this.#rearm();
     return this;
   }
 
   ref(): this {
     this.#reference = true;
+    this.#timer?.ref();
     this.#rearm();
     return this;
   }
@@ -72,6 +75,8 @@ export class MachineClock {
 
   #rearm(): void {
     if (!this.#running || this.#pumping) return;
+    // A pump before each register access finds the same alarm as the one before.
+    if (this.#immediate === null && this.clock.next === this.#due) return;
     const left = this.clock.next - (machineTime() - this.#origin);
     if (left < MILLISECOND) this.#soon();
     else this.#later(left);
@@ -90,13 +95,20 @@ export class MachineClock {
   #later(ns: number): void {
     this.#disarm();
     if (ns === Infinity) return;
-    this.#timer = setTimeout(() => this.pump(), Math.min(Math.floor(ns / MILLISECOND), LONGEST_TIMER));
+    this.#due = this.clock.next;
+    this.#timer = setTimeout(() => this.#timeout(), Math.min(Math.floor(ns / MILLISECOND), LONGEST_TIMER));
     if (!this.#reference) this.#timer.unref();
+  }
+
+  #timeout(): void {
+    this.#clearTimer();
+    this.pump();
   }
 
   #clearTimer(): void {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
+    this.#due = Infinity;
   }
 
   #disarm(): void {

@@ -3,6 +3,7 @@
 #include "poll.h"
 #include "socket.h"
 #include "tap.h"
+#include "wait.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
 // error: no message lives on this side. Only offsets outside of memory throw here, as they must be found here.
@@ -11,6 +12,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Poll", Poll::Define(env));
   exports.Set("Memory", Memory::Define(env));
   exports.Set("Socket", Socket::Define(env));
+  exports.Set("Wait", Wait::Define(env));
   descriptor::Define(env, exports);
   return exports;
 }

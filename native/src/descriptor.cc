@@ -55,12 +55,21 @@ Napi::Value SignalEventfd(const Napi::CallbackInfo& info) {
   return Result(info, put < 0 && errno != EAGAIN ? -1 : 0);
 }
 
+// (fd) -> what its counter was
+Napi::Value DrainEventfd(const Napi::CallbackInfo& info) {
+  uint64_t count = 0;
+  const ssize_t got = read(info[0].As<Napi::Number>(), &count, sizeof count);
+  if (got < 0 && errno != EAGAIN) return Result(info, -1);
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
 }  // namespace
 
 void Define(Napi::Env env, Napi::Object exports) {
   exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
   exports.Set("eventfd", Napi::Function::New<Eventfd>(env, "eventfd"));
   exports.Set("adoptEventfd", Napi::Function::New<AdoptEventfd>(env, "adoptEventfd"));
+  exports.Set("drainEventfd", Napi::Function::New<DrainEventfd>(env, "drainEventfd"));
   exports.Set("signalEventfd", Napi::Function::New<SignalEventfd>(env, "signalEventfd"));
 }
 

@@ -36,7 +36,7 @@ int64_t Milliseconds() {
 }
 
 // 0 once the descriptor is ready, -ETIMEDOUT at the deadline.
-int Wait(int fd, short events, int64_t deadline) {
+int Await(int fd, short events, int64_t deadline) {
   for (;;) {
     pollfd it = {fd, events, 0};
     const int64_t left = deadline - Milliseconds();
@@ -61,6 +61,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          InstanceMethod<&Socket::Send>("send"),
                          InstanceMethod<&Socket::Write>("write"),
                          InstanceMethod<&Socket::Exchange>("exchange"),
+                         InstanceMethod<&Socket::Wait>("wait"),
                          InstanceMethod<&Socket::Close>("close"),
                      });
 }
@@ -134,7 +135,7 @@ Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
   size_t left = info[2].As<Napi::Number>().Int64Value();
   Napi::Int32Array fds = info[3].As<Napi::Int32Array>();
   const int patience = info[4].As<Napi::Number>();
-  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   size_t carried = fds.ElementLength() * sizeof(int);
   while (left > 0) {
     iovec part = {bytes.Data() + start, left};
@@ -187,7 +188,7 @@ Napi::Value Socket::Exchange(const Napi::CallbackInfo& info) {
     if (put >= 0) {
       sent += static_cast<size_t>(put);
     } else if (errno == EAGAIN) {
-      const int failed = Wait(fd_, POLLOUT, deadline);
+      const int failed = Await(fd_, POLLOUT, deadline);
       if (failed) return Result(info, failed);
     } else if (errno != EINTR) {
       return Result(info, -errno);
@@ -210,7 +211,7 @@ Napi::Value Socket::Exchange(const Napi::CallbackInfo& info) {
       return Result(info, -EPIPE);
     } else if (errno == EAGAIN) {
       if (patience == 0) return Result(info, 0);
-      const int failed = Wait(fd_, POLLIN, deadline);
+      const int failed = Await(fd_, POLLIN, deadline);
       if (failed) return Result(info, failed);
     } else if (errno != EINTR) {
       return Result(info, -errno);
@@ -218,6 +219,12 @@ Napi::Value Socket::Exchange(const Napi::CallbackInfo& info) {
     // A message that comes byte by byte must be here in time as well.
     if (held_ < size && patience > 0 && Milliseconds() > deadline) return Result(info, -ETIMEDOUT);
   }
+}
+
+Napi::Value Socket::Wait(const Napi::CallbackInfo& info) {
+  pollfd until = {fd_, POLLIN, 0};
+  const int found = poll(&until, 1, info[0].As<Napi::Number>());
+  return Result(info, found < 0 && errno != EINTR ? -errno : found > 0);
 }
 
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }

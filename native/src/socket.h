@@ -20,6 +20,7 @@ class Socket : public Napi::ObjectWrap<Socket> {
   Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
   // (request, its length or 0, reply, milliseconds) -> the reply's bytes; 0: not whole yet, without milliseconds
   Napi::Value Exchange(const Napi::CallbackInfo& info);
+  Napi::Value Wait(const Napi::CallbackInfo& info);     // (milliseconds) -> whether something can be read
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 

@@ -381,6 +381,7 @@ export class Receive {
     const { words } = this.ring;
     words[at + 2] = word2;
     words[at + 3] = word3;
+    this.ring.written();
     this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
   }
 

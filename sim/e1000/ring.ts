@@ -19,6 +19,10 @@ export class Ring {
   #base = 0;
   #first = -1; // index in `words` of descriptor 0, or -1: the ring spans mappings, or is not mapped
   #epoch = -1;
+  /** A descriptor of a ring in memory that cannot be seen, and where it came from. */
+  readonly #copy = new Uint32Array(DESCRIPTOR / 4);
+  readonly #copyBytes = new Uint8Array(this.#copy.buffer);
+  #copied = 0;
 
   /** The registers: base low, base high (which follows it), length, head, tail. */
   constructor(
@@ -66,14 +70,27 @@ export class Ring {
 
   #locateAlone(index: number): number {
     const address = this.#base + index * DESCRIPTOR;
-    if (!this.window.covers(address, DESCRIPTOR)) return -1;
+    if (!this.window.covers(address, DESCRIPTOR)) return this.#fetch(address);
     this.words = this.window.mapping.words;
     return (address - this.window.mapping.start) / 4;
   }
 
+  #fetch(address: number): number {
+    if (!this.#dma.isDistant(address) || !this.#dma.read(address, this.#copyBytes, 0, DESCRIPTOR)) return -1;
+    this.words = this.#copy;
+    this.#copied = address;
+    return 0;
+  }
+
   /** Whether the descriptor last located may be written. */
   get writable(): boolean {
-    return this.window.mapping.writable;
+    return this.words === this.#copy || this.window.mapping.writable;
+  }
+
+  /** After the second half of the descriptor last located was written: where it was a copy, it goes back. */
+  written(): void {
+    if (this.words === this.#copy)
+      this.#dma.write(this.#copied + DESCRIPTOR / 2, this.#copyBytes, DESCRIPTOR / 2, DESCRIPTOR / 2);
   }
 
   /** Descriptors between head and tail: those the hardware owns. */

@@ -309,7 +309,10 @@ export class Transmit {
       else {
         const ring = this.ring.words;
         if (!this.ring.writable) this.#dma.faults++;
-        else if (ring[at + 2]! & (TX_RS | TX_RPS)) ring[at + 3]! |= TX_DD;
+        else if (ring[at + 2]! & (TX_RS | TX_RPS)) {
+          ring[at + 3]! |= TX_DD;
+          this.ring.written();
+        }
       }
       index = this.ring.next(index);
     }

@@ -13,6 +13,7 @@ export const COMMAND = {
   read: 9,
   write: 10,
   dmaRead: 11,
+  dmaWrite: 12,
   reset: 13,
   writeMulti: 15,
 } as const;
@@ -49,6 +50,8 @@ interface MapRequest {
 /** A vfio-user client that says just what it is told to, right or wrong. */
 export class Client {
   readonly socket: UnixSocket;
+  /** Deals with the server's own requests; without it they are a reply to nothing. */
+  onRequest: ((request: Reply) => void) | null = null;
   #id = 0;
 
   constructor(path: string) {
@@ -81,6 +84,14 @@ export class Client {
 
   /** The next reply; null where the server has closed. */
   async reply(): Promise<Reply | null> {
+    for (;;) {
+      const message = await this.#next();
+      if (message === null || (message.flags & 0xf) !== 0 || this.onRequest === null) return message;
+      this.onRequest(message);
+    }
+  }
+
+  async #next(): Promise<Reply | null> {
     const header = await this.#exactly(16);
     if (header === null) return null;
     const payload = await this.#exactly(header.readUInt32LE(4) - 16);
@@ -107,6 +118,33 @@ export class Client {
     return bytes;
   }
 
+  /** Answers one of the server's requests. */
+  answer({ id, command }: Reply, payload: Uint8Array, error = 0): void {
+    const header = [fields([16, id], [16, command]), u32s(16 + payload.length, error === 0 ? 1 : 0x21, error)];
+    this.raw(Buffer.concat([...header, payload]));
+  }
+
+  /** Offers `bytes` at `base` to DMA by message; returns the commands that came. */
+  serveDma(base: number, bytes: Buffer): { command: number; address: number; count: number }[] {
+    const seen: { command: number; address: number; count: number }[] = [];
+    this.onRequest = (request) => {
+      const address = Number(request.payload.readBigUInt64LE(0));
+      const count = Number(request.payload.readBigUInt64LE(8));
+      const { command, payload } = request;
+      seen.push({ command, address, count });
+      const access = payload.subarray(0, 16);
+      const at = address - base;
+      if (at < 0 || at + count > bytes.length) this.answer(request, Buffer.alloc(0), 14);
+      else if (command === COMMAND.dmaRead)
+        this.answer(request, Buffer.concat([access, bytes.subarray(at, at + count)]));
+      else {
+        payload.copy(bytes, at, 16);
+        this.answer(request, access);
+      }
+    };
+    return seen;
+  }
+
   async ask(...args: Parameters<Client['send']>): Promise<Reply> {
     const id = this.send(...args);
     const reply = await this.reply();
@@ -122,8 +160,8 @@ export class Client {
     return (flags & 0x20) !== 0 ? error : 0;
   }
 
-  async version(): Promise<Reply> {
-    const data = { capabilities: { max_msg_fds: 16, max_data_xfer_size: 1 << 20, migration: { pgsize: 4096 } } };
+  async version(most = 1 << 20): Promise<Reply> {
+    const data = { capabilities: { max_msg_fds: 16, max_data_xfer_size: most, migration: { pgsize: 4096 } } };
     return this.ask(
       COMMAND.version,
       Buffer.concat([fields([16, 0], [16, 1]), Buffer.from(`${JSON.stringify(data)}\0`)]),
@@ -170,7 +208,7 @@ export function access(region: number, offset: number, count: number): Buffer {
   return fields([64, offset], [32, region], [32, count]);
 }
 
-function written(region: number, offset: number, value: number, count: number): Buffer {
+export function written(region: number, offset: number, value: number, count: number): Buffer {
   const data = Buffer.alloc(count);
   data.writeUIntLE(value, 0, count);
   return Buffer.concat([access(region, offset, count), data]);

@@ -82,6 +82,7 @@ export const REGION_INFO_BYTES = 32;
 export const IRQ_INFO_BYTES = 16;
 export const SET_IRQS_BYTES = 20;
 export const REGION_ACCESS_BYTES = 16;
+export const DMA_ACCESS_BYTES = 16;
 export const WRITE_MULTI_BYTES = 8;
 export const WRITE_MULTI_ENTRY_BYTES = 24;
 

@@ -1,6 +1,6 @@
 /** A client's memory as the model sees it: what DMA_MAP brought, until DMA_UNMAP or the client's end. */
 import { type MappedMemory, mapMemory, NativeError } from '../../native/index.ts';
-import type { AddressSpace } from '../../sim/memory.ts';
+import type { AddressSpace, DistantMemory } from '../../sim/memory.ts';
 import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
 
 /** One ArrayBuffer's worth: below every Node's longest. */
@@ -18,7 +18,7 @@ export interface MapRequest {
   readonly start: number;
   readonly length: number;
   readonly writable: boolean;
-  /** Where in the descriptor it is; null where none came, and the memory could be had by message only. */
+  /** Where in the descriptor it is; null where none came, and the memory is had by message. */
   readonly source: { readonly fd: number; readonly offset: number } | null;
 }
 
@@ -26,11 +26,14 @@ export class GuestMemory {
   readonly #space: AddressSpace;
   readonly #ranges: Range[] = []; // in order of address
   #bytes = 0;
-  /** Mappings that came without a descriptor: known, and out of the model's reach. */
-  unreachable = 0;
+  readonly #distant: DistantMemory;
+  /** Mappings that came without a descriptor. */
+  distant = 0;
 
-  constructor(space: AddressSpace) {
+  /** @param distant Reaches what comes without a descriptor. */
+  constructor(space: AddressSpace, distant: DistantMemory) {
     this.#space = space;
+    this.#distant = distant;
   }
 
   get count(): number {
@@ -49,7 +52,7 @@ export class GuestMemory {
     const pieces: MappedMemory[] = [];
     try {
       if (source !== null) this.#mapPieces(pieces, start, length, writable, source);
-      else this.unreachable++;
+      else this.#mapDistant(start, length, writable);
     } catch (error) {
       this.#unmapPieces(start, pieces);
       return error instanceof NativeError && error.code !== 'ENOMEM' ? EINVAL : ENOMEM;
@@ -57,6 +60,11 @@ export class GuestMemory {
     this.#ranges.splice(at, 0, { start, end, pieces });
     this.#bytes += length;
     return 0;
+  }
+
+  #mapDistant(start: number, length: number, writable: boolean): void {
+    this.#space.mapDistant(start, length, this.#distant, { writable });
+    this.distant++;
   }
 
   #mapPieces(
@@ -104,7 +112,8 @@ export class GuestMemory {
 
   #drop(range: Range): void {
     this.#bytes -= range.end - range.start;
-    this.#unmapPieces(range.start, range.pieces);
+    if (range.pieces.length === 0) this.#space.unmap(range.start);
+    else this.#unmapPieces(range.start, range.pieces);
   }
 
   #firstEndingAfter(address: number): number {

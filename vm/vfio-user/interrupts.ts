@@ -1,6 +1,6 @@
 /** A client's eventfds, and what the model's interrupts do to them (linux/vfio.h, VFIO_DEVICE_SET_IRQS). */
 import { closeSync } from 'node:fs';
-import { signalEventfd } from '../../native/index.ts';
+import { drainEventfd, signalEventfd, type Watch, watch } from '../../native/index.ts';
 import { IRQ_INTX } from './codec.ts';
 
 const NONE = -1;
@@ -61,6 +61,8 @@ class Vectors {
 
 export class ClientInterrupts {
   readonly #indexes: readonly Vectors[];
+  /** The client's eventfds that mask and unmask INTx; KVM signals the latter when the guest has acknowledged one. */
+  readonly #virqfds: Record<'mask' | 'unmask', { fd: number; watch: Watch } | null> = { mask: null, unmask: null };
   #level = false;
 
   /** @param counts vectors by index. */
@@ -106,12 +108,33 @@ export class ClientInterrupts {
     if (index === IRQ_INTX) this.#settleLine();
   }
 
+  /** From here on a signal on the eventfd, which is taken over, masks or unmasks INTx; NONE takes the present one away. */
+  follow(action: 'mask' | 'unmask', fd: number): void {
+    const before = this.#virqfds[action];
+    if (before !== null) {
+      before.watch.close();
+      closeSync(before.fd);
+    }
+    this.#virqfds[action] = null;
+    if (fd === NONE) return;
+    const signalled = () => {
+      drainEventfd(fd);
+      this[action](IRQ_INTX, 0);
+    };
+    const watching = watch(fd, { readable: signalled });
+    watching.start();
+    this.#virqfds[action] = { fd, watch: watching };
+  }
+
   /** Takes every eventfd of an index away. */
   disable(index: number): void {
     this.#indexes[index]!.clear();
+    if (index !== IRQ_INTX) return;
+    this.follow('mask', NONE);
+    this.follow('unmask', NONE);
   }
 
   clear(): void {
-    for (const vectors of this.#indexes) vectors.clear();
+    for (const index of this.#indexes.keys()) this.disable(index);
   }
 }

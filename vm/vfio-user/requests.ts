@@ -129,11 +129,13 @@ export class Requests {
   readonly counters: RequestCounters = { requests: 0, refused: 0 };
   /** Whether the client has introduced itself. */
   ready = false;
+  /** Bytes that the client takes in one message. */
+  clientMost = MAX_DATA_BYTES;
   readonly #model: PciFunction;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
   readonly #note: (text: string) => void;
-  #toldUnreachable = false;
+  #toldDistant = false;
 
   constructor(
     model: PciFunction,
@@ -219,7 +221,9 @@ export class Requests {
     const length = message.payload - VERSION_BYTES;
     if (length < 0 || length > VERSION_DATA_MOST) return EINVAL;
     if (message.u16(0) !== 0) return EINVAL; // the major version; of the minor ones 0 has all that is needed
-    if (length > 0 && !sensibleCapabilities(message.text(VERSION_BYTES, length))) return EINVAL;
+    const most = length > 0 ? clientsMost(message.text(VERSION_BYTES, length)) : MAX_DATA_BYTES;
+    if (most === null) return EINVAL;
+    this.clientMost = most;
     message.setU16(0, 0);
     message.setU16(2, 0);
     message.payload = VERSION_BYTES + message.setText(VERSION_BYTES, CAPABILITIES);
@@ -237,18 +241,18 @@ export class Requests {
     const length = message.u64(24);
     const source = fds.count === 0 ? null : { fd: fds.peek(0), offset: message.u64(8) };
     const error = this.#memory.map({ start, length, writable: (flags & MAP_WRITE) !== 0, source });
-    if (error === 0 && source === null) this.#tellUnreachable(start, length);
+    if (error === 0 && source === null) this.#tellDistant(start, length);
     message.payload = 0;
     return error;
   }
 
   /** Once: QEMU maps its ROMs and its display so, which no card need reach. */
-  #tellUnreachable(start: number, length: number): void {
-    if (!this.#toldUnreachable)
+  #tellDistant(start: number, length: number): void {
+    if (!this.#toldDistant)
       this.#note(
-        `0x${start.toString(16)}, ${length} bytes: mapped without a descriptor, out of the card's reach (said once)`,
+        `0x${start.toString(16)}, ${length} bytes: mapped without a descriptor, so DMA there is slow (said once)`,
       );
-    this.#toldUnreachable = true;
+    this.#toldDistant = true;
   }
 
   #unmap(message: Message): number {
@@ -353,7 +357,8 @@ export class Requests {
     const index = message.u32(8);
     if (index >= IRQS) return EINVAL;
     const count = this.#interrupts.count(index);
-    const maskable = index === IRQ_INTX ? IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED : IRQ_FLAG_MASKABLE;
+    const maskable =
+      index === IRQ_INTX ? IRQ_FLAG_MASKABLE | IRQ_FLAG_AUTOMASKED : hasMask(index) ? IRQ_FLAG_MASKABLE : 0;
     message.payload = IRQ_INFO_BYTES;
     message.setU32(0, IRQ_INFO_BYTES);
     message.setU32(4, count > 0 ? IRQ_FLAG_EVENTFD | maskable : 0);
@@ -373,12 +378,18 @@ export class Requests {
     if (index >= IRQS || start + count > this.#interrupts.count(index)) return EINVAL;
     if (payload !== SET_IRQS_BYTES + (data === IRQ_DATA_BOOL ? count : 0)) return EINVAL;
     if (data !== IRQ_DATA_EVENTFD && fds.count > 0) return EINVAL;
-    if (action !== IRQ_ACTION_MASK && action !== IRQ_ACTION_UNMASK && action !== IRQ_ACTION_TRIGGER) return EINVAL;
+    if (
+      action !== IRQ_ACTION_TRIGGER &&
+      !(hasMask(index) && (action === IRQ_ACTION_MASK || action === IRQ_ACTION_UNMASK))
+    )
+      return EINVAL;
     message.payload = 0;
     if (count === 0) return this.#disable(index, start, data, action);
     switch (data) {
       case IRQ_DATA_EVENTFD:
-        return action === IRQ_ACTION_TRIGGER ? this.#assign(index, start, count, fds) : ENOTSUP;
+        return action === IRQ_ACTION_TRIGGER
+          ? this.#assign(index, start, count, fds)
+          : this.#follow(action, index, fds);
       case IRQ_DATA_BOOL:
         for (let i = 0; i < count; i++) if (message.u8(SET_IRQS_BYTES + i) !== 0) this.#act(action, index, start + i);
         return 0;
@@ -399,16 +410,18 @@ export class Requests {
 
   /** As many eventfds as vectors, or none, which takes theirs away. */
   #assign(index: number, start: number, count: number, fds: Descriptors): number {
-    if (fds.count !== 0 && fds.count !== count) return EINVAL;
+    if ((fds.count !== 0 && fds.count !== count) || !areEventfds(fds)) return EINVAL;
     const assigns = fds.count > 0;
-    try {
-      for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
-    } catch (error) {
-      if (error instanceof NativeError) return EINVAL;
-      throw error;
-    }
     for (let i = 0; i < count; i++) this.#interrupts.assign(index, start + i, assigns ? fds.take() : -1);
     if (index === IRQ_MSIX) this.#maskTable(start, count, !assigns);
+    return 0;
+  }
+
+  /** An eventfd that masks or unmasks from here on, or none, which takes it away: INTx alone has them (linux/vfio.h). */
+  #follow(action: number, index: number, fds: Descriptors): number {
+    if (index !== IRQ_INTX) return ENOTSUP;
+    if (fds.count > 1 || !areEventfds(fds)) return EINVAL;
+    this.#interrupts.follow(action === IRQ_ACTION_MASK ? 'mask' : 'unmask', fds.count === 0 ? -1 : fds.take());
     return 0;
   }
 
@@ -421,6 +434,21 @@ export class Requests {
     if (action === IRQ_ACTION_MASK) this.#interrupts.mask(index, vector);
     else if (action === IRQ_ACTION_UNMASK) this.#interrupts.unmask(index, vector);
     else this.#interrupts.fire(index, vector);
+  }
+}
+
+/** ERR and REQ only tell something. */
+function hasMask(index: number): boolean {
+  return index <= IRQ_MSIX;
+}
+
+function areEventfds(fds: Descriptors): boolean {
+  try {
+    for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
+    return true;
+  } catch (error) {
+    if (error instanceof NativeError) return false;
+    throw error;
   }
 }
 
@@ -445,15 +473,30 @@ function widthAt(offset: number, left: number): 1 | 2 | 4 {
   return offset % 2 === 0 && left >= 2 ? 2 : 1;
 }
 
-/** Capabilities in JSON with a final zero: known ones of the right type, unknown ones ignored. */
-function sensibleCapabilities(text: string): boolean {
-  if (!text.endsWith('\0')) return false;
+/**
+ * Capabilities in JSON with a final zero: known ones of the right type, unknown ones ignored. What the client takes in one
+ * message, or null where they make no sense.
+ */
+function clientsMost(text: string): number | null {
+  if (!text.endsWith('\0')) return null;
   try {
     const { capabilities = {} } = JSON.parse(text.slice(0, -1)) as { capabilities?: Record<string, unknown> };
-    return ['max_msg_fds', 'max_data_xfer_size', 'max_dma_maps', 'pgsizes'].every(
-      (name) => capabilities[name] === undefined || Number.isSafeInteger(capabilities[name]),
-    );
+    if (!isObject(capabilities) || !NUMBERS.every((name) => isCount(capabilities[name]))) return null;
+    const { migration = {}, max_data_xfer_size: most = MAX_DATA_BYTES } = capabilities;
+    if (!isObject(migration) || !isCount(migration.pgsize) || most === 0) return null;
+    return Math.min(most as number, MAX_DATA_BYTES);
   } catch {
-    return false;
+    return null;
   }
+}
+
+const NUMBERS = ['max_msg_fds', 'max_data_xfer_size', 'max_dma_maps', 'pgsizes'];
+
+function isObject(it: unknown): it is Record<string, unknown> {
+  return typeof it === 'object' && it !== null && !Array.isArray(it);
+}
+
+/** Or not given at all. */
+function isCount(it: unknown): boolean {
+  return it === undefined || (Number.isSafeInteger(it) && (it as number) >= 0);
 }
