@@ -11,7 +11,7 @@ import { listenUnix, type UnixListener, type Watch, watch } from '../../native/i
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
-import { Connection } from './connection.ts';
+import { Session } from './session.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { ClientInterrupts } from './interrupts.ts';
 import { interruptCounts, messageIndex, Requests } from './requests.ts';
@@ -70,7 +70,7 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
   readonly #note: (text: string) => void;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
-  #client: Connection | null = null;
+  #client: Session | null = null;
   #closed = false;
 
   constructor(functionFactory: (host: Host) => Model, options: ServeOptions) {
@@ -126,7 +126,7 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
     this.#waiting.stop(); // whoever comes next waits in the socket's queue
     this.#note('client connected');
     const requests = new Requests(this.model, this.#memory, this.#interrupts, this.#note);
-    this.#client = new Connection(socket, requests, {
+    this.#client = new Session(socket, requests, {
       patience: this.#patience,
       pump: this.#pump,
       settle: () => {
