@@ -12,7 +12,7 @@ import { $, argv, echo, fs, glob, which } from 'zx';
 import { cached, cacheFolder, prune, touch } from '../../vm/cache.ts';
 import { DEV, devKernel } from '../../vm/kernel.ts';
 import { WITH_US } from '../../vm/run.ts';
-import { Failure, lineOf, UsageError } from '../errors.ts';
+import { exitCodeOf, Failure, lineOf, UsageError } from '../errors.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { errorIn, refusedOptions, stepOf } from './kernel-log.ts';
 import { openSource, type Patch, removeSource, sourceVersion } from './kernel-source.ts';
@@ -190,5 +190,5 @@ try {
   echo(devKernel().image);
 } catch (error) {
   note(`fauxnic: ${lineOf(error)}`);
-  process.exitCode = 1;
+  process.exitCode = exitCodeOf(error);
 }
