@@ -104,8 +104,9 @@ async function runVm(words: readonly string[], options: Options): Promise<number
   const timeout = options.timeout ? options.timeout * 1000 : atTerminal ? NEVER : TIMEOUT * 1000;
   const command = words.length > 0 ? words : [atTerminal ? interactive(options) : await piped()];
   sweep();
-  const findIt = async () => (refresh ? await stockKernel(note, { refresh }) : await findKernel(options.kernel, note));
-  const [qemu, kernel] = await Promise.all([findQemu(note), findIt()]);
+  // What is wrong with it is said before anything is downloaded.
+  const named = options.kernel === 'stock' ? null : await findKernel(options.kernel);
+  const [qemu, kernel] = await Promise.all([findQemu(note), named ?? stockKernel(note, { refresh })]);
   const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
   const programs = [...PROGRAMS, ...program];
   const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
