@@ -13,7 +13,7 @@ import { guestParts } from './parts.ts';
 
 const CARDS = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3', 'virtio_net', 'vmxnet3'];
 const AGAIN = `for name in ${CARDS.join(' ')}; do
-  modprobe -r $name && [ ! -e /sys/module/$name ] && modprobe $name && [ -e /sys/module/$name ] || echo $name
+  rmmod $name && [ ! -e /sys/module/$name ] && modprobe $name && [ -e /sys/module/$name ] || echo $name
 done
 until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
 dmesg | grep -E 'WARNING|BUG|Oops'
@@ -52,7 +52,7 @@ void tap.test('the kernel of our own: the same', { skip }, async (t) => {
 void tap.test('the kernel of our own passes a card on to user space', { skip }, async (t) => {
   const initramfs = await buildInitramfs({ kernel: kernel!, modules: [] });
   const command = `card=$(echo /sys/bus/pci/devices/*:01.0)
-echo vfio-pci > $card/driver_override; echo \${card##*/} > /sys/bus/pci/drivers_probe; ls /dev/vfio`;
+echo vfio-pci > $card/driver_override; echo \${card##*/} > /sys/bus/pci/drivers_probe; ls -1 /dev/vfio`;
   const iommu = ['-M', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on'];
   const result = await runGuest({
     ...{ ...PARTS, kernel: kernel!, initramfs, command: [command], timeout: 60_000 },

@@ -79,7 +79,7 @@ test('the cache keeps what was used last, and what was used within the hour', (t
     utimesSync(path, hours(age), hours(age));
   }
   t.deepEqual(prune('things', /\.gz$/, 3), ['b.gz', 'a.gz']);
-  t.deepEqual(prune('things', /\.gz$/, 0), ['c.gz', 'd.gz']);
+  t.deepEqual(prune('things', /\.gz$/, 0), ['d.gz', 'c.gz']);
   t.deepEqual(readdirSync(join(folder, 'fauxnic/things')), ['now.gz', 'other.txt']);
   t.deepEqual(prune('nowhere', /./, 0), []);
 });
