@@ -84,6 +84,9 @@ async function build(what: string, cwd: string, command: readonly string[], heed
   const log = fs.createWriteStream(logFile(), { flags: 'a' });
   const run = $({ quiet: true, nothrow: true, cwd, env: { ...process.env, LC_ALL: 'C', MAKEFLAGS: '' } });
   const running = run`exec ${WITH_US} ${command} 2>&1`;
+  // A make that is ended leaves those that it called behind: they go with its group.
+  const kill = () => process.kill(-running.pid!, 'SIGKILL');
+  process.once('exit', kill);
   const lines: string[] = [];
   for await (const line of running) {
     log.write(`${line}\n`);
@@ -92,6 +95,7 @@ async function build(what: string, cwd: string, command: readonly string[], heed
   }
   log.end();
   const { ok } = await running;
+  process.off('exit', kill);
   if (!ok) throw new Failure(`${what}: ${errorIn(lines)}; all it printed is in ${logFile()}`);
   return lines.join('\n');
 }
