@@ -82,10 +82,20 @@ async function lock(): Promise<() => Promise<void>> {
 /** Runs a part of the build, all it prints to the log, and says what went wrong in one line. */
 async function build(what: string, cwd: string, command: readonly string[], heed?: (line: string) => void) {
   const log = fs.createWriteStream(logFile(), { flags: 'a' });
-  const run = $({ quiet: true, nothrow: true, cwd, env: { ...process.env, LC_ALL: 'C', MAKEFLAGS: '' } });
+  const run = $({
+    quiet: true,
+    nothrow: true,
+    detached: true,
+    cwd,
+    env: { ...process.env, LC_ALL: 'C', MAKEFLAGS: '' },
+  });
   const running = run`exec ${WITH_US} ${command} 2>&1`;
   // A make that is ended leaves those that it called behind: they go with its group.
-  const kill = () => process.kill(-running.pid!, 'SIGKILL');
+  const kill = () => {
+    try {
+      process.kill(-running.pid!, 'SIGKILL');
+    } catch {} // it has just ended
+  };
   process.once('exit', kill);
   const lines: string[] = [];
   for await (const line of running) {

@@ -9,7 +9,7 @@ import tap from 'tap';
 import { runGuest } from '../../vm/guest.ts';
 import { buildInitramfs } from '../../vm/initramfs.ts';
 import { devKernel } from '../../vm/kernel.ts';
-import { guestParts } from './parts.ts';
+import { parts } from './parts.ts';
 
 const CARDS = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3', 'virtio_net', 'vmxnet3'];
 const AGAIN = `for name in ${CARDS.join(' ')}; do
@@ -18,7 +18,7 @@ done
 until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
 dmesg | grep -E 'WARNING|BUG|Oops'
 for file in /sys/module/8250/parameters/nr_uarts; do cat $file; done`;
-const PARTS = await guestParts(CARDS);
+const PARTS = await parts(CARDS);
 const fauxnic = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 
 function built() {
