@@ -28,6 +28,17 @@ const TOOLS = {
   ethtool: 'ethtool',
 };
 
+/** And what `setup.mjs kernel` needs beside them, to build one. A path is a file that no command stands for. */
+const KERNEL_TOOLS = {
+  gcc: 'gcc',
+  flex: 'flex',
+  bison: 'bison',
+  bc: 'bc',
+  xz: 'xz-utils',
+  patch: 'patch',
+  '/usr/include/libelf.h': 'libelf-dev',
+};
+
 function checkNode() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > 20 || (major === 20 && minor >= 19)) return;
@@ -35,18 +46,19 @@ function checkNode() {
 }
 
 function found(tool) {
+  if (tool.startsWith('/')) return existsSync(tool);
   const folders = [...process.env.PATH.split(delimiter), '/usr/sbin', '/sbin'];
   return folders.some((folder) => existsSync(join(folder, tool)));
 }
 
 /** Missing tools are no reason to stop: what needs them says so itself. */
-async function installTools() {
+async function installTools(tools) {
   if (process.platform !== 'linux') return;
   const missing = [
     ...new Set(
-      Object.keys(TOOLS)
+      Object.keys(tools)
         .filter((tool) => !found(tool))
-        .map((tool) => TOOLS[tool]),
+        .map((tool) => tools[tool]),
     ),
   ];
   if (missing.length === 0) return;
@@ -147,8 +159,11 @@ function fail(why) {
 }
 
 checkNode();
-await installTools();
-if (!(await installPackages())) {
-  await buildAddon();
-  await build();
+if (process.argv[2] === 'kernel') await installTools(KERNEL_TOOLS);
+else {
+  await installTools(TOOLS);
+  if (!(await installPackages())) {
+    await buildAddon();
+    await build();
+  }
 }

@@ -2,7 +2,7 @@
  * Whether KVM works: proved by booting a guest once, as /dev/kvm can be there and answer, and the guest hang all the
  * same. The answer is remembered.
  */
-import { accessSync, constants, readFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync } from 'node:fs';
 import { release } from 'node:os';
 import { cacheFolder, writeWhole } from './cache.ts';
 import { runGuest } from './guest.ts';
@@ -26,24 +26,36 @@ interface Answer extends AcceleratorChoice {
 const PROOF = 10_000; // milliseconds; a working one boots in two
 
 export async function chooseAccelerator(qemu: Qemu, kernel: Kernel, progress?: Progress): Promise<AcceleratorChoice> {
+  const known = knownAccelerator(qemu);
+  if (known !== null) return known;
+  const initramfs = await buildInitramfs({ kernel, modules: [], programs: [], progress });
+  const answer = await step('finding out whether KVM works (10 s at most)', progress, async () => {
+    const choice = await prove(qemu, kernel, initramfs);
+    return { ...choice, machine: machineOf(qemu) };
+  });
+  writeWhole(memory(), JSON.stringify(answer));
+  return answer;
+}
+
+/** What is known without booting anything: there is no KVM, or it has been tried; else null. */
+export function knownAccelerator(qemu: Qemu): AcceleratorChoice | null {
   try {
     accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     return { accelerator: 'tcg', why: `/dev/kvm: ${code === 'ENOENT' ? 'not there' : code}` };
   }
-  const path = cacheFolder('kvm.json');
-  const machine = `${release()} ${bootId()} ${qemu.version}`;
-  const known = remembered(path);
-  if (known?.machine === machine) return known;
-  const initramfs = await buildInitramfs({ kernel, modules: [], programs: [], progress });
-  const answer = await step('finding out whether KVM works (10 s at most)', progress, async () => {
-    const choice = await prove(qemu, kernel, initramfs);
-    return { ...choice, machine };
-  });
-  writeWhole(path, JSON.stringify(answer));
-  return answer;
+  const known = remembered(memory());
+  return known?.machine === machineOf(qemu) ? known : null;
 }
+
+/** Has the next one who asks try it again. */
+export function forgetAccelerator(): void {
+  rmSync(memory(), { force: true });
+}
+
+const memory = () => cacheFolder('kvm.json');
+const machineOf = (qemu: Qemu) => `${release()} ${bootId()} ${qemu.version}`;
 
 async function prove(qemu: Qemu, kernel: Kernel, initramfs: string): Promise<AcceleratorChoice> {
   try {

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { debianMirrors, downloadFrom, removeDownloads, unpack } from './apt.ts';
-import { cached } from './cache.ts';
+import { cached, cacheFolder } from './cache.ts';
 import { VmError } from './errors.ts';
 import { type Progress, step } from './progress.ts';
 import { run } from './run.ts';
@@ -21,19 +21,36 @@ const LEAST = [10, 1] as const;
 /** The distribution's release whose QEMU is new enough; the last is preferred. */
 const SUITES = ['trixie', 'trixie-backports'];
 const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
+const UNPACKED = 'qemu/trixie-backports';
+const SIZES = 'a download of 40 MB, 170 MB unpacked';
 const QUICK = 20_000; // milliseconds that a question to QEMU may take
 
 export async function findQemu(progress?: Progress): Promise<Qemu> {
+  const here = await installedQemu();
+  if (typeof here !== 'string') return here;
+  return await judge(unpacked(await unpackedRoot(progress, here)), `unpacked beside the system: ${here}`);
+}
+
+/** The one that `findQemu` would give, where it is here already; else what it would do, for a person. */
+export async function lookForQemu(): Promise<{ readonly qemu?: Qemu; readonly plan: string }> {
+  const here = await installedQemu();
+  if (typeof here !== 'string') return { qemu: here, plan: here.why };
+  const root = cacheFolder(UNPACKED);
+  if (!existsSync(root)) return { plan: `${here}; on Debian, fauxnic vm unpacks one beside the system (${SIZES})` };
+  const why = `unpacked beside the system: ${here}`;
+  return { qemu: await judge(unpacked(root), why), plan: why };
+}
+
+/** What is lacking, where it is not one that will do. */
+async function installedQemu(): Promise<Qemu | string> {
   const named = process.env.FAUXNIC_QEMU;
   if (named) return await judge([named], 'FAUXNIC_QEMU names it');
-  let lacking: string;
   try {
     return await judge([BINARY], 'the one on PATH has vfio-user-pci');
   } catch (error) {
     if (!(error instanceof VmError)) throw error;
-    lacking = error.code === 'UNAVAILABLE' ? 'there is none on PATH' : error.message;
+    return error.code === 'UNAVAILABLE' ? 'there is none on PATH' : error.message;
   }
-  return await judge(unpacked(await unpackedRoot(progress, lacking)), `unpacked beside the system: ${lacking}`);
 }
 
 /** Throws where it is not there, too old, or without what we need. */
@@ -55,7 +72,7 @@ async function judge(command: readonly string[], why: string): Promise<Qemu> {
 async function unpackedRoot(progress: Progress | undefined, lacking: string): Promise<string> {
   const advice = `install QEMU ${LEAST.join('.')} or later, or name one in FAUXNIC_QEMU`;
   if (process.arch !== 'x64') throw new VmError('UNAVAILABLE', `no QEMU: ${lacking}; ${advice}`);
-  return await cached('qemu/trixie-backports', async (folder) => {
+  return await cached(UNPACKED, async (folder) => {
     let mirrors: string[] = [];
     try {
       mirrors = await debianMirrors();

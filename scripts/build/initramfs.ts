@@ -1,19 +1,30 @@
 #!/usr/bin/env node
-/** Builds a guest's initramfs for the stock kernel and prints where both are: build/initramfs.js [MODULE]… */
+/**
+ * Builds a guest's initramfs and prints where its kernel and it are: make build-dev-initramfs, build/initramfs.js
+ * [--kernel stock] [--module NAME]… [--program NAME]…
+ */
 import { argv, echo } from 'zx';
-import { buildInitramfs } from '../../vm/initramfs.ts';
-import { stockKernel } from '../../vm/kernel.ts';
-import { lineOf } from '../errors.ts';
+import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
+import { findKernel } from '../../vm/kernel.ts';
+import { exitCodeOf, lineOf } from '../errors.ts';
 
-const MODULES = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3', 'virtio_pci', 'virtio_net', 'vfio-pci'];
+/** What make run-dev-machine boots with. */
+const MODULES = ['e1000'];
 const note = (line: string) => void process.stderr.write(`${line}\n`);
+/** What was given once, several times or not at all. */
+const list = (given: unknown): string[] => (given === undefined ? [] : [given].flat().map(String));
 
 try {
-  const kernel = await stockKernel(note);
-  const modules = argv._.length > 0 ? argv._.map(String) : MODULES;
-  const initramfs = await buildInitramfs({ kernel, modules, progress: note });
+  const kernel = await findKernel(String(argv.kernel ?? 'dev'), note);
+  const modules = list(argv.module);
+  const initramfs = await buildInitramfs({
+    kernel,
+    modules: modules.length > 0 ? modules : MODULES,
+    programs: [...PROGRAMS, ...list(argv.program)],
+    progress: note,
+  });
   echo(`${kernel.image}\n${initramfs}`);
 } catch (error) {
   note(`fauxnic: ${lineOf(error)}`);
-  process.exitCode = 1;
+  process.exitCode = exitCodeOf(error);
 }

@@ -12,7 +12,7 @@ import { $, argv, echo, fs, glob, which } from 'zx';
 import { cached, cacheFolder, prune, touch } from '../../vm/cache.ts';
 import { DEV, devKernel } from '../../vm/kernel.ts';
 import { WITH_US } from '../../vm/run.ts';
-import { Failure, lineOf, UsageError } from '../errors.ts';
+import { exitCodeOf, Failure, lineOf, UsageError } from '../errors.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { errorIn, refusedOptions, stepOf } from './kernel-log.ts';
 import { openSource, type Patch, removeSource, sourceVersion } from './kernel-source.ts';
@@ -82,8 +82,21 @@ async function lock(): Promise<() => Promise<void>> {
 /** Runs a part of the build, all it prints to the log, and says what went wrong in one line. */
 async function build(what: string, cwd: string, command: readonly string[], heed?: (line: string) => void) {
   const log = fs.createWriteStream(logFile(), { flags: 'a' });
-  const run = $({ quiet: true, nothrow: true, cwd, env: { ...process.env, LC_ALL: 'C', MAKEFLAGS: '' } });
+  const run = $({
+    quiet: true,
+    nothrow: true,
+    detached: true,
+    cwd,
+    env: { ...process.env, LC_ALL: 'C', MAKEFLAGS: '' },
+  });
   const running = run`exec ${WITH_US} ${command} 2>&1`;
+  // A make that is ended leaves those that it called behind: they go with its group.
+  const kill = () => {
+    try {
+      process.kill(-running.pid!, 'SIGKILL');
+    } catch {} // it has just ended
+  };
+  process.once('exit', kill);
   const lines: string[] = [];
   for await (const line of running) {
     log.write(`${line}\n`);
@@ -92,6 +105,7 @@ async function build(what: string, cwd: string, command: readonly string[], heed
   }
   log.end();
   const { ok } = await running;
+  process.off('exit', kill);
   if (!ok) throw new Failure(`${what}: ${errorIn(lines)}; all it printed is in ${logFile()}`);
   return lines.join('\n');
 }
@@ -190,5 +204,5 @@ try {
   echo(devKernel().image);
 } catch (error) {
   note(`fauxnic: ${lineOf(error)}`);
-  process.exitCode = 1;
+  process.exitCode = exitCodeOf(error);
 }

@@ -45,6 +45,11 @@ function showEverything(): void {
       ['TARGET', 'DRIVER', 'RUN IT'],
       ...targets.map(({ target, driver }) => [target, driver, `fauxnic drive ${target} --generate --seconds 3`]),
     ]),
+    section("For guests, and their systems' drivers", [
+      ['CARD', 'DRIVER', 'RUN IT'],
+      ...MODELS.map(({ name, linux }) => [`sim:${name}`, `Linux ${linux}`, `fauxnic vm --nic sim:${name}`]),
+      ...MODELS.map(({ name, linux }) => [name, `Linux ${linux}`, `fauxnic serve ${name} --socket PATH`]),
+    ]),
   ];
   console.log(sections.join('\n\n'));
 }

@@ -2,6 +2,10 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import type { Command } from 'commander';
 import { available } from '../../native/index.ts';
+import { cachedStockKernel, devKernel, stockKernel } from '../../vm/kernel.ts';
+import { chooseAccelerator, forgetAccelerator, knownAccelerator } from '../../vm/kvm.ts';
+import { findQemu, lookForQemu, type Qemu } from '../../vm/qemu.ts';
+import { lineOf } from '../errors.ts';
 import { OPTIONS } from '../options.ts';
 import { isRoot } from '../rig/reenter.ts';
 import { bold, paint } from '../terminal/style.ts';
@@ -21,15 +25,26 @@ export function addDoctor(program: Command): void {
     .command('doctor')
     .summary('what this machine can run, and what to do about the rest')
     .description('Looks at what this machine has, and says what to do about what is missing.')
+    .option('--probe', 'boot a guest to find out anew whether KVM works (10 s; else nothing is booted or downloaded)')
     .addOption(OPTIONS.json())
-    .action(({ json }: { json?: true }) => {
-      const checks = examine();
+    .action(async ({ json, probe }: { json?: true; probe?: true }) => {
+      if (probe) await probeKvm();
+      const checks = await examine();
       const can = abilities(checks);
       console.log(json ? JSON.stringify({ checks, can }) : report(checks, can));
     });
 }
 
-function examine(): Check[] {
+const note = (line: string) => void process.stderr.write(`${line}\n`);
+
+async function probeKvm(): Promise<void> {
+  const [qemu, kernel] = await Promise.all([findQemu(note), stockKernel(note)]);
+  forgetAccelerator();
+  await chooseAccelerator(qemu, kernel, note);
+}
+
+async function examine(): Promise<Check[]> {
+  const qemu = await lookForQemu().catch((error: unknown) => ({ plan: lineOf(error) }) as const);
   return [
     node(),
     addon(),
@@ -42,8 +57,10 @@ function examine(): Check[] {
     tool('iperf3', ['-v'], 'demo', 'iperf3'),
     tool('tshark', ['-v'], 'captures', 'tshark'),
     tool('cc', ['--version'], 'benchmarks', 'gcc'),
-    qemu(),
-    device('/dev/kvm', 'fast guests', 'turn virtualization on in the firmware; add yourself to the group kvm'),
+    { name: 'QEMU', ok: 'qemu' in qemu, about: qemuText(qemu), for: 'guests' },
+    kvm('qemu' in qemu ? qemu.qemu : undefined),
+    stock(),
+    dev(),
     vfio(),
   ];
 }
@@ -106,18 +123,56 @@ function tool(name: string, args: readonly string[], what: string, debian: strin
   return { name, ok: true, about: /\d[\w.]*\.[\w.]*\w|\d{4,}/.exec(line)?.[0] ?? 'there', for: what };
 }
 
-/** One that is too old is no obstacle either: a guest needs 10.1, and `fauxnic vm` looks for that itself. */
-function qemu(): Check {
-  const found = tool('qemu-system-x86_64', ['--version'], 'guests', 'qemu-system-x86');
-  if (found.ok) return found;
-  return { ...found, about: 'on Debian, fauxnic vm unpacks one of its own; else install QEMU 10.1 or newer' };
+function qemuText({ qemu, plan }: { readonly qemu?: Qemu; readonly plan: string }): string {
+  return qemu ? `${qemu.version}: ${plan}` : `${plan}; else install QEMU 10.1 or newer, or name one in FAUXNIC_QEMU`;
 }
 
+/** Without it guests run all the same, slower. Nothing is booted here to find out. */
+function kvm(qemu: Qemu | undefined): Check {
+  const found = device('/dev/kvm', 'fast guests', 'turn virtualization on in the firmware, or join the group kvm');
+  const known = qemu && knownAccelerator(qemu);
+  if (!found.ok) return { ...found, about: `${found.about}; until then guests run under TCG` };
+  if (!known) return { ...found, about: 'there; whether it works is not known yet: fauxnic doctor --probe' };
+  const ok = known.accelerator === 'kvm';
+  return { ...found, ok, about: ok ? `works: ${known.why}` : `${known.why}: guests run under TCG` };
+}
+
+function stock(): Check {
+  const kernel = cachedStockKernel();
+  const about = kernel ? `${kernel.release}, in the cache (fauxnic vm --refresh gets a newer one)` : null;
+  const plan = 'on Debian, fauxnic vm downloads it (70 MB)';
+  return { name: 'stock kernel', ok: kernel !== null, about: about ?? plan, for: 'guests' };
+}
+
+function dev(): Check {
+  const check = { name: 'own kernel', for: 'faster guests' };
+  try {
+    return { ...check, ok: true, about: `${devKernel().release}, for fauxnic vm --kernel dev` };
+  } catch {
+    return { ...check, ok: false, about: 'make build-dev-kernel (5 minutes)' };
+  }
+}
+
+/** Cards, through an IOMMU each in a group that is passed on as a whole. */
 function vfio(): Check {
-  const groups = existsSync('/sys/kernel/iommu_groups') ? readdirSync('/sys/kernel/iommu_groups').length : 0;
-  const ok = existsSync('/dev/vfio/vfio') && groups > 0;
-  const advice = groups > 0 ? 'modprobe vfio-pci' : 'turn the IOMMU on (firmware; intel_iommu=on), modprobe vfio-pci';
-  return { name: 'VFIO', ok, about: ok ? `${groups} IOMMU groups` : advice, for: 'cards in a slot' };
+  const list = (path: string) => (existsSync(path) ? readdirSync(path) : []);
+  const groups = list('/sys/kernel/iommu_groups').length;
+  const bound = list('/sys/bus/pci/drivers/vfio-pci').filter((name) => name.includes(':'));
+  const check = { name: 'VFIO', for: 'cards in a slot' };
+  const lacking =
+    groups === 0
+      ? 'no IOMMU groups: turn the IOMMU on (firmware; intel_iommu=on)'
+      : !existsSync('/sys/bus/pci/drivers/vfio-pci')
+        ? `${groups} IOMMU groups, no vfio-pci: modprobe vfio-pci`
+        : !existsSync('/dev/vfio/vfio')
+          ? `${groups} IOMMU groups, no /dev/vfio/vfio: modprobe vfio; in a container pass --device /dev/vfio`
+          : null;
+  if (lacking !== null) return { ...check, ok: false, about: lacking };
+  return {
+    ...check,
+    ok: true,
+    about: `${groups} IOMMU groups, ${bound.length} cards bound to vfio-pci ${bound.join(' ')}`.trim(),
+  };
 }
 
 /** What follows, for those who only want to know that. */
@@ -128,7 +183,7 @@ function abilities(checks: readonly Check[]): Record<string, boolean> {
     models: has('Node'),
     tap,
     demo: tap && has('unshare', 'setpriv', 'ip', 'ping', 'iperf3'),
-    guests: has('Node', 'native addon', 'qemu-system-x86_64'),
+    guests: has('Node', 'native addon', 'QEMU'),
   };
 }
 

@@ -2,16 +2,18 @@ import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type GuestResult, runGuest } from '../../vm/guest.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
-import { stockKernel } from '../../vm/kernel.ts';
+import { findKernel, stockKernel } from '../../vm/kernel.ts';
 import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
 import { GuestError, type Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
+import { interactiveShell, pipedShell } from '../../vm/shell.ts';
 import { MODELS, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { OPTIONS } from '../options.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { Network, type Peer } from '../rig/network.ts';
 import { SocketFolder } from '../rig/socket-folder.ts';
+import { readScript, TerminalLine } from '../rig/terminal-line.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { dim } from '../terminal/style.ts';
 
@@ -28,7 +30,9 @@ interface Options {
   readonly accel?: 'tcg' | 'kvm';
   readonly smp: number;
   readonly memory: number;
-  readonly timeout: number;
+  readonly timeout?: number;
+  readonly kernel: string;
+  readonly refresh?: true;
   readonly console?: true;
   readonly times?: true;
 }
@@ -45,6 +49,8 @@ const DRIVERS: Record<string, readonly string[]> = {
 };
 const SERVED = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3'];
 const CONSOLE_LINES = 40;
+const TIMEOUT = 120; // seconds
+const NEVER = 0x7fffffff; // milliseconds: what a timer can be set to
 /** A stock kernel does not start with much less, and does not say so. */
 const LEAST_MEMORY = 192;
 
@@ -53,9 +59,10 @@ export function addVm(program: Command): void {
     .command('vm')
     .summary('boot a guest with these cards and run a command in it')
     .description(
-      "Boots the distribution's stock kernel with the cards named, runs a command there and ends with its exit code. " +
-        'One argument is a line for the shell, several are a command and its arguments. Models run in this process, ' +
-        'and the guest drives them over vfio-user.',
+      'Boots a kernel with the cards named, runs a command there and ends with its exit code. ' +
+        'One argument is a line for the shell, several are a command and its arguments; none is a shell at this ' +
+        'terminal, which Ctrl-A X leaves, or what comes over a pipe. Models run in this process, and the guest drives ' +
+        'them over vfio-user.',
     )
     .option(
       '--nic <card>',
@@ -68,13 +75,19 @@ export function addVm(program: Command): void {
     .addOption(OPTIONS.trace())
     .option('--module <name>', "load this kernel module, instead of the cards' drivers; again for more", add, [])
     .option('--program <name>', 'take this program of the machine along; again for more', add, [])
+    .option(
+      '--kernel <which>',
+      "stock (the distribution's), dev (make build-dev-kernel), an image or a folder",
+      'stock',
+    )
+    .option('--refresh', 'get the stock kernel that the distribution has now')
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
     .option('--smp <n>', 'processors', whole, 1)
     .option('--memory <MiB>', `memory, ${LEAST_MEMORY} at least`, memorySize, 512)
-    .option('--timeout <seconds>', 'end the guest then', whole, 120)
+    .option('--timeout <seconds>', `end the guest then (default: ${TIMEOUT}, never for a shell at a terminal)`, whole)
     .option('--console', "show the kernel's console as it comes, on standard error")
     .option('--times', 'say how long it took, on standard error')
-    .argument('<command...>', 'what to run in the guest')
+    .argument('[command...]', 'what to run in the guest')
     .passThroughOptions()
     .action(async (command: string[], options: Options) => {
       process.exitCode = await runVm(command, options);
@@ -83,11 +96,17 @@ export function addVm(program: Command): void {
 
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
-async function runVm(command: readonly string[], options: Options): Promise<number> {
-  const { module, program, smp: processors, memory, timeout } = options;
+async function runVm(words: readonly string[], options: Options): Promise<number> {
+  const { module, program, smp: processors, memory, refresh = false } = options;
   checkNics(options);
+  if (refresh && options.kernel !== 'stock') throw new UsageError('--refresh is for the stock kernel');
+  const atTerminal = words.length === 0 && process.stdin.isTTY;
+  const timeout = options.timeout ? options.timeout * 1000 : atTerminal ? NEVER : TIMEOUT * 1000;
+  const command = words.length > 0 ? words : [atTerminal ? interactive(options) : await piped()];
   sweep();
-  const [qemu, kernel] = await Promise.all([findQemu(note), stockKernel(note)]);
+  // What is wrong with it is said before anything is downloaded.
+  const named = options.kernel === 'stock' ? null : await findKernel(options.kernel);
+  const [qemu, kernel] = await Promise.all([findQemu(note), named ?? stockKernel(note, { refresh })]);
   const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
   const programs = [...PROGRAMS, ...program];
   const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
@@ -100,34 +119,73 @@ async function runVm(command: readonly string[], options: Options): Promise<numb
   const ledger = new Ledger();
   const sockets = new SocketFolder();
   let network: Network | undefined;
+  let line: TerminalLine | undefined;
   let pid: number | undefined;
   try {
     network = await openNetwork(options, sockets);
     const nics = options.nic.map((nic, index) => plugged(nic, index, network ? sockets : null));
+    if (atTerminal) line = new TerminalLine();
     const result = await runGuest({
-      ...{ qemu, kernel, initramfs, nics, command, processors, memory },
+      ...{ qemu, kernel, initramfs, nics, command, processors, memory, timeout },
       accelerator: choice.accelerator,
-      timeout: timeout * 1000,
+      input: line?.input,
       output: (chunk) => process.stdout.write(chunk),
       console: options.console && ((chunk) => process.stderr.write(chunk)),
-      signal: stop.signal,
+      signal: line ? AbortSignal.any([stop.signal, line.left]) : stop.signal,
       started: (child) => {
         pid = child;
         ledger.add(child, 'a guest');
       },
     });
     report(result, options);
-    return result.exitCode;
+    return atTerminal ? 0 : result.exitCode;
   } catch (error) {
     if (stop.received) return stop.exitCode;
+    if (line?.left.aborted) return 0;
     if (error instanceof GuestError && !options.console) showConsole(error.console);
     throw error;
   } finally {
+    line?.close();
     if (pid !== undefined) ledger.remove(pid);
     await network?.close();
     sockets.remove();
     stop.close();
   }
+}
+
+async function piped(): Promise<string> {
+  const script = await readScript();
+  if (script === null) throw new UsageError('what came over standard input is no script: it is too long, or no text');
+  return pipedShell(script);
+}
+
+function interactive({ nic, kernel }: Options): string {
+  const { rows = 24, columns = 80 } = process.stdout;
+  return interactiveShell({ rows, columns, kind: process.env.TERM ?? '' }, greeting(nic, kernel));
+}
+
+/** What there is, and what to try. */
+function greeting(nics: readonly WantedNic[], kernel: string): string[] {
+  const about = (nic: WantedNic) =>
+    nic.kind === 'sim' ? `fauxnic's ${nic.model.chip}` : nic.kind === 'qemu' ? `QEMU's ${nic.device}` : nic.socket;
+  const wired = nics.filter(({ kind }) => kind !== 'vfio-user').length > 1;
+  const tries = [
+    ['ip -br link', 'the cards as Linux has them'],
+    ['ethtool -i eth0', 'which driver; -t runs its self-test, -S shows its statistics, -d its registers'],
+    ['ip netns add b; ip link set eth1 netns b; ip -n b addr add 10.0.0.2/24 dev eth1; ip -n b link set eth1 up'],
+    ['ip addr add 10.0.0.1/24 dev eth0; ping -c 3 10.0.0.2', 'over the wire, from one card to the other'],
+  ].slice(0, wired ? 4 : nics.length > 0 ? 2 : 0);
+  return [
+    '',
+    ...nics.map(
+      (nic, index) => `  card ${index}    ${about(nic)}${wired && nic.kind !== 'vfio-user' ? ', on the wire' : ''}`,
+    ),
+    ...tries.map(
+      ([command, what], index) => `  ${index === 0 ? 'try ' : '    '}      ${command}${what ? `   (${what})` : ''}`,
+    ),
+    `  leave     exit, or Ctrl-A X (kernel: ${kernel})`,
+    '',
+  ];
 }
 
 /** The models, served; with them QEMU's own cards are on the same wire. */

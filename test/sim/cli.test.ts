@@ -44,11 +44,16 @@ test('doctor --json', async (t) => {
     'each says what was found, or what to do',
   );
   t.true('demo' in can);
+  const named = (wanted: string) => checks.find(({ name }) => name === wanted)!;
+  t.regex(named('QEMU').about, /PATH|FAUXNIC_QEMU|unpack/);
+  for (const name of ['/dev/kvm', 'stock kernel', 'own kernel', 'VFIO']) t.truthy(named(name), name);
 });
 
 test('devices', async (t) => {
   const { stdout } = await fauxnic('devices');
   t.regex(stdout, /^ {2}sim:e1000 +e1000 /m);
+  t.regex(stdout, /^ {2}sim:e1000 +Linux e1000 +fauxnic vm --nic sim:e1000$/m);
+  t.regex(stdout, /fauxnic serve e1000 /);
   t.false(stdout.includes('\x1b'), 'no colours where there is no terminal');
   const { targets } = JSON.parse((await fauxnic('devices --json')).stdout) as { targets: unknown[] };
   t.deepEqual(targets, [{ target: 'sim:e1000', model: 'e1000', backend: 'sim', driver: 'e1000' }]);
@@ -96,6 +101,8 @@ const MISTAKES: [line: string, says: RegExp][] = [
   ['drive sim:e1000 --generate --trace - --json', /both want standard output/],
   ['devices --registers x540', /no model "x540"/],
   ['demo --generated --seconds 0', /whole number/],
+  ['vm --kernel nowhere true', /no kernel nowhere: give stock, dev, an image or a folder/],
+  ['vm --kernel test --refresh true', /--refresh is for the stock kernel/],
 ];
 
 for (const [line, says] of MISTAKES) {
