@@ -27,7 +27,7 @@ import {
   resetDevice,
   vfioDeviceInfo,
 } from '../../native/index.ts';
-import { COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
+import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import { DeviceError, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
 import { type Decoding, identityOf, setCommand } from './configuration.ts';
 import { Arena, DeviceMemory, IOVA_BASE } from './host-memory.ts';
@@ -50,8 +50,8 @@ const REGION_MMAP = 4; // VFIO_REGION_INFO_FLAG_MMAP
 const CONFIG_REGION = 7; // VFIO_PCI_CONFIG_REGION_INDEX
 const BARS = 6;
 const BAR_IO = 1;
-const FIRST_BAR = 0x10;
-const HUGE_PAGE = 2 * 1024 * 1024;
+
+const DMA_GRANULE = 2 * 1024 * 1024;
 const IOVA_LIMIT = 0x8000_0000;
 
 /**
@@ -94,8 +94,8 @@ export class VfioDevice implements PciDevice {
 
   constructor(slot: PciSlot, { dmaBytes = 64 * 1024 * 1024, via }: VfioOptions) {
     this.name = `pci:${slot.address}`;
-    if (dmaBytes <= 0 || dmaBytes % HUGE_PAGE !== 0)
-      throw new DeviceError('INVALID', `dmaBytes ${dmaBytes}: give a multiple of ${HUGE_PAGE}`);
+    if (dmaBytes <= 0 || dmaBytes % DMA_GRANULE !== 0)
+      throw new DeviceError('INVALID', `dmaBytes ${dmaBytes}: give a multiple of ${DMA_GRANULE}`);
     try {
       const own = via === 'group' ? null : ownDescriptor(slot);
       if (own === null && via === 'iommufd')
@@ -182,7 +182,7 @@ export class VfioDevice implements PciDevice {
         ? regionInfo(this.#device, index)
         : { flags: 0, size: 0, offset: 0, parts: null };
     if (size === 0) throw new DeviceError('UNSUPPORTED', `${this.name} has no BAR ${index}`);
-    const isIo = (this.config.read32(FIRST_BAR + 4 * index) & BAR_IO) !== 0;
+    const isIo = (this.config.read32(BAR0 + 4 * index) & BAR_IO) !== 0;
     const decode = isIo ? COMMAND_IO : COMMAND_MEMORY;
     // Ports cannot be mapped, and where the kernel keeps part of a BAR (a MSI-X table, before Linux 4.16) all of it goes
     // through system calls: drivers have no business there.
