@@ -2,8 +2,8 @@
 import '../drivers/tune.ts'; // first: before anything it is for is compiled
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
-import { addConformance } from './commands/conformance.ts';
 import { addBind } from './commands/bind.ts';
+import { addConformance } from './commands/conformance.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
 import { addDoctor } from './commands/doctor.ts';

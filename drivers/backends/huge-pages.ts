@@ -67,6 +67,28 @@ export class HugeMemory {
   }
 }
 
+/** Memory in huge pages, which are as good for an IOMMU; null where there are not so many. */
+export function mapHuge(bytes: number): MappedMemory | null {
+  let fd: number;
+  try {
+    fd = hugeFile(bytes);
+  } catch (error) {
+    return onlyTooFew(error);
+  }
+  try {
+    return mapPages(fd, bytes);
+  } catch (error) {
+    return onlyTooFew(error);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function onlyTooFew(error: unknown): null {
+  if (error instanceof DeviceError && error.code === 'NO_MEMORY') return null;
+  throw error;
+}
+
 function hugeFile(bytes: number): number {
   try {
     return createMemfd('fauxnic-dma', bytes, { huge: true });

@@ -65,7 +65,7 @@ export class SysfsDevice implements PciDevice {
     try {
       writeFile(join(folder, 'enable'), '1'); // out of D3, and decoding what firmware assigned
       this.config = new ConfigSpace(this.#configFile, 0, fstatSync(this.#configFile).size);
-      this.enable({ busMaster: false });
+      this.enable({ memory: false, io: false, busMaster: false }); // as firmware would leave it
       this.id = identityOf(this.config);
       this.interrupts = new PolledInterrupts(this.config);
       this.#memory = new HugeMemory(dmaBytes);

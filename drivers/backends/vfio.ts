@@ -18,6 +18,7 @@ import {
   type IovaRange,
   ioasRanges,
   joinContainer,
+  type MappedMemory,
   mapInContainer,
   mapInIoas,
   mapMemory,
@@ -31,13 +32,14 @@ import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.
 import { DeviceError, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
 import { type Decoding, identityOf, setCommand } from './configuration.ts';
 import { Arena, DeviceMemory, IOVA_BASE } from './host-memory.ts';
+import { HUGE_PAGE, mapHuge } from './huge-pages.ts';
 import { MachineTime } from './machine-time.ts';
 import { BarSpace, ConfigSpace, closedError, FileSpace } from './pci-registers.ts';
 import { checkFree, inspectSlot, namesIn, type PciSlot } from './pci-slot.ts';
 import { VfioInterrupts } from './vfio-interrupts.ts';
 
 export interface VfioOptions {
-  /** Memory for DMA: a multiple of 2 MiB, locked. Default 64 MiB. */
+  /** Memory for DMA: a multiple of 2 MiB, locked; in huge pages where so many are free. Default 64 MiB. */
   readonly dmaBytes?: number;
   /** Which of the kernel's interfaces; iommufd where there is one, if absent. */
   readonly via?: 'group' | 'iommufd';
@@ -51,7 +53,6 @@ const CONFIG_REGION = 7; // VFIO_PCI_CONFIG_REGION_INDEX
 const BARS = 6;
 const BAR_IO = 1;
 
-const DMA_GRANULE = 2 * 1024 * 1024;
 const IOVA_LIMIT = 0x8000_0000;
 
 /**
@@ -94,8 +95,8 @@ export class VfioDevice implements PciDevice {
 
   constructor(slot: PciSlot, { dmaBytes = 64 * 1024 * 1024, via }: VfioOptions) {
     this.name = `pci:${slot.address}`;
-    if (dmaBytes <= 0 || dmaBytes % DMA_GRANULE !== 0)
-      throw new DeviceError('INVALID', `dmaBytes ${dmaBytes}: give a multiple of ${DMA_GRANULE}`);
+    if (dmaBytes <= 0 || dmaBytes % HUGE_PAGE !== 0)
+      throw new DeviceError('INVALID', `dmaBytes ${dmaBytes}: give a multiple of ${HUGE_PAGE}`);
     try {
       const own = via === 'group' ? null : ownDescriptor(slot);
       if (own === null && via === 'iommufd')
@@ -110,7 +111,7 @@ export class VfioDevice implements PciDevice {
         throw new DeviceError('UNSUPPORTED', `${slot.address} is no PCI device to VFIO`);
       const { offset, size } = regionInfo(access.device, CONFIG_REGION);
       this.config = new ConfigSpace(access.device, offset, size);
-      this.enable({ busMaster: false });
+      this.enable({ memory: false, io: false, busMaster: false }); // as firmware would leave it
       this.id = identityOf(this.config);
       this.dma = new DeviceMemory(this.#memory(access, dmaBytes));
       this.interrupts = new VfioInterrupts(access.device, this.config);
@@ -154,13 +155,7 @@ export class VfioDevice implements PciDevice {
 
   #memory(access: Access, bytes: number): Arena {
     const iova = placeIn(access.ranges, bytes);
-    const fd = createMemfd('fauxnic-dma', bytes);
-    let memory: ReturnType<typeof mapMemory>;
-    try {
-      memory = mapMemory(fd, { length: bytes });
-    } finally {
-      closeSync(fd);
-    }
+    const memory = mapHuge(bytes) ?? mapPlain(bytes);
     // First in, last out: the IOMMU lets go of it with its descriptors.
     this.#undo.unshift(() => memory.close());
     access.map(memory.buffer, bytes, iova);
@@ -233,6 +228,15 @@ export class VfioDevice implements PciDevice {
 
   #check(): void {
     if (this.#closed) throw closedError();
+  }
+}
+
+function mapPlain(bytes: number): MappedMemory {
+  const fd = createMemfd('fauxnic-dma', bytes);
+  try {
+    return mapMemory(fd, { length: bytes });
+  } finally {
+    closeSync(fd);
   }
 }
 
