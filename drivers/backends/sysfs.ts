@@ -62,8 +62,10 @@ export class SysfsDevice implements PciDevice {
     if (dmaBytes <= 0 || dmaBytes % HUGE_PAGE !== 0)
       throw new DeviceError('INVALID', `dmaBytes ${dmaBytes}: give a multiple of ${HUGE_PAGE}`);
     this.#configFile = openFile(join(folder, 'config'));
+    let enabled = false;
     try {
       writeFile(join(folder, 'enable'), '1'); // out of D3, and decoding what firmware assigned
+      enabled = true;
       this.config = new ConfigSpace(this.#configFile, 0, fstatSync(this.#configFile).size);
       this.enable({ memory: false, io: false, busMaster: false }); // as firmware would leave it
       this.id = identityOf(this.config);
@@ -71,6 +73,8 @@ export class SysfsDevice implements PciDevice {
       this.#memory = new HugeMemory(dmaBytes);
       this.dma = new DeviceMemory(this.#memory);
     } catch (error) {
+      // The kernel counts: a driver that finds it enabled still would take it for decoding still.
+      if (enabled) writeFile(join(folder, 'enable'), '0');
       closeSync(this.#configFile);
       throw error;
     }

@@ -20,7 +20,7 @@ export function addBind(program: Command): void {
     )
     .argument('<address>', ADDRESS)
     .option('--dry-run', DRY)
-    .option('--force', 'even where a network interface of it is up')
+    .option('--force', 'even where a network interface of it is up, or it is no network card')
     .action(runBind);
   program
     .command('unbind')

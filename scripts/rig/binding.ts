@@ -20,20 +20,27 @@ export interface BindingHost {
 }
 
 export interface BindOptions {
-  /** Even where a network interface of it is up. */
+  /** Even where a network interface of it is up, or it is no network card. */
   readonly force?: boolean;
   /** Given up and undone where this is aborted meanwhile. */
   readonly signal?: AbortSignal;
 }
 
 const IFF_UP = 1; // linux/if.h
+const NETWORK = '0x02'; // the base class of network controllers (PCI 3.0, appendix D)
 
 export function machineHost(): BindingHost {
   const state = process.env.XDG_STATE_HOME || join(homedir(), '.local/state');
   return {
     sysfs: '/sys',
     ledger: join(state, 'fauxnic/bound.json'),
-    write: (path, text) => writeFileSync(path, text),
+    write: (path, text) => {
+      try {
+        writeFileSync(path, text);
+      } catch (error) {
+        throw Object.assign(error as Error, { path }); // which Node leaves out where the writing fails
+      }
+    },
     loadModule: async (name) => {
       const { $ } = await import('zx');
       await $({ quiet: true })`modprobe ${name}`;
@@ -62,7 +69,7 @@ export async function bind(host: BindingHost, text: string, options: BindOptions
   const { address, driver, group } = slot;
   const wanted = group === null ? null : VFIO_PCI;
   if (driver === wanted) return `${address} is ${wanted === null ? 'without a driver' : `${wanted}'s`} already`;
-  if (options.force !== true) checkDown(slot);
+  if (options.force !== true) checkSpare(slot);
   if (wanted !== null && !existsSync(driverFolder(host, wanted))) await load(host, wanted);
   if (options.signal?.aborted) throw new Failure(`${address} stays as it was: interrupted`);
   if (!dry) remember(host, address, driver);
@@ -139,8 +146,13 @@ function checkMoved(host: BindingHost, { address }: PciSlot, wanted: string | nu
   );
 }
 
-/** Taking the card that a person is logged in through would be the last thing they see. */
-function checkDown({ address, folder, driver }: PciSlot): void {
+/** Taking the card that a person is logged in through, or the disk, would be the last thing they see. */
+function checkSpare({ address, folder, driver }: PciSlot): void {
+  const kind = readFileSync(join(folder, 'class'), 'utf8').trim();
+  if (!kind.startsWith(NETWORK))
+    throw new UsageError(
+      `${address} (${driver ?? 'no driver'}) is no network card but of class ${kind}: leave it, or give --force`,
+    );
   for (const name of namesIn(join(folder, 'net'))) {
     const flags = Number(readFileSync(join(folder, 'net', name, 'flags'), 'utf8'));
     if ((flags & IFF_UP) !== 0)

@@ -5,7 +5,10 @@
  * targets run side by side, and what comes out is TAP.
  */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { setTimeout as wait } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { openPci } from '../../drivers/backends/pci.ts';
 import { inspectSlot } from '../../drivers/backends/pci-slot.ts';
 import { DeviceError, type InterruptMode, type PciDevice } from '../../drivers/device.ts';
@@ -73,6 +76,7 @@ async function judge({ address, mode, port, brief }: Target): Promise<void> {
     if (!brief || BRIEF.test(title)) tests.push([title, body]);
   }, open);
   for (const [title, body] of tests) await check(`${name}: ${title}`, body);
+  if (brief) await check(`${name}: fauxnic drive pci:${address} sends`, () => drives(address, port));
   await check(`${name}: unbind gives it back to ${driver}`, () => {
     unbind(host, address);
     assert.equal(inspectSlot(address).driver, driver);
@@ -109,7 +113,10 @@ async function refusesSecond(address: string, group: string | null): Promise<voi
     device.enable({ memory: true });
     assert.notEqual(device.bar(0).read32(8), 0xffffffff);
     assert.throws(() => device.bar(5), { code: 'UNSUPPORTED' });
-    if (group !== null) {
+    if (group === null) {
+      await assert.rejects(openPci(address, { dmaBytes: 2 ** 30 }), { code: 'NO_MEMORY', message: /nr_hugepages/ });
+      device.enable({ memory: true });
+    } else {
       await assert.rejects(openPci(address), { message: /another process has it/ });
       assert.throws(() => unbind(host, address), { message: /is in use/ });
     }
@@ -120,6 +127,26 @@ async function refusesSecond(address: string, group: string | null): Promise<voi
   }
   assert.throws(() => device.bar(0), { code: 'CLOSED' });
   assert.throws(() => device.config.read16(0), { code: 'CLOSED' });
+}
+
+/** The command, as a person runs it. */
+async function drives(address: string, port: string): Promise<void> {
+  const fauxnic = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
+  const args = ['drive', `pci:${address}`, '--generate', '--count', '20', '--json'];
+  const wire = new Wire(port);
+  try {
+    wire.drain();
+    const { stdout } = await promisify(execFile)(process.execPath, [fauxnic, ...args]);
+    const [card] = (JSON.parse(stdout) as { cards: [{ statistics: { txPackets: number } }] }).cards;
+    assert.equal(card.statistics.txPackets, 20, stdout);
+    for (let waited = 0, count = 0; count < 20; waited++) {
+      assert(waited < 1000, 'the frames come out of the wire');
+      while (wire.take() !== null) count++;
+      await wait(10);
+    }
+  } finally {
+    wire.close();
+  }
 }
 
 /** Not every card has one: that is said, too. */

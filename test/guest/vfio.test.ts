@@ -54,7 +54,7 @@ async function judge(t: Test, cards: readonly Card[], iommu: boolean): Promise<v
     command: [script([process.execPath, here('inside.js'), ...targets])],
     timeout: 110_000,
     memory: 1024,
-    append: [...(iommu ? ['intel_iommu=on'] : []), `hugepages=${16 * cards.length}`],
+    append: [...(iommu ? ['intel_iommu=on'] : []), `hugepages=${16 * cards.length + 32}`],
     qemuArguments: arguments_,
   });
   t.equal(result.exitCode, 0, result.results.slice(-2000) || result.console.slice(-2000));

@@ -38,6 +38,11 @@ export class Wire {
     return this.#frames.shift() ?? null;
   }
 
+  /** Forgets what has arrived. */
+  drain(): void {
+    while (this.take() !== null);
+  }
+
   #read(): void {
     for (;;) {
       const count = unlessBusy(() => readSync(this.#fd, this.#chunk, 0, this.#chunk.length, null));

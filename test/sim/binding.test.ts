@@ -45,6 +45,7 @@ class FakeMachine implements BindingHost {
   addCard(address: string, own: string, { group, bound = true }: { group?: number; bound?: boolean } = {}): this {
     mkdirSync(this.folder(address));
     writeFileSync(join(this.folder(address), 'own'), own);
+    writeFileSync(join(this.folder(address), 'class'), own === 'ahci' ? '0x010601\n' : '0x020000\n');
     writeFileSync(join(this.folder(address), 'driver_override'), '');
     if (bound) this.#attach(address, own);
     if (group === undefined) return this;
@@ -205,6 +206,12 @@ test('a card that is up, or in use, or whose module is missing stays where it is
   machine.loadModule = load;
   await bind(machine, CARD);
   t.is(machine.driver(), 'vfio-pci', 'the module is loaded where it is missing');
+});
+
+test('what is no network card is left alone', async (t) => {
+  const machine = new FakeMachine(t).addCard(CARD, 'ahci', { group: 7 });
+  await t.throwsAsync(bind(machine, CARD), { message: /\(ahci\) is no network card but of class 0x010601: leave it/ });
+  t.is(machine.driver(), 'ahci');
 });
 
 test('a dry run says what it would write, and writes nothing', async (t) => {
