@@ -9,9 +9,11 @@ export interface Addon {
   readonly Tap: new () => TapHandle;
   readonly Poll: new (ready: (events: number) => void) => PollHandle;
   readonly Memory: new () => MemoryHandle;
+  readonly Registers: new () => RegistersHandle;
   readonly Socket: new () => SocketHandle;
   readonly Wait: new (readable: (place: number) => void) => WaitHandle;
-  memfd(name: string, bytes: number): number;
+  readonly vfio: VfioCalls;
+  memfd(name: string, bytes: number, huge: boolean): number;
   eventfd(): number;
   adoptEventfd(fd: number): number;
   signalEventfd(fd: number): number;
@@ -22,6 +24,39 @@ export interface Addon {
 export interface MemoryHandle {
   map(fd: number, offset: number, length: number, shared: boolean): ArrayBuffer | number;
   unmap(buffer: ArrayBuffer): number;
+}
+
+/** @internal */
+export interface RegistersHandle {
+  map(fd: number, offset: number, length: number): number;
+  unmap(): void;
+  read8(offset: number): number;
+  read16(offset: number): number;
+  read32(offset: number): number;
+  write8(offset: number, value: number): void;
+  write16(offset: number, value: number): void;
+  write32(offset: number, value: number): void;
+}
+
+/** @internal Ioctls. Answers go into the array that is passed. */
+export interface VfioCalls {
+  hasType1(container: number): number;
+  groupStatus(group: number): number;
+  setContainer(group: number, container: number): number;
+  setIommu(container: number): number;
+  groupDevice(group: number, name: string): number;
+  containerRanges(container: number, into: Float64Array): number;
+  containerMap(container: number, buffer: ArrayBuffer, length: number, iova: number): number;
+  allocIoas(iommufd: number): number;
+  ioasRanges(iommufd: number, ioas: number, into: Float64Array): number;
+  ioasMap(iommufd: number, ioas: number, buffer: ArrayBuffer, length: number, iova: number): number;
+  bind(device: number, iommufd: number): number;
+  attach(device: number, ioas: number): number;
+  deviceInfo(device: number, into: Float64Array): number;
+  regionInfo(device: number, index: number, into: Float64Array): number;
+  irqInfo(device: number, index: number, into: Float64Array): number;
+  setIrqs(device: number, flags: number, index: number, count: number, fds: Int32Array): number;
+  reset(device: number): number;
 }
 
 /** @internal */

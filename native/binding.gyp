@@ -9,9 +9,11 @@
         "src/memory.cc",
         "src/netdev.cc",
         "src/poll.cc",
+        "src/registers.cc",
         "src/socket.cc",
         "src/tap.cc",
-        "src/wait.cc"
+        "src/wait.cc",
+        "src/vfio.cc"
       ],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS"],

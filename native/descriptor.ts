@@ -1,19 +1,25 @@
 import { addon } from './addon.ts';
 import { check, invalid, NativeError } from './errors.ts';
 
+const HUGE_PAGE = 2 * 1024 * 1024;
+
 /** @internal */
 export function checkDescriptor(method: string, fd: number): number {
   if (Number.isInteger(fd) && fd >= 0 && fd <= 0x7fffffff) return fd;
   throw invalid(method, `fd ${fd} is not a descriptor`);
 }
 
-/** Memory behind a descriptor, to be shared by passing it. The descriptor is the caller's to close (node:fs, closeSync). */
-export function createMemfd(name: string, bytes: number): number {
+/**
+ * Memory behind a descriptor, to be shared by passing it. The descriptor is the caller's to close (node:fs, closeSync).
+ * `huge` asks for pages of 2 MiB, of which `bytes` is then a multiple; mapping it throws ENOMEM where too few are free.
+ */
+export function createMemfd(name: string, bytes: number, { huge = false }: { readonly huge?: boolean } = {}): number {
   if (typeof name !== 'string' || name.includes('\0'))
     throw invalid('createMemfd', 'name must be a string without NUL');
   if (Buffer.byteLength(name) > 249) throw new NativeError('ENAMETOOLONG', 'createMemfd', 'name: at most 249 bytes');
   if (!Number.isSafeInteger(bytes) || bytes < 0) throw invalid('createMemfd', `${bytes} bytes is no size`);
-  return check(addon().memfd(name, bytes), 'memfd_create', `memfd ${name}`);
+  if (huge && bytes % HUGE_PAGE !== 0) throw invalid('createMemfd', `${bytes} bytes: give a multiple of ${HUGE_PAGE}`);
+  return check(addon().memfd(name, bytes, huge), 'memfd_create', `memfd ${name}`);
 }
 
 /** A counter to wait on, non-blocking. The descriptor is the caller's to close. */

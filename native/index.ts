@@ -4,6 +4,7 @@ export { adoptEventfd, createEventfd, createMemfd, drainEventfd, signalEventfd }
 export { NativeError, type NativeErrorCode } from './errors.ts';
 export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
 export { type Watch, type WatchHandlers, watch } from './poll.ts';
+export { type MappedRegisters, mapRegisters } from './registers.ts';
 export {
   connectUnix,
   END,
@@ -21,4 +22,27 @@ export {
   type TapOptions,
   VNET_HEADER_BYTES,
 } from './tap.ts';
+export {
+  allocIoas,
+  attachIoas,
+  bindIommufd,
+  containerRanges,
+  disableIrqs,
+  enableIrqs,
+  groupDevice,
+  groupViable,
+  hasType1,
+  type IovaRange,
+  type IrqInfo,
+  ioasRanges,
+  irqInfo,
+  joinContainer,
+  mapInContainer,
+  mapInIoas,
+  type RegionInfo,
+  regionInfo,
+  resetDevice,
+  unmaskIrq,
+  vfioDeviceInfo,
+} from './vfio.ts';
 export { type Attendance, attend } from './wait.ts';

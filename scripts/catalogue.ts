@@ -39,7 +39,7 @@ export interface Backend {
   readonly name: string;
   readonly target: string;
   readonly about: string;
-  readonly models: 'all' | 'none yet';
+  readonly models: 'all' | 'none';
 }
 
 export const MODELS: readonly Model[] = [
@@ -72,6 +72,12 @@ export const BACKENDS: readonly Backend[] = [
     target: 'vfio-user:PATH',
     about: 'the device that another process serves there: fauxnic serve, or any vfio-user server',
     models: 'all',
+  },
+  {
+    name: 'pci',
+    target: 'pci:ADDRESS',
+    about: 'the card in the slot: through VFIO, or sysfs where there is no IOMMU (docs/hardware.md)',
+    models: 'none',
   },
 ];
 

@@ -2,6 +2,7 @@
 import '../drivers/tune.ts'; // first: before anything it is for is compiled
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { addBind } from './commands/bind.ts';
 import { addConformance } from './commands/conformance.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
@@ -30,6 +31,7 @@ function makeProgram(): Command {
   addServe(program);
   addVm(program);
   addConformance(program);
+  addBind(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
     command.option('--debug', 'show a stack trace when something fails');

@@ -1,9 +1,11 @@
 #include "descriptor.h"
 #include "memory.h"
 #include "poll.h"
+#include "registers.h"
 #include "socket.h"
 #include "tap.h"
 #include "wait.h"
+#include "vfio.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
 // error: no message lives on this side. Only offsets outside of memory throw here, as they must be found here.
@@ -11,9 +13,11 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Tap", Tap::Define(env));
   exports.Set("Poll", Poll::Define(env));
   exports.Set("Memory", Memory::Define(env));
+  exports.Set("Registers", Registers::Define(env));
   exports.Set("Socket", Socket::Define(env));
   exports.Set("Wait", Wait::Define(env));
   descriptor::Define(env, exports);
+  vfio::Define(env, exports);
   return exports;
 }
 

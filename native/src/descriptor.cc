@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <linux/memfd.h>
+
 #include <cstring>
 #include <string>
 
@@ -17,10 +19,11 @@ Napi::Value Result(const Napi::CallbackInfo& info, int result) {
   return Napi::Number::New(info.Env(), result < 0 ? -errno : result);
 }
 
-// (name, bytes) -> fd
+// (name, bytes, whether of huge pages) -> fd
 Napi::Value Memfd(const Napi::CallbackInfo& info) {
   const std::string name = info[0].As<Napi::String>();
-  const int fd = memfd_create(name.c_str(), MFD_CLOEXEC);
+  const unsigned huge = info[2].As<Napi::Boolean>() ? MFD_HUGETLB | MFD_HUGE_2MB : 0;
+  const int fd = memfd_create(name.c_str(), MFD_CLOEXEC | huge);
   if (fd < 0) return Result(info, fd);
   if (ftruncate(fd, info[1].As<Napi::Number>().Int64Value()) < 0) {
     const int failed = errno;

@@ -4,9 +4,13 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <linux/magic.h>
+
 #include <cstdint>
+#include <cstring>
 #include <iterator>
 #include <map>
 #include <mutex>
@@ -17,33 +21,41 @@ namespace {
 // gets memory of its own: it is nobody's any more, and the process goes on.
 class Ranges {
  public:
-  void Add(void* start, size_t length) {
+  void Add(void* start, size_t length, int fill) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!handling_) Handle();
-    ends_[reinterpret_cast<uintptr_t>(start)] = reinterpret_cast<uintptr_t>(start) + length;
+    ranges_[reinterpret_cast<uintptr_t>(start)] = {reinterpret_cast<uintptr_t>(start) + length, fill};
   }
 
   void Remove(void* start) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    ends_.erase(reinterpret_cast<uintptr_t>(start));
+    ranges_.erase(reinterpret_cast<uintptr_t>(start));
   }
 
   // The fault comes of an access to mapped memory, so never from within a method of this: the lock is not one's own.
   bool Mend(void* at) {
     const std::lock_guard<std::mutex> lock(mutex_);
     const uintptr_t address = reinterpret_cast<uintptr_t>(at);
-    auto after = ends_.upper_bound(address);
-    if (after == ends_.begin() || address >= std::prev(after)->second) return false;
+    const auto after = ranges_.upper_bound(address);
+    if (after == ranges_.begin() || address >= std::prev(after)->second.end) return false;
     const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
     void* const start = reinterpret_cast<void*>(address & ~(page - 1));
-    return mmap(start, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED;
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (mmap(start, page, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return false;
+    if (const int fill = std::prev(after)->second.fill) memset(start, fill, page);
+    return true;
   }
 
  private:
   void Handle();
 
+  struct Range {
+    uintptr_t end;
+    int fill;
+  };
+
   std::mutex mutex_;
-  std::map<uintptr_t, uintptr_t> ends_;
+  std::map<uintptr_t, Range> ranges_;
   bool handling_ = false;
 };
 
@@ -69,13 +81,17 @@ void Ranges::Handle() {
 
 }  // namespace
 
+void mapped::Guard(void* start, size_t length, int fill) { ranges->Add(start, length, fill); }
+
+void mapped::Forget(void* start) { ranges->Remove(start); }
+
 struct Memory::Range {
   void* start;
   size_t length;
 
   void Unmap() {
     if (!start) return;
-    ranges->Remove(start);
+    mapped::Forget(start);
     munmap(start, length);
     start = nullptr;
   }
@@ -97,11 +113,14 @@ Napi::Value Memory::Map(const Napi::CallbackInfo& info) {
   if (S_ISREG(about.st_mode) && (about.st_size < length || about.st_size - length < offset))
     return Napi::Number::New(env, -ENXIO);
   // Not shared: what is written stays here, so that a stray write to read-only memory is not the end of the process.
-  const int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_NORESERVE;
+  // Huge pages are reserved now: with none left for it, touching such memory would be the end of the process.
+  struct statfs files;
+  const bool huge = fstatfs(fd, &files) == 0 && files.f_type == HUGETLBFS_MAGIC;
+  const int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | (huge ? 0 : MAP_NORESERVE);
   void* start = mmap(nullptr, static_cast<size_t>(length), PROT_READ | PROT_WRITE, flags, fd, offset);
   if (start == MAP_FAILED) return Napi::Number::New(env, -errno);
   Range* range = new Range{start, static_cast<size_t>(length)};
-  ranges->Add(start, range->length);
+  mapped::Guard(start, range->length, 0);
   napi_value buffer;
   const napi_status made = napi_create_external_arraybuffer(
       env, start, range->length,

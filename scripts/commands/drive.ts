@@ -41,7 +41,7 @@ export function addDrive(program: Command): void {
     .description(
       'Runs the user-space driver on a device and joins its frames to a TAP interface, an echo or a generator.',
     )
-    .argument('<target>', 'the device: sim:MODEL or vfio-user:PATH (see fauxnic devices)')
+    .argument('<target>', 'the device: sim:MODEL, vfio-user:PATH or pci:ADDRESS (see fauxnic devices)')
     .option('--tap [name]', 'join it to a TAP interface, by this name or the next free fauxnicN (needs root)')
     .option('--echo', 'answer ARP, pings and UDP')
     .option('--generate', 'send UDP frames, and judge those that come back')

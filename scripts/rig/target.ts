@@ -1,4 +1,5 @@
 /** Devices outside of this process, by what they are called on the command line. */
+import { openPci } from '../../drivers/backends/pci.ts';
 import type { PciDevice } from '../../drivers/device.ts';
 import { openVfioUser } from '../../vm/vfio-user/client.ts';
 import { driverFor } from '../catalogue.ts';
@@ -13,6 +14,7 @@ const LINK_TIMEOUT = 5000;
 /** How a backend opens what stands behind its colon. Its row in the catalogue's BACKENDS says what that is. */
 const OPENERS: Readonly<Record<string, (address: string) => Promise<PciDevice>>> = {
   'vfio-user': (path) => openVfioUser(path, { dmaBytes: DMA_BYTES }),
+  pci: (address) => openPci(address),
 };
 
 export function openTarget(backend: string, address: string): Promise<PciDevice> {

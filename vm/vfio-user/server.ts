@@ -11,10 +11,10 @@ import { listenUnix, type UnixListener, type Watch, watch } from '../../native/i
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
-import { Session } from './session.ts';
 import { GuestMemory } from './guest-memory.ts';
 import { ClientInterrupts } from './interrupts.ts';
 import { interruptCounts, messageIndex, Requests } from './requests.ts';
+import { Session } from './session.ts';
 
 export interface ServeOptions {
   /** Where to listen. */
