@@ -4,8 +4,8 @@
 #include "registers.h"
 #include "socket.h"
 #include "tap.h"
-#include "wait.h"
 #include "vfio.h"
+#include "wait.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
 // error: no message lives on this side. Only offsets outside of memory throw here, as they must be found here.
