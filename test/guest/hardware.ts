@@ -1,0 +1,125 @@
+/**
+ * The card in the slot, without a card: in a guest whose machine has an IOMMU, QEMU's e1000e and a model of ours that is
+ * served to it are hardware, behind the kernel's own VFIO. The netdev spec runs there, on the Node of this machine.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import tap, { type Test } from 'tap';
+import { runGuest } from '../../vm/guest.ts';
+import { WITH_US } from '../../vm/run.ts';
+import { parts as partsWith } from './parts.ts';
+
+const MODULES = [
+  ...['virtio_pci', '9pnet_virtio', '9p', 'virtio_console', 'vfio_iommu_type1', 'vfio_pci', 'e1000e', 'e1000'],
+];
+const LIMIT = 300_000;
+const parts = await partsWith(MODULES);
+const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+export interface Card {
+  /** Its slot on the guest's root bus. */
+  readonly slot: number;
+  readonly mode: 'msix' | 'msi' | 'intx';
+  /** Ours, served; else QEMU's e1000e. */
+  readonly served?: true;
+  /** Only what has to do with interrupts. */
+  readonly brief?: true;
+}
+
+/** The machine's Node within the guest: this machine's file system, read only, over 9p. */
+const script = (words: readonly string[]) => `
+set -e
+mkdir /host
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro host /host
+for folder in dev proc sys; do mount --bind /$folder /host/$folder; done
+mount -t tmpfs tmpfs /host/run
+exec chroot /host /usr/bin/env XDG_STATE_HOME=/run ${words.join(' ')} > /dev/results 2>&1`;
+
+const SHARE = 'local,path=/,security_model=none,readonly=on,mount_tag=host,multidevs=remap';
+
+/** One test: these cards in a guest, with or without an IOMMU in front of them. */
+export function judge(name: string, cards: readonly Card[], { iommu }: { readonly iommu: boolean }): void {
+  tap.setTimeout(LIMIT); // an emulated machine on a busy one takes its time
+  void tap.test(name, { timeout: LIMIT }, async (t) => await judgeIn(t, cards, iommu));
+}
+
+async function judgeIn(t: Test, cards: readonly Card[], iommu: boolean): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'fauxnic-vfio-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const arguments_: string[] = [];
+  if (iommu) arguments_.push('-machine', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on');
+  arguments_.push('-virtfs', SHARE, '-device', 'virtio-serial-pci');
+  for (const card of cards) arguments_.push(...(await plug(t, folder, card)));
+  const targets = cards.map(({ slot, mode, brief }) => {
+    return `0000:00:${slot.toString(16)}.0,${mode},wire.${slot}${brief ? ',brief' : ''}`;
+  });
+  const result = await runGuest({
+    ...parts,
+    command: [script([process.execPath, here('inside.js'), ...targets])],
+    timeout: LIMIT - 20_000,
+    memory: 1024,
+    append: [...(iommu ? ['intel_iommu=on'] : []), `hugepages=${16 * cards.length + 32}`],
+    qemuArguments: arguments_,
+  });
+  t.equal(result.exitCode, 0, result.results.slice(-2000) || result.console.slice(-2000));
+  passOn(t, result.results);
+}
+
+/** QEMU's arguments for a card whose wire ends in a virtio port. */
+async function plug(t: Test, folder: string, { slot, served }: Card): Promise<string[]> {
+  const wire = join(folder, `wire${slot}`);
+  const port = ['-device', `virtserialport,chardev=wire${slot},name=wire.${slot}`];
+  if (served === undefined)
+    return [
+      ...['-chardev', `socket,id=wire${slot},path=${wire},server=on,wait=off`, ...port],
+      ...['-netdev', `stream,id=n${slot},server=off,addr.type=unix,addr.path=${wire}`],
+      ...['-device', `e1000e,netdev=n${slot},addr=0x${slot.toString(16)},mac=52:54:00:00:00:${slot},romfile=`],
+    ];
+  const socket = join(folder, `card${slot}`);
+  const [supervisor, ...command] = [
+    ...WITH_US,
+    process.execPath,
+    here('../../scripts/fauxnic.js'),
+    ...serve(socket, wire),
+  ];
+  const server = spawn(supervisor!, command, { stdio: 'ignore' });
+  t.teardown(() => stop(server));
+  await there(t, server, [socket, wire]);
+  const device = { driver: 'vfio-user-pci', socket: { path: socket, type: 'unix' }, addr: `0x${slot.toString(16)}` };
+  return ['-chardev', `socket,id=wire${slot},path=${wire}`, ...port, '-device', JSON.stringify(device)];
+}
+
+const serve = (socket: string, wire: string) => ['serve', 'e1000', '--socket', socket, '--peer', `stream=${wire}`];
+
+async function there(t: Test, server: ChildProcess, paths: readonly string[]): Promise<void> {
+  for (let waited = 0; !paths.every(existsSync); waited += 20) {
+    if (server.exitCode !== null || waited > 20_000) t.bailout('the model is not served');
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+async function stop(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null) return;
+  const ended = new Promise((resolve) => server.once('exit', resolve));
+  server.kill();
+  await ended;
+}
+
+/** What was judged inside, as assertions of the test outside. */
+function passOn(t: Test, results: string): void {
+  const plan = /^1\.\.(\d+)$/m.exec(results)?.[1];
+  const lines = results.split(/\r?\n/);
+  let passed = 0;
+  for (const [at, line] of lines.entries()) {
+    const [, not, name] = /^(not )?ok \d+ - (.*?)(?: # time=.*)?$/.exec(line) ?? [];
+    if (name === undefined) continue;
+    passed++;
+    if (not === undefined) t.pass(name);
+    else t.fail(name, { said: lines.slice(at + 3, lines.indexOf('  ...', at)).join('\n') });
+  }
+  t.equal(String(passed), plan, 'all of it was judged');
+  t.ok(passed >= 8, 'and there was something to judge');
+}
