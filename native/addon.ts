@@ -30,6 +30,7 @@ export interface SocketHandle {
   receive(bytes: Uint8Array, start: number, length: number, fds: Int32Array): number;
   send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
   write(bytes: Uint8Array, start: number, length: number): number;
+  awaitInput(milliseconds: number): number;
   close(): void;
 }
 

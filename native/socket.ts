@@ -121,7 +121,7 @@ class Listener implements UnixListener {
   }
 }
 
-/** One end of a connection. Nothing here waits, except `send` for room, and that not for long. */
+/** One end of a connection. Nothing here waits, except `wait`, and `send` for room, and that not for long. */
 export class UnixSocket {
   readonly #native: SocketHandle;
   #fd: number;
@@ -184,6 +184,13 @@ export class UnixSocket {
     if (code === 'EAGAIN') return 0;
     if (code === 'EPIPE' || code === 'ECONNRESET') return END;
     return check(put, 'send', 'socket');
+  }
+
+  /** Waits for something to receive, the other side's end included; false where nothing comes in `milliseconds`. */
+  wait(milliseconds: number): boolean {
+    if (!Number.isInteger(milliseconds) || milliseconds < 0) throw invalid('wait', `${milliseconds} is no time to wait`);
+    this.fd;
+    return check(this.#native.awaitInput(milliseconds), 'poll', 'socket') > 0;
   }
 
   /** Closes it and its watch. Idempotent. */

@@ -4,10 +4,10 @@
  * Time is the model's clock. Where that is virtual somebody has to move it: see clock-steps.ts.
  */
 import { Clock } from '../../sim/clock.ts';
-import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
+import { COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
-import { type Decoding, identityOf, setCommand } from './configuration.ts';
+import { assignBars, type Decoding, identityOf, restoreBars, saveBars, setCommand } from './configuration.ts';
 import { DeviceMemory, HostMemory } from './host-memory.ts';
 import { SimInterrupts } from './sim-interrupts.ts';
 
@@ -54,13 +54,13 @@ export class SimDevice implements PciDevice {
       message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
     });
     this.function = model;
-    assignBars(model);
-    this.interrupts.attach(model);
     this.config = new ConfigRegisters(model, () => this.#check());
+    this.#bars = model.bars.map((region, index) => (region === null ? null : new BarSpace(model, index, region)));
+    assignBars(this.config, WINDOWS);
+    this.interrupts.attach(this.config, (index) => this.bar(index));
     this.id = identityOf(this.config);
     this.dma = new DeviceMemory(memory);
     this.time = new SimTime(this.clock);
-    this.#bars = model.bars.map((region, index) => (region === null ? null : new BarSpace(model, index, region)));
   }
 
   bar(index: number): RegisterSpace {
@@ -77,11 +77,10 @@ export class SimDevice implements PciDevice {
 
   reset(): void {
     this.#check();
-    const { config } = this.function;
-    const bars = Array.from({ length: 6 }, (_, index) => config.read(BAR0 + 4 * index, 4));
+    const bars = saveBars(this.config);
     this.interrupts.disable();
     this.function.reset('bus');
-    for (const [index, value] of bars.entries()) config.write(BAR0 + 4 * index, 4, value);
+    restoreBars(this.config, bars);
   }
 
   close(): void {
@@ -104,30 +103,8 @@ function closedError(what: string): DeviceError {
   return new DeviceError('CLOSED', `${what} is closed: open it again`);
 }
 
-// Where a PC's firmware puts them: memory under the top of 4 GiB, ports in the upper 16 bits of the port space.
-const FIRST_MEMORY_BAR = 0xfe00_0000;
-const FIRST_IO_BAR = 0xc000;
-const BAR_IO = 1;
-const BAR_64 = 4; // bits 2:1 = 10
-
-/** Sizes each BAR by writing all ones (PCI 3.0 §6.2.5.1, implementation note) and gives it an address. */
-function assignBars({ config }: PciFunction): void {
-  let memory = FIRST_MEMORY_BAR;
-  let io = FIRST_IO_BAR;
-  for (let index = 0; index < 6; index++) {
-    const at = BAR0 + 4 * index;
-    config.write(at, 4, 0xffffffff);
-    const sized = config.read(at, 4);
-    const isIo = (sized & BAR_IO) !== 0;
-    const size = -(sized & (isIo ? ~3 : ~15)) >>> 0;
-    if (size === 0) continue;
-    const address = Math.ceil((isIo ? io : memory) / size) * size;
-    config.write(at, 4, address);
-    if (isIo) io = address + size;
-    else memory = address + size;
-    if (!isIo && (sized & BAR_64) !== 0) config.write(BAR0 + 4 * ++index, 4, 0);
-  }
-}
+/** Where a PC's firmware puts them: memory under the top of 4 GiB, ports in the upper 16 bits of the port space. */
+const WINDOWS = { memory: 0xfe00_0000, io: 0xc000 };
 
 /** Configuration space, as any software on the bus sees it. */
 class ConfigRegisters implements RegisterSpace {

@@ -39,6 +39,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          InstanceMethod<&Socket::Receive>("receive"),
                          InstanceMethod<&Socket::Send>("send"),
                          InstanceMethod<&Socket::Write>("write"),
+                         InstanceMethod<&Socket::AwaitInput>("awaitInput"),
                          InstanceMethod<&Socket::Close>("close"),
                      });
 }
@@ -151,6 +152,14 @@ Napi::Value Socket::Write(const Napi::CallbackInfo& info) {
   do put = send(fd_, bytes.Data() + start, length, MSG_NOSIGNAL);
   while (put < 0 && errno == EINTR);
   return Result(info, put < 0 ? -errno : put);
+}
+
+Napi::Value Socket::AwaitInput(const Napi::CallbackInfo& info) {
+  pollfd input = {fd_, POLLIN, 0};
+  int ready;
+  do ready = poll(&input, 1, info[0].As<Napi::Number>());
+  while (ready < 0 && errno == EINTR);
+  return Result(info, ready < 0 ? -errno : ready);
 }
 
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }

@@ -16,6 +16,7 @@ class Socket : public Napi::ObjectWrap<Socket> {
   Napi::Value Receive(const Napi::CallbackInfo& info);  // (bytes, start, length, fds: count first) -> bytes
   Napi::Value Send(const Napi::CallbackInfo& info);     // (bytes, start, length, fds, milliseconds) -> bytes
   Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
+  Napi::Value AwaitInput(const Napi::CallbackInfo& info);  // (milliseconds) -> 1 where there is something to receive, or 0
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 
