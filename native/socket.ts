@@ -188,7 +188,8 @@ export class UnixSocket {
 
   /** Waits for something to receive, the other side's end included; false where nothing comes in `milliseconds`. */
   wait(milliseconds: number): boolean {
-    if (!Number.isInteger(milliseconds) || milliseconds < 0) throw invalid('wait', `${milliseconds} is no time to wait`);
+    if (!Number.isInteger(milliseconds) || milliseconds < 0)
+      throw invalid('wait', `${milliseconds} is no time to wait`);
     this.fd;
     return check(this.#native.awaitInput(milliseconds), 'poll', 'socket') > 0;
   }

@@ -54,8 +54,20 @@ export interface Bench {
   run<T>(promise: Promise<T>): Promise<T>;
   /** Lets so many milliseconds pass. */
   pass(ms: number): Promise<void>;
+  /** Milliseconds that a frame may take from the wire into memory, where the device does not do it at once. */
+  readonly arrival?: number;
+  /** Where the device, not the driver, is known to be wrong: why, by what it does. The spec then asks less, as said there. */
+  readonly differs?: Partial<Readonly<Record<Difference, string>>>;
   close(): Promise<void>;
 }
+
+/**
+ * What a device may do otherwise than the datasheet has it:
+ * - padding: short frames leave as they are, although the driver asks for padding
+ * - receive-checksums: no checksum is looked at
+ * - octets-transmitted: nobody counts them
+ */
+export type Difference = 'padding' | 'receive-checksums' | 'octets-transmitted';
 
 export type OpenBench = (options?: NetDeviceOptions) => Promise<Bench>;
 export type Register = (name: string, body: () => Promise<void>) => void;
@@ -200,7 +212,7 @@ const send = (bench: Bench, ...frames: Uint8Array[]) =>
 
 /** Everything that has arrived. The packets are the caller's. */
 async function receiveAll(bench: Bench): Promise<PacketBuffer[]> {
-  await bench.pass(1);
+  await bench.pass(bench.arrival ?? 1);
   const all: PacketBuffer[] = [];
   const batch: PacketBuffer[] = [];
   for (;;) {
@@ -230,6 +242,7 @@ async function startAndLink(bench: Bench): Promise<void> {
     assert(waited < 10_000, 'the link comes up within ten seconds');
     await bench.pass(50);
   }
+  await bench.pass(bench.arrival ?? 0);
   takeAll(bench);
 }
 
@@ -277,7 +290,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     const got = takeAll(bench);
     assert.equal(got.length, frames.length);
     for (const [i, frame] of frames.entries()) {
-      assert.equal(got[i]!.length, Math.max(60, frame.length));
+      const least = bench.differs?.padding === undefined ? 60 : frame.length;
+      assert.equal(got[i]!.length, Math.max(least, frame.length));
       assert.deepEqual(got[i]!.subarray(0, frame.length), frame);
     }
     assert.equal(bench.driver.rings.tx.used, 0, 'every descriptor is reclaimed');
@@ -435,6 +449,10 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       packet!.free();
       return packet!.flags;
     };
+    if (bench.differs?.['receive-checksums'] !== undefined) {
+      for (const frame of [good, badTcp, badIp]) assert.equal(await flags(frame), 0, 'nothing said is nothing wrong');
+      return;
+    }
     assert.equal(await flags(good), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD);
     assert.equal(await flags(badTcp), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_BAD);
     assert.equal((await flags(badIp)) & (RX_IP_CHECKSUM_GOOD | RX_IP_CHECKSUM_BAD), RX_IP_CHECKSUM_BAD);
@@ -590,7 +608,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     await received(bench);
     await send(bench, plainFrame(OTHER, 1, 200), plainFrame(OTHER, 2, 300));
     const { rxPackets, rxBytes, txPackets, txBytes, rxErrors, txErrors } = driver.statistics();
-    assert.deepEqual([rxPackets, rxBytes, txPackets, txBytes, rxErrors, txErrors], [7, 700, 2, 500, 0, 0]);
+    assert.deepEqual([rxPackets, rxBytes, txPackets, rxErrors, txErrors], [7, 700, 2, 0, 0]);
+    if (bench.differs?.['octets-transmitted'] === undefined) assert.equal(txBytes, 500);
     await bench.pass(5000);
     assert.equal(driver.statistics().txPackets, 2, 'clear-on-read registers are kept');
     driver.resetStatistics();

@@ -287,14 +287,7 @@ class Space implements RegisterSpace {
   readonly #base: number;
   readonly #check: () => void;
 
-  constructor(
-    qtest: Qtest,
-    pace: Pace | null,
-    kind: 'memory' | 'io',
-    base: number,
-    size: number,
-    check: () => void,
-  ) {
+  constructor(qtest: Qtest, pace: Pace | null, kind: 'memory' | 'io', base: number, size: number, check: () => void) {
     this.#qtest = qtest;
     this.#pace = pace;
     this.#ports = kind === 'io';
@@ -362,7 +355,6 @@ class Pace {
     this.#alarm.in(SHORTEST);
   }
 
-
   /** QEMU's clock to now. */
   sync(): void {
     const now = Math.floor(this.#clock.now);
@@ -391,4 +383,4 @@ class Pace {
 
 // Interrupts are moderated to 14 µs at the least; negotiation takes half a second.
 const SHORTEST = 10 * MICROSECOND;
-const LONGEST = 1 * MILLISECOND;
+const LONGEST = 10 * MILLISECOND;
