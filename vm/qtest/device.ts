@@ -63,15 +63,17 @@ export async function openQemu(name: string, options: QemuOptions = {}): Promise
     throw new DeviceError('INVALID', `${dmaBytes} bytes of DMA memory: give a multiple of 1 MiB below 2047 MiB`);
   const qemu = options.qemu ?? (await findQemu(options.progress));
   const address = mac && Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
-  const device = address === undefined ? name : `${name},mac=${address}`;
+  const properties = address === undefined ? name : `${name},mac=${address}`;
   let machine: Machine;
   try {
-    machine = await Machine.start({ qemu, device, netdev, ram: dmaBytes, virtual: clock !== undefined });
+    machine = await Machine.start({ qemu, device: properties, netdev, ram: dmaBytes, virtual: clock !== undefined });
   } catch (error) {
     if (error instanceof VmError) throw new VmError(error.code, `qemu:${name}: ${error.message}`);
     throw error;
   }
-  return new QemuDevice(`qemu:${name}`, machine, options);
+  const device = new QemuDevice(`qemu:${name}`, machine, options);
+  device.settle();
+  return device;
 }
 
 // Where things are in QEMU's q35: the map of its configuration space over all of it, and the hole above for BARs.
@@ -243,10 +245,14 @@ export class QemuDevice implements PciDevice {
     restoreBars(this.config, bars);
   }
 
-  /** Has QEMU take in what was sent to its netdev by now: in a turn of its main loop each of its sockets is read once. */
+  /**
+   * Has QEMU take in what was sent to its netdev by now. Between accesses its main loop may have no time for what it
+   * does when idle, such as to begin to listen to a netdev that has connected: it is waited for until it waits itself.
+   */
   settle(): void {
     this.#check();
-    for (let turn = 0; turn < TURNS; turn++) this.config.read32(VENDOR_ID);
+    this.config.read32(VENDOR_ID);
+    for (let look = 0; look < LOOKS && !this.#machine.idle; look++);
   }
 
   close(): void {
@@ -275,8 +281,8 @@ export class QemuDevice implements PciDevice {
 const BELL_LINE = 21;
 /** A line that stays asserted interrupts again after this long, as a host takes time to get in and out of a handler. */
 const REPEAT = 1 * MICROSECOND;
-/** The first may be answered from the turn that has already begun. */
-const TURNS = 2;
+/** At QEMU's state, some 20 µs each. */
+const LOOKS = 10_000;
 
 /** Registers in QEMU's memory or ports. */
 class Space implements RegisterSpace {

@@ -6,7 +6,7 @@
  * netdevs deliver nothing.
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, mkdtempSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -97,6 +97,16 @@ export class Machine {
   /** For tests, and for a person who looks for it. */
   get pid(): number {
     return this.#child.pid;
+  }
+
+  /** Whether QEMU's main loop waits for something to happen: what has happened it is done with (proc(5), stat). */
+  get idle(): boolean {
+    try {
+      const stat = readFileSync(`/proc/${this.pid}/stat`, 'latin1');
+      return stat.charAt(stat.lastIndexOf(')') + 2) !== 'R';
+    } catch {
+      return true; // it has ended
+    }
   }
 
   /** Idempotent. */
