@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander';
 import { addConformance } from './commands/conformance.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
+import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
 import { addServe } from './commands/serve.ts';
@@ -27,6 +28,7 @@ function makeProgram(): Command {
   addDevices(program);
   addDemo(program);
   addDrive(program);
+  addDiff(program);
   addServe(program);
   addVm(program);
   addConformance(program);
