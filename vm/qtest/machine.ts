@@ -6,8 +6,7 @@
  * netdevs deliver nothing.
  */
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
-import { closeSync, mkdtempSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, readFileSync, rmSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import {
@@ -23,6 +22,7 @@ import {
   watch,
 } from '../../native/index.ts';
 import { VmError } from '../errors.ts';
+import { privateFolder } from '../private-folder.ts';
 import type { Qemu } from '../qemu.ts';
 import { WITH_US } from '../run.ts';
 
@@ -62,7 +62,7 @@ export class Machine {
 
   /** @throws VmError where QEMU does not start; its own words are in the message. */
   static async start(options: MachineOptions): Promise<Machine> {
-    const folder = mkdtempSync(join(tmpdir(), 'fauxnic-qemu-'));
+    const folder = privateFolder();
     const fds: number[] = [];
     let listener: UnixListener | undefined;
     let ram: MappedMemory | undefined;

@@ -1,10 +1,10 @@
 /** A device that QEMU emulates, in virtual time, with the other end of its wire in our hands. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runFor } from '../../drivers/backends/clock-steps.ts';
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import { NetdevStream } from '../netdev-stream.ts';
+import { privateFolder } from '../private-folder.ts';
 import { openQemu, type QemuDevice, type QemuOptions } from './device.ts';
 
 export interface WiredQemu {
@@ -20,7 +20,7 @@ export type WiredOptions = Omit<QemuOptions, 'clock' | 'netdev'>;
 
 /** @throws as openQemu does. */
 export async function openWired(name: string, options: WiredOptions): Promise<WiredQemu> {
-  const folder = mkdtempSync(join(tmpdir(), 'fauxnic-wire-'));
+  const folder = privateFolder();
   const path = join(folder, 'wire');
   const clock = new Clock();
   const stream = NetdevStream.listen(path);
