@@ -15,7 +15,9 @@ export function recordedScript(path: string, map: RegisterMap): Step[] {
   for (const line of readFileSync(path, 'utf8').split('\n')) {
     const [, seconds, name, kind, register, index = '0', value] = ACCESS.exec(line) ?? [];
     const row = map.rows.find((it) => it.name === register);
-    if (row === undefined || name !== (card ??= name)) continue;
+    if (row === undefined) continue;
+    card ??= name;
+    if (name !== card) continue;
     const ms = (Number(seconds) - before) * 1000;
     if (ms >= PAUSE_LEAST) steps.push({ does: 'pass', ms });
     before = Number(seconds);

@@ -18,8 +18,8 @@ export function peculiarities(name: string): Pick<Bench, 'arrival' | 'differs'> 
     arrival: E1000_ARRIVAL,
     differs: {
       padding,
-      'receive-checksums': 'RXCSUM has the card check (317453 §13.4.32); QEMU sets IXSM in each descriptor instead',
-      'octets-transmitted': 'GOTCL counts good frames (317453 §13.7.30); QEMU leaves it at 0, and counts in TOTL alone',
+      'receive-checksums': 'RXCSUM has the card check (317453 §13.4.47); QEMU sets IXSM in each descriptor instead',
+      'octets-transmitted': 'GOTCL counts good frames (317453 §13.7.32); QEMU leaves it at 0, and counts in TOTL alone',
     },
   };
 }
