@@ -26,7 +26,7 @@ async function ended(pid: number): Promise<boolean> {
 }
 
 for (const name of ['e1000', 'e1000-82545em', 'e1000e', 'igb', 'virtio-net-pci', 'vmxnet3', 'rtl8139']) {
-  t.test(`opens ${name}, with BARs that do not overlap, and closes it`, async (t) => {
+  void t.test(`opens ${name}, with BARs that do not overlap, and closes it`, async (t) => {
     const device = await openQemu(name, { qemu, clock: new Clock(), mac: MAC });
     t.equal(device.name, `qemu:${name}`);
     t.not(device.id.vendor, 0xffff);
@@ -54,13 +54,13 @@ for (const name of ['e1000', 'e1000-82545em', 'e1000e', 'igb', 'virtio-net-pci',
   });
 }
 
-t.test('no driver of ours for igb: it says so', async (t) => {
+void t.test('no driver of ours for igb: it says so', async (t) => {
   const device = await openQemu('igb', { qemu, clock: new Clock() });
   await t.rejects(createE1000(device), { code: 'UNSUPPORTED', message: /8086:10c9/ });
   device.close();
 });
 
-t.test("registers in every width, DMA memory that is QEMU's RAM, and a reset", async (t) => {
+void t.test("registers in every width, DMA memory that is QEMU's RAM, and a reset", async (t) => {
   const device = await openQemu('e1000e', { qemu, clock: new Clock(), mac: MAC, dmaBytes: 2 << 20 });
   const bar = device.bar(0);
   device.enable({ memory: true, busMaster: true });
@@ -81,7 +81,7 @@ t.test("registers in every width, DMA memory that is QEMU's RAM, and a reset", a
   device.close();
 });
 
-t.test("in the machine's time, interrupts of each kind arrive by themselves", { timeout: 20_000 }, async (t) => {
+void t.test("in the machine's time, interrupts of each kind arrive by themselves", { timeout: 20_000 }, async (t) => {
   const device = await openQemu('e1000e', { qemu });
   const bar = device.bar(0);
   device.enable({ memory: true, busMaster: true });
@@ -104,7 +104,7 @@ t.test("in the machine's time, interrupts of each kind arrive by themselves", { 
   device.close();
 });
 
-t.test('masked, a vector waits; INTx comes again while it is asserted', async (t) => {
+void t.test('masked, a vector waits; INTx comes again while it is asserted', async (t) => {
   const clock = new Clock();
   const device = await openQemu('e1000e', { qemu, clock });
   const bar = device.bar(0);
@@ -125,7 +125,7 @@ t.test('masked, a vector waits; INTx comes again while it is asserted', async (t
   device.close();
 });
 
-t.test(
+void t.test(
   'a QEMU that dies: the card reads as one that was pulled out, its driver says so, and close still works',
   async (t) => {
     const clock = new Clock();
@@ -143,14 +143,14 @@ t.test(
   },
 );
 
-t.test('what a process that was killed left behind goes with the next start', async (t) => {
+void t.test('what a process that was killed left behind goes with the next start', async (t) => {
   const left = join(tmpdir(), 'fauxnic-sockets-999999999-abc');
   mkdirSync(left);
   (await openQemu('e1000', { qemu })).close();
   t.notOk(existsSync(left));
 });
 
-t.test('what is wrong is said in one line', async (t) => {
+void t.test('what is wrong is said in one line', async (t) => {
   await t.rejects(openQemu('nonsense', { qemu }), { code: 'FAILED', message: /^qemu:nonsense: .*not a valid device/ });
   await t.rejects(openQemu('VGA', { qemu, netdev: 'user' }), { code: 'FAILED', message: /netdev/ });
   await t.rejects(openQemu('e1000,bus=x', { qemu }), { code: 'INVALID' });

@@ -24,7 +24,7 @@ async function diff(one: Side, seed: number) {
 }
 
 for (const seed of [1, 2]) {
-  t.test(`the 82540EM's model and QEMU's e1000 differ as known, and in nothing else: seed ${seed}`, async (t) => {
+  void t.test(`the 82540EM's model and QEMU's e1000 differ as known, and in nothing else: seed ${seed}`, async (t) => {
     const { difference, known, compared } = await diff(await openSide('e1000'), seed);
     t.equal(difference, null);
     t.ok(compared > 2000);
@@ -43,7 +43,7 @@ const planted = (spoil: (model: E1000) => void) =>
     },
   });
 
-t.test('a counter that does not count is found, by its name', async (t) => {
+void t.test('a counter that does not count is found, by its name', async (t) => {
   const { difference } = await diff(
     planted((model) => model.registers.onRead(GPRC, () => 0)),
     1,
@@ -53,7 +53,7 @@ t.test('a counter that does not count is found, by its name', async (t) => {
   t.equal(difference?.steps.at(-1), 'read GPRC');
 });
 
-t.test('a register of which QEMU has none is not excused where neither reads 0', async (t) => {
+void t.test('a register of which QEMU has none is not excused where neither reads 0', async (t) => {
   const side = planted((model) => model.registers.onRead(AIFS, () => 5));
   const other = planted((model) => model.registers.onRead(AIFS, () => 6));
   const { difference } = await lockstep([side, other], I82540EM, makeScript(1, 0));
@@ -61,7 +61,7 @@ t.test('a register of which QEMU has none is not excused where neither reads 0',
   for (const it of [side, other]) it.close();
 });
 
-t.test('the command: JSON, and 1 where an unknown difference was found', (t) => {
+void t.test('the command: JSON, and 1 where an unknown difference was found', (t) => {
   const run = (...args: string[]) =>
     spawnSync(process.execPath, ['dist/scripts/fauxnic.js', 'diff', ...args, '--steps', '50', '--json'], {
       encoding: 'utf8',
