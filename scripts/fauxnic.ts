@@ -6,6 +6,7 @@ import { addBind } from './commands/bind.ts';
 import { addConformance } from './commands/conformance.ts';
 import { addDemo } from './commands/demo.ts';
 import { addDevices } from './commands/devices.ts';
+import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
 import { addServe } from './commands/serve.ts';
@@ -28,6 +29,7 @@ function makeProgram(): Command {
   addDevices(program);
   addDemo(program);
   addDrive(program);
+  addDiff(program);
   addServe(program);
   addVm(program);
   addConformance(program);

@@ -57,8 +57,19 @@ export interface Bench {
   run<T>(promise: Promise<T>): Promise<T>;
   /** Lets so many milliseconds pass. */
   pass(ms: number): Promise<void>;
+  /** Where the device, not the driver, is known to be wrong: why, by what it does. The spec then asks less, as said there. */
+  readonly differs?: Partial<Readonly<Record<Difference, string>>>;
   close(): Promise<void>;
 }
+
+/**
+ * What a device may do otherwise than the datasheet has it:
+ * - padding: short frames leave as they are, although the driver asks for padding
+ * - receive-checksums: no checksum is looked at
+ * - octets-transmitted: nobody counts them
+ * - deafness: frames to a card that is stopped wait until it listens again
+ */
+export type Difference = 'padding' | 'receive-checksums' | 'octets-transmitted' | 'deafness';
 
 export type OpenBench = (options?: NetDeviceOptions) => Promise<Bench>;
 export type Register = (name: string, body: () => Promise<void>) => void;
@@ -188,11 +199,13 @@ function bytesOf(packet: PacketBuffer): Uint8Array {
   return result;
 }
 
-/** Lets time pass until it is so. */
+/** Lets time pass until it is so; the longer it has taken, the more at a time. */
 async function until(bench: Bench, happened: () => boolean, what: string, step = 0.1): Promise<void> {
-  for (let waited = 0; !happened(); waited += step) {
+  for (let waited = 0; !happened(); ) {
     assert(waited < LIMIT, `${LIMIT / 1000} s without: ${what}`);
-    await bench.pass(step);
+    const some = Math.max(step, waited / 10);
+    await bench.pass(some);
+    waited += some;
   }
 }
 
@@ -320,7 +333,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     const got = await taken(bench);
     assert.equal(got.length, frames.length);
     for (const [i, frame] of frames.entries()) {
-      assert.equal(got[i]!.length, Math.max(60, frame.length));
+      const least = bench.differs?.padding === undefined ? 60 : frame.length;
+      assert.equal(got[i]!.length, Math.max(least, frame.length));
       assert.deepEqual(got[i]!.subarray(0, frame.length), frame);
     }
     assert.equal(bench.driver.rings.tx.used, 0, 'every descriptor is reclaimed');
@@ -483,6 +497,10 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       packet!.free();
       return packet!.flags;
     };
+    if (bench.differs?.['receive-checksums'] !== undefined) {
+      for (const frame of [good, badTcp, badIp]) assert.equal(await flags(frame), 0, 'nothing said is nothing wrong');
+      return;
+    }
     assert.equal(await flags(good), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD);
     assert.equal(await flags(badTcp), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_BAD);
     assert.equal((await flags(badIp)) & (RX_IP_CHECKSUM_GOOD | RX_IP_CHECKSUM_BAD), RX_IP_CHECKSUM_BAD);
@@ -644,7 +662,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     for (const packet of await receiveCount(bench, 7)) packet.free();
     await send(bench, plainFrame(OTHER, 1, 200), plainFrame(OTHER, 2, 300));
     const { rxPackets, rxBytes, txPackets, txBytes, rxErrors, txErrors } = driver.statistics();
-    assert.deepEqual([rxPackets, rxBytes, txPackets, txBytes, rxErrors, txErrors], [7, 700, 2, 500, 0, 0]);
+    assert.deepEqual([rxPackets, rxBytes, txPackets, rxErrors, txErrors], [7, 700, 2, 0, 0]);
+    if (bench.differs?.['octets-transmitted'] === undefined) assert.equal(txBytes, 500);
     await bench.pass(2500); // the watchdog reads them all
     assert.equal(driver.statistics().txPackets, 2, 'clear-on-read registers are kept');
     driver.resetStatistics();
@@ -665,9 +684,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     await bench.pass(100); // so that the card has not heard it
     await startAndLink(bench);
     bench.send(plainFrame(driver.mac, 42));
-    assert.deepEqual(
-      (await received(bench)).map((frame) => get32(frame, 14)),
-      [42],
-    );
+    const numbers = (await received(bench)).map((frame) => get32(frame, 14));
+    if (bench.differs?.deafness !== undefined && numbers[0] === 1) numbers.shift();
+    assert.deepEqual(numbers, [42]);
   });
 }

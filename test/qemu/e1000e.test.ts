@@ -1,0 +1,4 @@
+/** The e1000 driver on QEMU's e1000e. */
+import { qemuOrSkip, specOnQemu } from '../util/qemu-lane.ts';
+
+specOnQemu(await qemuOrSkip(), 'e1000e', ['intx', 'msi', 'msix']);
