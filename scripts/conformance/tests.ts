@@ -170,7 +170,9 @@ async function vlans(bed: Bed): Promise<string> {
 
 // ---- Filters --------------------------------------------------------------------------------------------------------
 
-const BURST = 10;
+const BURST = 20;
+/** Others' frames that may come in between: ARP looks after its neighbours. */
+const STRAYS = 5;
 
 /** How many of so many frames the guest's stack got to see: counted by it (softnet_stat), not by the card. */
 async function heard(bed: Bed, inject: () => void): Promise<number> {
@@ -179,7 +181,8 @@ async function heard(bed: Bed, inject: () => void): Promise<number> {
   const settled = async () => Number(await bed.sh(`last=; ${settle}; until settled; do sleep 0.2; done; echo $now`));
   const before = await settled();
   for (let i = 0; i < BURST; i++) inject();
-  return (await settled()) - before;
+  const got = (await settled()) - before;
+  return got <= STRAYS ? 0 : got > BURST && got <= BURST + STRAYS ? BURST : got;
 }
 
 async function filters(bed: Bed, group: number, otherGroup: number, stranger: number): Promise<void> {
@@ -189,6 +192,7 @@ async function filters(bed: Bed, group: number, otherGroup: number, stranger: nu
     ['another group', OTHER_GROUP, otherGroup],
     ["a stranger's", STRANGER, stranger],
   ] as const;
+  await bed.sh('reachable'); // QEMU's e1000 hears nothing for a second after a change
   for (const [what, to, count] of wanted) {
     const got = await heard(bed, () => bed.wire.inject(to));
     expect(got === count, `${what}: ${got} of ${BURST} frames got through, not ${count}`);
@@ -211,7 +215,7 @@ async function manyGroups(bed: Bed): Promise<string> {
   // More than the card has exact filters for (15), so that the hash table comes in.
   const each = (action: string) =>
     `for i in $(seq 1 60); do ip maddress ${action} 01:00:5e:01:$(printf %02x $i):03 dev eth0; done`;
-  await bed.sh(each('add'));
+  await bed.sh(`${each('add')}; reachable`);
   try {
     for (const last of [1, 2, 30, 60]) {
       const got = await heard(bed, () => bed.wire.inject(Uint8Array.of(0x01, 0x00, 0x5e, 0x01, last, 0x03)));
