@@ -39,7 +39,6 @@ export interface Backend {
   readonly name: string;
   readonly target: string;
   readonly about: string;
-  readonly models: 'all' | 'none';
 }
 
 export const MODELS: readonly Model[] = [
@@ -66,18 +65,21 @@ export const DRIVERS: readonly DriverEntry[] = [
 ];
 
 export const BACKENDS: readonly Backend[] = [
-  { name: 'sim', target: 'sim:MODEL', about: 'the model, in this process; no root, no addon', models: 'all' },
+  { name: 'sim', target: 'sim:MODEL', about: 'the model, in this process; no root, no addon' },
   {
     name: 'vfio-user',
     target: 'vfio-user:PATH',
     about: 'the device that another process serves there: fauxnic serve, or any vfio-user server',
-    models: 'all',
+  },
+  {
+    name: 'qemu',
+    target: 'qemu:DEVICE',
+    about: 'a network card that QEMU emulates, such as qemu:e1000e; no root (docs/qemu.md)',
   },
   {
     name: 'pci',
     target: 'pci:ADDRESS',
     about: 'the card in the slot: through VFIO, or sysfs where there is no IOMMU (docs/hardware.md)',
-    models: 'none',
   },
 ];
 
@@ -88,9 +90,20 @@ export function findModel(name: string): Model {
 }
 
 /** What a target on the command line stands for: a model in this process, or a device outside of it. */
-export type Target =
-  | { readonly model: Model }
-  | { readonly model: null; readonly backend: string; readonly address: string };
+export type Target = WiredTarget | OutsideTarget;
+
+/** A wire of ours, with the model at both ends; or with this device of QEMU's at the near one. */
+export interface WiredTarget {
+  readonly model: Model;
+  readonly qemu?: string;
+}
+
+/** A device whose wire leads elsewhere. */
+export interface OutsideTarget {
+  readonly model: null;
+  readonly backend: string;
+  readonly address: string;
+}
 
 /** "sim:e1000", "vfio-user:/tmp/nic0". */
 export function findTarget(target: string): Target {
@@ -106,11 +119,17 @@ export function findTarget(target: string): Target {
   }
   if (backend.name !== 'sim') {
     if (address === '') throw new UsageError(`target ${target} lacks something: give ${backend.target}`);
+    if (backend.name === 'qemu') return { model: modelLike(address), qemu: address };
     return { model: null, backend: backend.name, address };
   }
   const model = MODELS.find(({ name }) => name === address);
   if (model === undefined) throw new UsageError(`no model ${JSON.stringify(address)}: there is ${targets}`);
   return { model };
+}
+
+/** The model that is most like a device of QEMU's. */
+function modelLike(device: string): Model {
+  return MODELS.find(({ qemu }) => qemu === device) ?? MODELS[0]!;
 }
 
 export function driverOf(model: Model): DriverEntry {

@@ -712,7 +712,7 @@ export class E1000Driver implements NetDevice {
       rxPackets: packets,
       rxBytes: bytes,
       txPackets: sum('GPTC'),
-      txBytes: sum('GOTC') - 4 * sum('GPTC'), // the chip counts the CRC
+      txBytes: Math.max(0, sum('GOTC') - 4 * sum('GPTC')), // the chip counts the CRC; QEMU's e1000 no octets at all
       rxErrors: malformed + sum('CRCERRS', 'RXERRC', 'ALGNERRC', 'RUC', 'ROC', 'CEXTERR'),
       txErrors: refused + abandoned + sum('ECOL', 'LATECOL'),
       rxMissed: sum('MPC'),

@@ -152,7 +152,7 @@ class Demo {
     );
     const [a, b] = this.#namespaces as [Namespace, Namespace];
     this.#ping = await this.#step('ping', () => ping(a, ADDRESSES[1], this.#signal), pingText);
-    this.#endTrace();
+    this.#rig.endTrace(); // every register access of TCP at full speed would fill the disk
     const { seconds } = this.#options;
     const signal = this.#signal;
     const server = b.start('iperf3', ['--server']);
@@ -188,14 +188,6 @@ class Demo {
     }
   }
 
-  /** Every register access of TCP at full speed would fill the disk. */
-  #endTrace(): void {
-    const { trace, cards } = this.#rig;
-    if (trace === null) return;
-    for (const { device } of cards) device.function.trace = null;
-    trace.end();
-  }
-
   // Where the kernel's cannot be had.
 
   async #generatedTraffic(): Promise<void> {
@@ -217,7 +209,7 @@ class Demo {
       () => this.#generatedText((performance.now() - began) / 1000),
     );
     this.#seconds = (performance.now() - began) / 1000;
-    this.#endTrace();
+    this.#rig.endTrace(); // every register access of TCP at full speed would fill the disk
   }
 
   async #until(seconds: number): Promise<void> {

@@ -3,7 +3,7 @@ import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from '../../drivers/e1000/descriptor
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
 import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
-import { findTarget, type Model } from '../catalogue.ts';
+import { findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
 import { type DriveOptions, Run } from '../rig/drive-run.ts';
@@ -19,7 +19,7 @@ const PEERS: Record<string, RoleKind> = { tap: 'echo', echo: 'generate', generat
 const ring = whole(MIN_DESCRIPTORS, MAX_DESCRIPTORS, 8);
 
 const AFTER = `
-At the other end of the wire of sim:MODEL there is a second model with its own driver. Unless --peer says otherwise,
+At the other end of the wire of sim:MODEL and qemu:DEVICE there is a model with its own driver. Unless --peer says otherwise,
   with --tap       it answers pings, for whatever address
   with --generate  it sends back what it gets, so that loss and round-trip times are measured
   with --echo      it generates (with --rate, --size, --count)
@@ -29,6 +29,7 @@ A device that another process serves (vfio-user:PATH) has its own wire, of which
 
 Examples:
   fauxnic drive sim:e1000 --generate --seconds 5
+  fauxnic drive qemu:e1000e --generate --seconds 5
   fauxnic drive vfio-user:/tmp/nic0 --echo
   fauxnic drive sim:e1000 --tap=nic0            (as root; then: ip addr add 10.0.0.1/24 dev nic0; ping 10.0.0.2)
   fauxnic drive sim:e1000 --generate --count 100 --trace - | less
@@ -41,7 +42,7 @@ export function addDrive(program: Command): void {
     .description(
       'Runs the user-space driver on a device and joins its frames to a TAP interface, an echo or a generator.',
     )
-    .argument('<target>', 'the device: sim:MODEL, vfio-user:PATH or pci:ADDRESS (see fauxnic devices)')
+    .argument('<target>', 'the device: sim:MODEL, qemu:DEVICE, vfio-user:PATH or pci:ADDRESS (see fauxnic devices)')
     .option('--tap [name]', 'join it to a TAP interface, by this name or the next free fauxnicN (needs root)')
     .option('--echo', 'answer ARP, pings and UDP')
     .option('--generate', 'send UDP frames, and judge those that come back')
@@ -73,13 +74,15 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   const what = findTarget(target);
   const near = roleOf(options);
   if (what.model === null) checkOutside(target, options);
+  else if (what.qemu !== undefined && options.trace !== undefined)
+    throw new UsageError(`--trace is for models (sim:MODEL): what ${target} does inside is QEMU's`);
   const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);
   check(options, near, far);
   const stop = new StopSignals();
   const rig =
     what.model === null
       ? await OutsideRig.open(what.backend, what.address, { ...cardOptions(options), mac: options.mac })
-      : await openRig(what.model, options, far);
+      : await openRig(what, options, far);
   let run: Run | undefined;
   try {
     run = new Run(rig, options, near, far);
@@ -96,14 +99,15 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   process.exitCode = endless && stop.received === 'SIGINT' ? 0 : stop.exitCode;
 }
 
-function openRig(model: Model, options: DriveOptions, far: RoleKind): Promise<Setup> {
+function openRig(target: WiredTarget, options: DriveOptions, far: RoleKind): Promise<Setup> {
   return Rig.open({
-    model,
+    ...target,
     near: { ...cardOptions(options), mac: options.mac },
     far: far === 'none' ? null : cardOptions(options),
     wire: { ...options.wire, seed: options.seed },
     pcap: options.pcap,
     trace: options.trace,
+    progress: (line) => console.error(line),
   });
 }
 

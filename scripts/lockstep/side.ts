@@ -9,7 +9,7 @@ import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { findQemu } from '../../vm/qemu.ts';
-import { openWired } from '../../vm/qtest/wired.ts';
+import { openStepped } from '../../vm/qtest/wired.ts';
 import { findModel, MODELS, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 
@@ -44,7 +44,7 @@ export async function openSide(target: string, progress?: Progress): Promise<Sid
   if (model !== null) return openModel(model);
   const device = target.slice('qemu:'.length);
   if (device === '') throw new UsageError('qemu: of what device? As in qemu:e1000, please');
-  const wired = await openWired(device, { qemu: await findQemu(progress), mac: MAC, progress });
+  const wired = await openStepped(device, { qemu: await findQemu(progress), mac: MAC, progress });
   return {
     name: target,
     device: wired.device,

@@ -23,11 +23,15 @@ export interface Card {
   readonly driver: Driver;
 }
 
+/** A card whose wire is in this process. */
+export interface WiredCard extends Card {
+  readonly port: Port;
+}
+
 /** A card whose device is a model in this process. */
-export interface SimCard extends Card {
+export interface SimCard extends WiredCard {
   readonly model: Model;
   readonly device: SimDevice;
-  readonly port: Port;
 }
 
 export interface Slot {

@@ -2,7 +2,7 @@
 import { runClock } from '../../drivers/backends/clock-steps.ts';
 import { createE1000, type E1000Driver, type E1000Options } from '../../drivers/e1000/e1000.ts';
 import type { Qemu } from '../../vm/qemu.ts';
-import { openWired } from '../../vm/qtest/wired.ts';
+import { openStepped } from '../../vm/qtest/wired.ts';
 import type { Bench } from '../spec/netdev.ts';
 
 export const MAC = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
@@ -28,7 +28,7 @@ export async function openQemuBench(
   qemu: Qemu,
   options: E1000Options = {},
 ): Promise<Bench & { readonly driver: E1000Driver }> {
-  const { clock, device, stream, pass, close } = await openWired(name, { qemu, mac: MAC });
+  const { clock, device, stream, pass, close } = await openStepped(name, { qemu, mac: MAC });
   try {
     const driver = await runClock(clock, createE1000(device, options));
     return {

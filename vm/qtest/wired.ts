@@ -1,4 +1,4 @@
-/** A device that QEMU emulates, in virtual time, with the other end of its wire in our hands. */
+/** A device that QEMU emulates, with the other end of its wire in our hands. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runFor } from '../../drivers/backends/clock-steps.ts';
@@ -8,35 +8,30 @@ import { privateFolder } from '../private-folder.ts';
 import { openQemu, type QemuDevice, type QemuOptions } from './device.ts';
 
 export interface WiredQemu {
-  readonly clock: Clock;
   readonly device: QemuDevice;
   readonly stream: NetdevStream;
-  /** Lets time pass, and the sockets' two ends read what was sent. */
-  pass(ms: number): Promise<void>;
   close(): void;
 }
 
-export type WiredOptions = Omit<QemuOptions, 'clock' | 'netdev'>;
+/** In virtual time. */
+export interface SteppedQemu extends WiredQemu {
+  readonly clock: Clock;
+  /** Lets time pass, and the sockets' two ends read what was sent. */
+  pass(ms: number): Promise<void>;
+}
 
 /** @throws as openQemu does. */
-export async function openWired(name: string, options: WiredOptions): Promise<WiredQemu> {
+export async function openWired(name: string, options: Omit<QemuOptions, 'netdev'>): Promise<WiredQemu> {
   const folder = privateFolder();
   const path = join(folder, 'wire');
-  const clock = new Clock();
   const stream = NetdevStream.listen(path);
   try {
     const netdev = `stream,server=off,addr.type=unix,addr.path=${path}`;
-    const device = await openQemu(name, { ...options, clock, netdev });
+    const device = await openQemu(name, { ...options, netdev });
     while (!stream.connected) await turn(); // it has, before it answered: it is only to be accepted
     return {
-      clock,
       device,
       stream,
-      async pass(ms) {
-        await exchange(device, stream);
-        await runFor(clock, ms * MILLISECOND);
-        await exchange(device, stream);
-      },
       close() {
         device.close();
         stream.close();
@@ -48,6 +43,22 @@ export async function openWired(name: string, options: WiredOptions): Promise<Wi
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** @throws as openQemu does. */
+export async function openStepped(name: string, options: Omit<QemuOptions, 'netdev' | 'clock'>): Promise<SteppedQemu> {
+  const clock = new Clock();
+  const wired = await openWired(name, { ...options, clock });
+  const { device, stream } = wired;
+  return {
+    ...wired,
+    clock,
+    async pass(ms) {
+      await exchange(device, stream);
+      await runFor(clock, ms * MILLISECOND);
+      await exchange(device, stream);
+    },
+  };
 }
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
