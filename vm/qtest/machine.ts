@@ -159,7 +159,11 @@ async function connection(listener: UnixListener, child: Child): Promise<UnixSoc
     await Promise.race([readable(listener), failed]);
     socket = listener.accept();
     if (socket === null) throw new VmError('FAILED', 'QEMU did not connect');
-    socket.send(QUESTION);
+    try {
+      socket.send(QUESTION);
+    } catch {
+      await failed; // it has ended already: its own words say why
+    }
     await Promise.race([readable(socket), failed]);
     if (socket.receive(new Uint8Array(ANSWER_MOST), 0, ANSWER_MOST, receivedDescriptors(0)) === END) await failed;
     return socket;
