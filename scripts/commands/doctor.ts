@@ -183,7 +183,7 @@ function abilities(checks: readonly Check[]): Record<string, boolean> {
     models: has('Node'),
     tap,
     demo: tap && has('unshare', 'setpriv', 'ip', 'ping', 'iperf3'),
-    guests: has('Node', 'native addon', 'QEMU'),
+    guests: has('Node', 'native addon', 'setpriv', 'QEMU'),
   };
 }
 
@@ -195,6 +195,7 @@ function report(checks: readonly Check[], can: Record<string, boolean>): string 
     can.demo
       ? "fauxnic demo runs, on the kernel's own traffic."
       : 'fauxnic demo runs on generated traffic only: see what is missing above.',
+    can.guests ? 'fauxnic vm boots guests.' : 'fauxnic vm has no guests: see what is missing above.',
   ];
   return `${table([['WHAT', '', 'FOR', 'FOUND, OR WHAT TO DO'], ...rows])}\n\n${bold(verdicts.join(' '))}`;
 }
