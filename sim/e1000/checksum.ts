@@ -117,15 +117,18 @@ export class ChecksumUnit {
   }
 
   /**
-   * The packet checksum of a frame of which a tag was stripped, or whose FCS was computed and stays: it is of what is stored,
-   * from PCSS on (13.4.47).
+   * The packet checksum of the frame that `receive` summed, where a tag is stripped of it, or its FCS was computed and stays:
+   * it is of what is stored, from PCSS on (13.4.47).
    */
   stored(bytes: Uint8Array, start: number, length: number, stripped: number, withFcs: boolean): number {
     const pcss = this.#words[RXCSUM.word]! & RXCSUM.PCSS;
-    const front = stripped === 0 ? 0 : Math.max(0, MACS - pcss);
-    const from = front > 0 ? MACS + stripped : pcss + stripped;
-    const rest = littleSum(bytes, start + from, Math.max(0, length - from));
-    let sum = littleSum(bytes, start + pcss, front) + (front & 1 ? swap16(rest) : rest);
+    let sum = ~this.packet & 0xffff;
+    if (stripped !== 0) {
+      const front = Math.max(0, MACS - pcss);
+      const from = front > 0 ? MACS + stripped : pcss + stripped;
+      const rest = littleSum(bytes, start + from, Math.max(0, length - from));
+      sum = littleSum(bytes, start + pcss, front) + (front & 1 ? swap16(rest) : rest);
+    }
     if (withFcs && pcss <= length - stripped) {
       const fcs = foldChecksum((this.#fcs & 0xffff) + (this.#fcs >>> 16));
       sum += (length - stripped - pcss) & 1 ? swap16(fcs) : fcs;
