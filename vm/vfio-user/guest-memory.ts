@@ -7,6 +7,14 @@ import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from
 const PIECE_BYTES = 2 ** 31;
 /** All mappings together, in address space alone. */
 const MOST_BYTES = 2 ** 40;
+/**
+ * Pieces mapped at a time, by all clients. Linux gives a process 65530 mappings (vm.max_map_count), and one that has none
+ * left cannot get memory for itself either: it crashes.
+ */
+const MOST_PIECES = 32768;
+
+/** Of this thread's clients. */
+let mapped = 0;
 
 interface Range {
   readonly start: number;
@@ -49,6 +57,7 @@ export class GuestMemory {
     const at = this.#firstEndingAfter(start);
     if ((this.#ranges[at]?.start ?? Infinity) < end) return EEXIST;
     if (this.#ranges.length >= MAX_DMA_MAPS || this.#bytes + length > MOST_BYTES) return ENOSPC;
+    if (source !== null && mapped + Math.ceil(length / PIECE_BYTES) > MOST_PIECES) return ENOSPC;
     const pieces: MappedMemory[] = [];
     try {
       if (source !== null) this.#mapPieces(pieces, start, length, writable, source);
@@ -80,6 +89,7 @@ export class GuestMemory {
         length: Math.min(PIECE_BYTES, length - done),
         shared: writable,
       });
+      mapped++;
       pieces.push(piece);
       this.#space.map(start + done, new Uint8Array(piece.buffer), { writable });
     }
@@ -90,6 +100,7 @@ export class GuestMemory {
     for (const [i, piece] of pieces.entries()) {
       this.#space.unmap(start + i * PIECE_BYTES);
       piece.close();
+      mapped--;
     }
   }
 

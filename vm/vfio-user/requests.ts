@@ -480,10 +480,12 @@ function widthAt(offset: number, left: number): 1 | 2 | 4 {
 function clientsMost(text: string): number | null {
   if (!text.endsWith('\0')) return null;
   try {
-    const { capabilities = {} } = JSON.parse(text.slice(0, -1)) as { capabilities?: Record<string, unknown> };
+    const data: unknown = JSON.parse(text.slice(0, -1));
+    if (!isObject(data)) return null;
+    const { capabilities = {} } = data;
     if (!isObject(capabilities) || !NUMBERS.every((name) => isCount(capabilities[name]))) return null;
     const { migration = {}, max_data_xfer_size: most = MAX_DATA_BYTES } = capabilities;
-    if (!isObject(migration) || !isCount(migration.pgsize) || most === 0) return null;
+    if (!isObject(migration) || !isPageSize(migration.pgsize) || most === 0) return null;
     return Math.min(most as number, MAX_DATA_BYTES);
   } catch {
     return null;
@@ -494,6 +496,13 @@ const NUMBERS = ['max_msg_fds', 'max_data_xfer_size', 'max_dma_maps', 'pgsizes']
 
 function isObject(it: unknown): it is Record<string, unknown> {
   return typeof it === 'object' && it !== null && !Array.isArray(it);
+}
+
+/** A power of two, or not given at all. */
+function isPageSize(it: unknown): boolean {
+  return (
+    it === undefined || (Number.isSafeInteger(it) && (it as number) > 0 && Number.isInteger(Math.log2(it as number)))
+  );
 }
 
 /** Or not given at all. */

@@ -1,0 +1,498 @@
+/**
+ * Clients that mean no good: mappings beyond every bound, and conversations that were right until somebody altered them.
+ * After each of them a good client is served, and neither a descriptor nor memory is left.
+ *
+ * Of libvfio-user's list of tests (test/py/test_*.py) these files have, here or in vfio-user*.test.ts: negotiate,
+ * request_errors, device_get_info, device_get_region_info, device_get_irq_info, device_set_irqs, irq_trigger, dma_map,
+ * dma_unmap, sgl_read_write; pci_caps, pci_status, setup_region, vfu_create_ctx, map_unmap_sg and sgl_get_put are about a
+ * library's calls: what they check of a device is in test/sim/pci.test.ts and test/sim/memory.test.ts. What there is none
+ * of here: migration, dirty_pages, device_features and shadow_ioeventfd (ENOTSUP, or EINVAL for a dirty bitmap), quiesce
+ * (a model does nothing while nobody runs it), pci_ext_caps (no model has 4096 bytes of configuration space).
+ */
+import { closeSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { createEventfd, createMemfd, END, receivedDescriptors } from '../../native/index.ts';
+import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { serve } from '../../vm/vfio-user/server.ts';
+import { Place } from './command.ts';
+import { enterNamespace } from './lane.ts';
+import { access, Client, COMMAND, fields, written } from './vfio-client.ts';
+
+enterNamespace(import.meta.url);
+const { t } = await import('tap');
+
+interface Test {
+  teardown(action: () => unknown): unknown;
+}
+
+const [BAR0, CONFIG, PAGE, ID] = [0, 7, 4096, 0x100e8086];
+const [EINVAL, ENOSPC, ENOENT] = [22, 28, 2];
+const place = new Place();
+t.teardown(() => place.remove());
+let sockets = 0;
+const descriptors = (pid: number | 'self' = 'self') => readdirSync(`/proc/${pid}/fd`).length;
+
+/** Mappings of a client's memory in this process. */
+const maps = () => readFileSync('/proc/self/maps', 'latin1').split('/memfd:guest').length - 1;
+
+function served(t: Test, patience = 5000) {
+  const notes: string[] = [];
+  const socket = join(place.folder, `${sockets++}.sock`);
+  const server = serve((host) => new E1000(host), { socket, patience, note: (text) => notes.push(text) });
+  t.teardown(() => server.close());
+  return { server, socket, notes };
+}
+
+function opened(t: Test, fd: number): number {
+  t.teardown(() => closeSync(fd));
+  return fd;
+}
+
+async function until(happened: () => boolean, what: string): Promise<void> {
+  const deadline = Date.now() + 20_000;
+  while (!happened()) {
+    if (Date.now() > deadline) throw new Error(`20 s without: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+}
+
+async function serves(socket: string): Promise<boolean> {
+  const it = await Client.connected(socket);
+  const id = await it.read(CONFIG, 0);
+  it.close();
+  return id === ID;
+}
+
+// ---- Introductions --------------------------------------------------------------------------------------------------
+
+await t.test('capabilities that make no sense, and those that do', async (t) => {
+  const { socket, server } = served(t);
+  const introduce = async (text: string | null) => {
+    const it = new Client(socket);
+    const data = text === null ? Buffer.alloc(0) : Buffer.from(`${text}\0`);
+    const reply = await it.ask(COMMAND.version, Buffer.concat([fields([16, 0], [16, 0]), data]));
+    if (reply.error !== 0) t.equal(await it.reply(), null, 'and the connection is closed');
+    it.close();
+    return reply.error;
+  };
+  const capabilities = (text: string) => `{"capabilities":{${text}}}`;
+  const wrong = [
+    ...['{', '"', '', '[]]', 'null', '"x"', '{"capabilities":"23"}', '{"capabilities":[]}', '{"capabilities":null}'],
+    ...['"max_msg_fds":"foo"', '"max_msg_fds":-1', '"max_msg_fds":1.5', '"pgsizes":"4096"'].map(capabilities),
+    ...['"max_data_xfer_size":0', '"max_data_xfer_size":1e300', '"max_dma_maps":[]'].map(capabilities),
+    ...['"migration":"23"', '"migration":{"pgsize":"foo"}', '"migration":{"pgsize":4095}'].map(capabilities),
+    ...['"migration":{"pgsize":0}', '"migration":{"pgsize":-4096}', '"migration":[]'].map(capabilities),
+    ' '.repeat(20_000),
+    '['.repeat(10_000),
+  ];
+  for (const text of wrong) t.equal(await introduce(text), EINVAL, text.slice(0, 60));
+  // libvfio-user refuses a client that takes more descriptors than it knows what to do with; we send it none.
+  const right = [null, '{}', '{"capabilities":{}}', '{"other":1}', capabilities('"max_msg_fds":100000,"new":{}')];
+  for (const text of [...right, capabilities('"migration":{"pgsize":65536}')])
+    t.equal(await introduce(text), 0, text ?? 'none');
+  t.equal(server.counters.dropped, wrong.length);
+});
+
+await t.test('what is asked about is told in as many bytes as there are, whatever room the client has', async (t) => {
+  const { socket } = served(t);
+  const it = await Client.connected(socket);
+  t.teardown(() => it.close());
+  // argsz, flags, index; in DEVICE_GET_INFO there is no index.
+  const cases = [
+    { command: COMMAND.deviceInfo, bytes: 16 },
+    { command: COMMAND.regionInfo, bytes: 32 },
+    { command: COMMAND.irqInfo, bytes: 16 },
+  ];
+  for (const { command, bytes } of cases) {
+    const ask = (argsz: number, index: number) =>
+      Buffer.concat([fields([32, argsz], [32, 0], [32, index]), Buffer.alloc(bytes - 12)]);
+    t.equal(await it.error(command, ask(8, 0)), EINVAL, `${command}: argsz too small`);
+    t.equal(await it.error(command, ask(bytes - 1, 0)), EINVAL);
+    const { payload } = await it.ask(command, Buffer.concat([ask(bytes + 16, 0), Buffer.alloc(16)]));
+    t.equal(payload.length, bytes, 'more room is no harm');
+    t.equal(payload.readUInt32LE(0), bytes);
+    const indexes = { [COMMAND.regionInfo]: 9, [COMMAND.irqInfo]: 5 }[command as 5 | 7];
+    if (indexes !== undefined) t.equal(await it.error(command, ask(bytes, indexes)), EINVAL, 'an index too many');
+  }
+  const small = fields([32, 3], [32, 1 | 32], [32, 0], [32, 0], [32, 0]);
+  t.equal(await it.error(COMMAND.setIrqs, small), EINVAL, 'SET_IRQS with a small argsz');
+});
+
+// ---- Mappings -------------------------------------------------------------------------------------------------------
+
+await t.test('mappings: too long, too high, beyond their file', async (t) => {
+  const { socket, server } = served(t);
+  const before = descriptors();
+  const it = await Client.connected(socket);
+  const fd = createMemfd('guest', 4 * PAGE);
+  const whole = createMemfd('guest', 2 ** 40);
+  const raw = (address: bigint, size: bigint, offset = 0n, fds = [fd]) => {
+    const payload = Buffer.alloc(32);
+    payload.writeUInt32LE(32, 0);
+    payload.writeUInt32LE(3, 4);
+    payload.writeBigUInt64LE(offset, 8);
+    payload.writeBigUInt64LE(address, 16);
+    payload.writeBigUInt64LE(size, 24);
+    return it.error(COMMAND.map, payload, { fds });
+  };
+  const top = 2n ** 64n - 4096n;
+  for (const [address, size, offset] of [
+    [top, 4096n, 0n],
+    [top, 8192n, 0n], // wraps around
+    [0n, top, 0n],
+    [2n ** 63n, 4096n, 0n],
+    [2n ** 53n - 4096n, 4096n, 0n],
+    [0x10_0000n, 4096n, top],
+    [0x10_0000n, 4096n, 2n ** 63n],
+    [0x10_0000n, 5n * 4096n, 0n],
+    [0x10_0000n, 4096n, 4n * 4096n],
+    [0x10_0000n, 4095n, 0n],
+  ] as const)
+    for (const fds of [[fd], []]) {
+      const error = await raw(address, size, offset, fds);
+      const harmless = fds.length === 0 && address === 0x10_0000n && size % 4096n === 0n; // nobody looks at the offset
+      t.equal(error, harmless ? 0 : EINVAL, `${address} ${size} ${offset} ${fds.length}`);
+      if (harmless) t.equal(await it.unmap(Number(address), Number(size)), 0);
+    }
+  t.equal(await it.map(0, 2 ** 40 + PAGE, { fd: whole }), ENOSPC, 'all at once');
+  t.equal(await it.map(0, 2 ** 40 + PAGE), ENOSPC, 'without a descriptor, too');
+  t.equal(await it.map(0, 2 ** 33, { fd: whole }), 0, 'in four pieces');
+  t.equal(await it.map(2 ** 33, 2 ** 39 - 2 ** 33), 0, 'half of what there may be');
+  t.equal(await it.map(2 ** 41, 2 ** 39), 0, 'the other half');
+  t.equal(await it.map(2 ** 42, PAGE, { fd }), ENOSPC, 'and no more');
+  t.equal(await it.unmap(2 ** 41, 2 ** 39), 0);
+  t.equal(await it.map(2 ** 42, PAGE, { fd }), 0, 'room again');
+  t.equal(maps(), 5);
+  const small = fields([32, 8], [32, 0], [64, 2 ** 42], [64, PAGE]);
+  t.equal(await it.error(COMMAND.unmap, small), EINVAL, 'argsz');
+  t.equal(await it.unmap(2 ** 42, PAGE, 4), EINVAL, 'flags that there are not'); // where libvfio-user says ENOTSUP
+  t.equal(await it.unmap(2 ** 42, PAGE, 2), EINVAL, 'all, and a place');
+  t.equal(await it.unmap(0, 0, 3), EINVAL, 'all, and a bitmap');
+  t.equal(await it.unmap(2 ** 42, PAGE), 0, 'it was there all the while');
+  t.equal(await it.unmap(2 ** 42, PAGE), ENOENT);
+  closeSync(fd);
+  closeSync(whole);
+  it.close();
+  await until(() => !server.connected, 'gone');
+  t.equal(descriptors(), before);
+});
+
+await t.test('mappings: too many, from the top down', { timeout: 90_000 }, async (t) => {
+  const { socket } = served(t);
+  const other = served(t);
+  const fd = opened(t, createMemfd('guest', PAGE));
+  /** How many are taken; not one that neighbours another, as the kernel would make one mapping of both. */
+  const fill = async (it: Client, base: number, most: number, source: { fd: number }) => {
+    let count = 0;
+    for (let i = most; i > 0; i--, count++) {
+      const error = await it.map(base + i * 2 * PAGE, PAGE, source);
+      if (error === 0) continue;
+      t.equal(error, ENOSPC);
+      break;
+    }
+    return count;
+  };
+  const it = await Client.connected(socket);
+  const two = await Client.connected(other.socket);
+  t.equal(await fill(it, 0x1000_0000, 30_000, { fd }), 30_000);
+  const rest = await fill(two, 0x1000_0000, 30_000, { fd });
+  t.ok(rest > 1000 && rest < 5000, `${rest} for another card's client: the process has so many in all, and lives`);
+  t.equal(maps(), 30_000 + rest);
+  t.equal(await fill(it, 0x6000_0000, 65_535, { fd: -1 }), 35_535, 'without descriptors, 65535 in all');
+  t.equal(await it.unmap(0, 0, 2), 0);
+  t.equal(await fill(two, 0x8000_0000, 1000, { fd }), 1000, 'room again');
+  it.close();
+  two.close();
+  await until(() => !other.server.connected, 'gone');
+  t.equal(maps(), 0);
+  t.ok((await serves(socket)) && (await serves(other.socket)));
+});
+
+// ---- Conversations --------------------------------------------------------------------------------------------------
+
+interface Said {
+  readonly bytes: Buffer;
+  readonly fds: readonly number[];
+}
+
+const say = (id: number, command: number, payload: Uint8Array, { fds = [] as readonly number[], flags = 0 } = {}) => ({
+  bytes: Buffer.concat([fields([16, id], [16, command], [32, 16 + payload.length], [32, flags], [32, 0]), payload]),
+  fds,
+});
+
+const RING = 0x10_0000;
+
+/** What QEMU and a driver say to a card, from the introduction to frames that come back through the loopback. */
+function conversation(memfd: number, eventfd: number): Said[] {
+  let id = 0;
+  const said: Said[] = [];
+  const ask = (command: number, payload: Uint8Array, fds: readonly number[] = []) =>
+    said.push(say(id++, command, payload, { fds }));
+  const put = (region: number, offset: number, value: number, count = 4) =>
+    said.push(say(id++, COMMAND.write, written(region, offset, value, count), { flags: 0x10 }));
+  const words = (...values: number[]) => fields(...values.map((value) => [32, value] as const));
+  ask(COMMAND.version, Buffer.concat([words(0), Buffer.from('{"capabilities":{"max_msg_fds":16}}\0')]));
+  ask(COMMAND.deviceInfo, words(16, 0, 0, 0));
+  for (const region of [0, 2, 7]) ask(COMMAND.regionInfo, words(32, 0, region, 0, 0, 0, 0, 0));
+  for (const index of [0, 1, 2]) ask(COMMAND.irqInfo, words(16, 0, index, 0));
+  ask(COMMAND.map, fields([32, 32], [32, 3], [64, 0], [64, RING], [64, 16 * PAGE]), [memfd]);
+  ask(COMMAND.map, fields([32, 32], [32, 1], [64, PAGE], [64, 0xc_0000], [64, PAGE]), [memfd]);
+  ask(COMMAND.setIrqs, words(20, 4 | 32, 0, 0, 1), [eventfd]);
+  ask(COMMAND.setIrqs, words(20, 4 | 16, 0, 0, 1), [eventfd]);
+  ask(COMMAND.setIrqs, words(20, 4 | 32, 1, 0, 1), [eventfd]);
+  ask(COMMAND.read, access(CONFIG, 0, 64));
+  put(CONFIG, 4, 6, 2);
+  for (const [offset, value] of [
+    [0x0000, 0x40], // CTRL: SLU
+    [0x00d0, 0xff], // IMS
+    [0x2800, RING], // RDBAL, RDLEN, RDT
+    [0x2808, 128],
+    [0x2818, 7],
+    [0x0100, 0x801a | 0xc0], // RCTL: EN, loopback
+    [0x3800, RING + 0x1000], // TDBAL, TDLEN
+    [0x3808, 128],
+    [0x0400, 0x0004_010a], // TCTL
+    [0x3818, 5], // TDT
+  ] as const)
+    put(BAR0, offset, value);
+  const entry = (offset: number, value: number) => fields([64, offset], [32, BAR0], [32, 4], [64, value]);
+  ask(COMMAND.writeMulti, Buffer.concat([fields([64, 2]), entry(0xc8, 0xff), entry(0x3818, 7)]));
+  ask(COMMAND.read, access(BAR0, 0xc0, 4));
+  ask(COMMAND.read, access(BAR0, 0x4000, 256));
+  ask(COMMAND.setIrqs, words(20, 1 | 16, 0, 0, 1));
+  ask(COMMAND.setIrqs, Buffer.concat([words(21, 2 | 32, 1, 0, 1), Buffer.of(1)]));
+  ask(COMMAND.unmap, fields([32, 24], [32, 0], [64, 0xc_0000], [64, PAGE]));
+  put(BAR0, 0x3818, 1);
+  ask(COMMAND.setIrqs, words(20, 1 | 32, 0, 0, 0));
+  ask(COMMAND.reset, Buffer.alloc(0));
+  ask(COMMAND.read, access(CONFIG, 0, 4));
+  return said;
+}
+
+/** A stream of whole numbers below a bound; the same for the same seed. */
+function generator(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+const ODD = [0, 1, 3, 15, 16, 17, 20, 0x1000, 0x20000, 0x10_0020, 0x10_0021, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+
+/** One message, altered in one of the ways that there are; none, or several, may come of it. */
+function altered({ bytes, fds }: Said, random: (below: number) => number, spare: readonly number[]): Said[] {
+  const copy = Buffer.from(bytes);
+  const odd = () => ODD[random(ODD.length)]!;
+  const place = (size: number) => random(Math.max(1, copy.length - size + 1));
+  switch (random(13)) {
+    case 0:
+      for (let i = random(8); i >= 0; i--) copy[random(copy.length)] = random(256);
+      return [{ bytes: copy, fds }];
+    case 1:
+      copy[random(copy.length)]! ^= 1 << random(8);
+      return [{ bytes: copy, fds }];
+    case 2:
+      copy.writeUInt32LE(odd(), 4 * random(copy.length >> 2));
+      return [{ bytes: copy, fds }];
+    case 3:
+      copy.writeUInt32LE(odd(), 4); // its size
+      return [{ bytes: copy, fds }];
+    case 4:
+      copy.writeUInt32LE(random(4) === 0 ? odd() : random(64), 8); // its flags
+      return [{ bytes: copy, fds }];
+    case 5:
+      copy.writeUInt16LE(random(18), 2); // its command
+      return [{ bytes: copy, fds }];
+    case 6:
+      return [{ bytes: copy.subarray(0, place(1)), fds }];
+    case 7: {
+      const more = Buffer.concat([copy, Buffer.alloc(random(40), random(256))]);
+      if (random(2) === 0) more.writeUInt32LE(more.length, 4);
+      return [{ bytes: more, fds }];
+    }
+    case 8: {
+      const shorter = copy.subarray(0, 16 + random(copy.length - 15));
+      shorter.writeUInt32LE(shorter.length, 4);
+      return [{ bytes: shorter, fds }];
+    }
+    case 9:
+      return [
+        { bytes, fds },
+        { bytes, fds },
+      ];
+    case 10:
+      return [];
+    case 11: {
+      const some = Array.from({ length: [0, 1, 2, 16, 17, 40][random(6)]! }, () => spare[random(spare.length)]!);
+      return [{ bytes, fds: some }];
+    }
+    default: {
+      const at = 1 + random(copy.length - 1);
+      return [
+        { bytes: copy.subarray(0, at), fds: random(2) === 0 ? fds : [] },
+        { bytes: copy.subarray(at), fds },
+      ];
+    }
+  }
+}
+
+/** With some of its messages altered, and some in another order. */
+function spoilt(said: readonly Said[], random: (below: number) => number, spare: readonly number[]): Said[] {
+  const often = [8, 20, 60, 200][random(4)]!;
+  const result = said.flatMap((one, i) => (i > 0 && random(often) === 0 ? altered(one, random, spare) : [one]));
+  if (random(4) === 0) result[0] = altered(said[0]!, random, spare)[0] ?? said[0]!;
+  for (let swaps = random(4) === 0 ? random(6) : 0; swaps > 0; swaps--) {
+    const [a, b] = [1 + random(result.length - 1), 1 + random(result.length - 1)];
+    [result[a], result[b]] = [result[b]!, result[a]!];
+  }
+  return result.slice(0, random(5) === 0 ? random(result.length) : result.length);
+}
+
+const seed = Number(process.env.FAUXNIC_SEED ?? Date.now() % 2 ** 31);
+const MESSAGES = 100_000;
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+/** Bytes in use that nobody can free. */
+async function inUse(): Promise<{ heap: number; resident: number }> {
+  for (let i = 0; i < 3; i++) {
+    collect();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  const { heapUsed, external, rss } = process.memoryUsage();
+  return { heap: heapUsed + external, resident: rss };
+}
+
+await t.test(`a hundred thousand messages of altered conversations, seed ${seed}`, { timeout: 110_000 }, async (t) => {
+  const { socket, server, notes } = served(t, 50);
+  const [memfd, eventfd] = [opened(t, createMemfd('guest', 16 * PAGE)), opened(t, createEventfd())];
+  const random = generator(seed);
+  const said = conversation(memfd, eventfd);
+  const counts = { messages: 0, right: 0, wrong: 0 };
+  const inbox = Buffer.alloc(1 << 16);
+  const noFds = receivedDescriptors(0);
+  const MB = 2 ** 20;
+
+  /** Reads what has come; false at the connection's end. Replies are counted roughly: a header where one begins. */
+  const listen = (it: Client): boolean => {
+    for (;;) {
+      const got = it.socket.receive(inbox, 0, inbox.length, noFds);
+      if (got === END) return false;
+      if (got === 0) return true;
+      if (got >= 16) counts[(inbox.readUInt32LE(8) & 0x20) === 0 ? 'right' : 'wrong']++;
+    }
+  };
+  const round = async (messages: readonly Said[]) => {
+    const it = new Client(socket);
+    try {
+      for (const { bytes, fds } of messages) {
+        it.raw(bytes, fds);
+        counts.messages++;
+        if (random(4) === 0) await new Promise((resolve) => setImmediate(resolve));
+        if (!listen(it)) break;
+      }
+      await new Promise((resolve) => setImmediate(resolve));
+      listen(it);
+    } catch (error) {
+      const { code } = error as { code?: string };
+      if (code !== 'EPIPE' && code !== 'ECONNRESET') throw error; // the server has had enough
+    }
+    it.close();
+  };
+
+  await round(said); // as it should be
+  await until(() => !server.connected, 'the first one gone');
+  t.same([server.counters.refused, server.counters.dropped], [0, 0], 'unaltered it is right');
+  const before = descriptors();
+  let early: Awaited<ReturnType<typeof inUse>> | null = null;
+  for (let rounds = 0; counts.messages < MESSAGES; rounds++) {
+    await round(spoilt(said, random, [memfd, eventfd]));
+    notes.length = Math.min(notes.length, 10);
+    if (rounds % 500 === 0) t.ok(await serves(socket), `${rounds} conversations`);
+    if (early === null && counts.messages > MESSAGES / 4) early = await inUse();
+  }
+  t.ok(await serves(socket), `FAUXNIC_SEED=${seed}`);
+  await until(() => !server.connected, 'the last one gone');
+  const late = await inUse();
+  t.ok(counts.right > MESSAGES / 10 && counts.wrong > MESSAGES / 200, JSON.stringify(counts));
+  t.ok(server.counters.dropped > 50 && server.model.refused.memory > 0, JSON.stringify(server.counters));
+  t.notOk(
+    notes.find((note) => note.includes('failed')),
+    'nothing was thrown',
+  );
+  t.same([descriptors(), maps()], [before, 0]);
+  t.ok(late.heap - early!.heap < 4 * MB, `heap ${early!.heap / MB} to ${late.heap / MB} MiB`);
+  t.ok(late.resident - early!.resident < 48 * MB, `resident ${early!.resident / MB} to ${late.resident / MB} MiB`);
+});
+
+await t.test('a client that dies anywhere in what it says', { timeout: 60_000 }, async (t) => {
+  const { socket, server } = served(t);
+  const before = descriptors();
+  const [memfd, eventfd] = [createMemfd('guest', 16 * PAGE), createEventfd()];
+  const said = conversation(memfd, eventfd);
+  const deaths = said.flatMap(({ bytes }, i) =>
+    [0, 1, 7, 16, 17, bytes.length - 1, bytes.length].map((cut) => [i, cut]),
+  );
+  for (const [i, [last, cut]] of (deaths as [number, number][]).entries()) {
+    const it = new Client(socket);
+    for (const { bytes, fds } of said.slice(0, last)) it.raw(bytes, fds);
+    const { bytes, fds } = said[last]!;
+    if (cut > 0) it.raw(bytes.subarray(0, cut), fds);
+    it.close();
+    await until(() => server.counters.clients === i + 1 && !server.connected, `death ${i}, at byte ${cut} of ${last}`);
+  }
+  t.ok(await serves(socket));
+  closeSync(memfd);
+  closeSync(eventfd);
+  await until(() => !server.connected, 'gone');
+  t.same([descriptors(), maps()], [before, 0]);
+});
+
+await t.test('descriptors with every message, and more than there may be', { timeout: 60_000 }, async (t) => {
+  const { socket, server } = served(t);
+  const fds = [createMemfd('guest', PAGE), createEventfd()];
+  const before = descriptors();
+  const it = await Client.connected(socket);
+  for (let i = 0; i < 3000; i++) {
+    const count = [1, 2, 16, 17, 100, 253][i % 6]!;
+    const some = Array.from({ length: count }, (_, k) => fds[(i + k) % 2]!);
+    const error = await it.error(COMMAND.read, access(CONFIG, 0, 4), { fds: some });
+    if (error !== (count > 16 ? 7 : EINVAL)) t.fail(`${count} descriptors: ${error}`);
+    if (descriptors() > before + 2) t.fail(`${count} descriptors stay open`); // the connection's two ends are here
+  }
+  // A message in three parts that come with as many as may come with one, each.
+  const message = say(0, COMMAND.setIrqs, fields([32, 20], [32, 4 | 32], [32, 0], [32, 0], [32, 1])).bytes;
+  for (const [from, to] of [
+    [0, 5],
+    [5, 20],
+    [20, 36],
+  ])
+    it.raw(message.subarray(from, to), Array(16).fill(fds[1]));
+  t.equal((await it.reply())!.error, 7);
+  t.equal(descriptors(), before + 2);
+  t.equal(await it.read(CONFIG, 0), ID);
+  it.close();
+  for (const fd of fds) closeSync(fd);
+  await until(() => !server.connected, 'gone');
+});
+
+await t.test('a client that never reads, however little it asks for at a time', { timeout: 30_000 }, async (t) => {
+  const { socket, server } = served(t);
+  const it = await Client.connected(socket);
+  for (let sent = 0; server.counters.dropped === 0; sent++) {
+    if (sent > 200_000) throw new Error('it may ask for ever');
+    try {
+      it.send(COMMAND.read, access(BAR0, 0, 64));
+    } catch (error) {
+      t.equal((error as { code?: string }).code, 'EPIPE');
+      break;
+    }
+    if (sent % 50 === 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => server.counters.dropped === 1, 'the end of patience');
+  t.ok(await serves(socket));
+});
