@@ -298,10 +298,16 @@ export class E1000Driver implements NetDevice {
       if (!this.#running) return;
       this.#running = false;
       this.#stopTimers();
-      await this.#quiesce();
-      this.#takeRingsBack();
-      this.#setLink(DOWN);
-      this.#wake(false);
+      try {
+        await this.#quiesce();
+      } catch (error) {
+        this.#letGo();
+        throw error;
+      } finally {
+        this.#takeRingsBack();
+        this.#setLink(DOWN);
+        this.#wake(false);
+      }
     });
   }
 
@@ -339,7 +345,14 @@ export class E1000Driver implements NetDevice {
 
   /** Stops, and gives the rings' and the pool's memory back. The device itself is its opener's to close. */
   async close(): Promise<void> {
-    await this.stop();
+    try {
+      await this.stop();
+    } finally {
+      this.#free();
+    }
+  }
+
+  #free(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#receiver.close();
@@ -701,8 +714,13 @@ export class E1000Driver implements NetDevice {
 
   // ---- Statistics ---------------------------------------------------------------------------------------------------
 
+  /** What the chip has counted since. Of a card that is gone the last counts stand, and its failure is noticed. */
+  #count(): void {
+    if (this.#ready) this.#guard(() => this.#counters.accumulate());
+  }
+
   statistics(): NetStatistics {
-    if (this.#ready && !this.#chip.gone) this.#counters.accumulate();
+    this.#count();
     const chip = this.#counters.all();
     const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
     const { malformed, packets, bytes } = this.#receiver;
@@ -724,12 +742,12 @@ export class E1000Driver implements NetDevice {
 
   /** The chip's own counters, by the datasheet's names. */
   chipStatistics(): Record<string, number> {
-    if (this.#ready && !this.#chip.gone) this.#counters.accumulate();
+    this.#count();
     return this.#counters.all();
   }
 
   resetStatistics(): void {
-    if (this.#ready && !this.#chip.gone) this.#counters.accumulate();
+    this.#count();
     this.#counters.reset();
     this.#statistics = emptyStatistics();
     this.#interrupts.count = 0;

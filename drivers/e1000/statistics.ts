@@ -28,19 +28,25 @@ function isHighHalf(name: string, at: number): boolean {
 export class ChipStatistics {
   readonly #chip: Chip;
   readonly #values = new Float64Array(COUNTERS.length);
+  readonly #fresh = new Float64Array(COUNTERS.length);
 
   constructor(chip: Chip) {
     this.#chip = chip;
   }
 
-  /** Reads every register into the sums. Often enough that none sticks: the watchdog does. */
+  /**
+   * Reads every register into the sums; none of them where the card went meanwhile, as all ones are no count. Often
+   * enough that none sticks: the watchdog does.
+   */
   accumulate(): void {
     const { bar } = this.#chip;
     for (let i = 0; i < COUNTERS.length; i++) {
       const { at, wide } = COUNTERS[i]!;
       const low = bar.read32(at);
-      this.#values[i]! += wide ? low + bar.read32(at + 4) * 2 ** 32 : low;
+      this.#fresh[i] = wide ? low + bar.read32(at + 4) * 2 ** 32 : low;
     }
+    if (this.#chip.gone) return;
+    for (let i = 0; i < COUNTERS.length; i++) this.#values[i]! += this.#fresh[i]!;
   }
 
   /** Clears the registers, and keeps the sums. */

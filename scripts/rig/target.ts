@@ -67,8 +67,11 @@ export class OutsideRig implements Setup {
   start(): void {}
 
   async close(): Promise<void> {
-    await this.near.driver.close();
-    this.near.device.close();
+    try {
+      await this.near.driver.close();
+    } finally {
+      this.near.device.close();
+    }
   }
 }
 

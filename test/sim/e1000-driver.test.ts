@@ -284,6 +284,8 @@ class Troubled extends E1000 {
   /** Drops doorbells: the transmitter does not see TDT move. */
   deaf = false;
   gone = false;
+  /** Throws, as a device does that another process serves, and that has ended: at so many more reads. */
+  readsLeft = Infinity;
   reads = 0;
 
   constructor(host: Host) {
@@ -292,6 +294,7 @@ class Troubled extends E1000 {
     const { read, write } = { read: registers.read.bind(registers), write: registers.write.bind(registers) };
     registers.read = (offset, width) => {
       this.reads++;
+      if (--this.readsLeft < 0) throw new DeviceError('FAILED', 'the server closed the connection');
       return this.gone ? 0xffffffff >>> (32 - 8 * width) : read(offset, width);
     };
     registers.write = (offset, width, value) => {
@@ -355,6 +358,42 @@ test('a card that goes away is noticed, said plainly, and asked nothing more', a
   await runClock(clock, driver.start());
   await runFor(clock, SECOND);
   t.true(driver.link.up, 'and works again once it is back');
+});
+
+test('a card that is lost while it is asked for its counts: the last ones stand, and it is noticed', async (t) => {
+  for (const readsLeft of [0, 1, 10]) {
+    const { driver, clock, model, device, peer, start } = await openTroubled();
+    await start();
+    const frame = new Uint8Array(60).fill(0xff, 0, 6);
+    for (let i = 0; i < 3; i++) peer.send(frame);
+    await runFor(clock, MILLISECOND);
+    const before = driver.chipStatistics();
+    t.is(before.GPRC, 3);
+    model.readsLeft = readsLeft;
+    t.deepEqual(driver.chipStatistics(), before);
+    t.is(driver.failure?.message, 'the server closed the connection');
+    t.is(driver.statistics().rxErrors, 0);
+    await runClock(clock, driver.close());
+    t.is(device.dma.used, 0);
+  }
+  const { driver, clock, model, start } = await openTroubled();
+  await start();
+  const { read } = model.registers;
+  model.registers.read = (offset, width) => {
+    model.gone ||= offset === I82540EM.r.GPRC.at; // pulled out half-way: all ones are no counts
+    return read(offset, width);
+  };
+  t.true(Object.values(driver.chipStatistics()).every((count) => count < 100));
+  await runClock(clock, driver.close());
+});
+
+test('a card that is lost before anybody noticed: closing says so, and leaves nothing', async (t) => {
+  const { driver, clock, model, device, start } = await openTroubled();
+  await start();
+  model.readsLeft = 0;
+  await t.throwsAsync(runClock(clock, driver.close()), code('FAILED', /the server closed the connection/));
+  t.is(device.dma.used, 0);
+  await driver.close();
 });
 
 test('a card that never was, and one that never comes out of reset', async (t) => {
