@@ -39,10 +39,17 @@ function scaled(text: string): number {
   return digits === undefined ? NaN : Number(digits) * (PREFIXES[prefix.toLowerCase()] ?? 1);
 }
 
+/** A card's own. */
 export function macAddress(text: string): Uint8Array {
+  const mac = destination(text);
+  if (mac[0]! & 1) throw bad('It is a multicast address: the first byte must be even.');
+  return mac;
+}
+
+/** Multicast and broadcast addresses, too. */
+export function destination(text: string): Uint8Array {
   if (!/^[\da-f]{2}([:-][\da-f]{2}){5}$/i.test(text)) throw bad('Give six bytes, such as 02:00:00:00:00:01.');
   const mac = Uint8Array.from(text.split(/[:-]/), (byte) => Number.parseInt(byte, 16));
-  if (mac[0]! & 1) throw bad('It is a multicast address: the first byte must be even.');
   if (mac.every((byte) => byte === 0)) throw bad('It must not be all zeros.');
   return mac;
 }

@@ -5,7 +5,7 @@ import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
 import { findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
-import { features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
+import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
 import { type DriveOptions, Run } from '../rig/drive-run.ts';
 import { checkCapture } from '../rig/report.ts';
 import { Rig, type Setup } from '../rig/rig.ts';
@@ -31,6 +31,7 @@ Examples:
   fauxnic drive sim:e1000 --generate --seconds 5
   fauxnic drive qemu:e1000e --generate --seconds 5
   fauxnic drive vfio-user:/tmp/nic0 --echo
+  fauxnic drive pci:0000:03:00.0 --generate --to 02:00:00:00:00:01
   fauxnic drive sim:e1000 --tap=nic0            (as root; then: ip addr add 10.0.0.1/24 dev nic0; ping 10.0.0.2)
   fauxnic drive sim:e1000 --generate --count 100 --trace - | less
   fauxnic drive sim:e1000 --generate --rate 10k --wire latency=2ms,loss=1% --pcap lossy.pcapng`;
@@ -51,6 +52,11 @@ export function addDrive(program: Command): void {
     .addOption(new Option('--rate <rate>', 'generated: 100k (packets/s), 1Gbit, or max').argParser(rate))
     .addOption(new Option('--size <bytes>', 'generated: 64, 64-1514 or imix; without FCS').argParser(frameSizes))
     .addOption(new Option('--count <n>', 'generated: stop after so many').argParser(whole(1, Number.MAX_SAFE_INTEGER)))
+    .addOption(
+      new Option('--to <address>', "generated: to this address (default: the other card's, or broadcast)").argParser(
+        destination,
+      ),
+    )
     .addOption(OPTIONS.seconds())
     .addOption(new Option('--mac <address>', "the card's own address, in its EEPROM").argParser(macAddress))
     .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, 16110)))
@@ -128,7 +134,7 @@ function roleOf({ tap, echo, generate }: DriveOptions): 'tap' | 'echo' | 'genera
 
 function check(options: DriveOptions, near: RoleKind, far: RoleKind): void {
   const generates = near === 'generate' || far === 'generate';
-  for (const name of ['rate', 'size', 'count'] as const)
+  for (const name of ['rate', 'size', 'count', 'to'] as const)
     if (options[name] !== undefined && !generates)
       throw new UsageError(`--${name} is for generated frames: give --generate, or --peer generate`);
   if (options.peerTap !== undefined && far !== 'tap') throw new UsageError('--peer-tap is for --peer tap: give both');

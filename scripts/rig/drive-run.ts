@@ -29,6 +29,7 @@ export interface DriveOptions {
   readonly rate?: Rate;
   readonly size?: readonly number[];
   readonly count?: number;
+  readonly to?: Uint8Array;
   readonly seconds?: number;
   readonly mac?: Uint8Array;
   readonly mtu?: number;
@@ -99,7 +100,7 @@ export class Run {
   }
 
   #generator(context: RoleContext): Role {
-    const { size: sizes, seed, rate, count: most } = this.#options;
+    const { size: sizes, seed, rate, count: most, to } = this.#options;
     const other = this.#rig.cards.find((card) => card !== context.card);
     const howFast =
       rate === undefined
@@ -108,7 +109,7 @@ export class Run {
           ? bits(rate.bitsPerSecond)
           : packets(rate.packetsPerSecond);
     const about = `generator: UDP, ${sizesText(sizes)}, ${howFast}${most === undefined ? '' : `, ${count(most)} frames`}`;
-    const destinationMac = other?.driver.mac;
+    const destinationMac = to ?? other?.driver.mac;
     return generateRole(context, { sizes, seed, rate, count: most, destinationMac, about, finished: this.#finish });
   }
 

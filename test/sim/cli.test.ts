@@ -78,6 +78,9 @@ const MISTAKES: [line: string, says: RegExp][] = [
   ['drive sim:e1000 --echo extra', /too many arguments/],
   ['drive sim:e1000 --echo --peer sinking', /Allowed choices are tap, echo/],
   ['drive sim:e1000 --echo --peer sink --rate 5', /--rate is for generated frames/],
+  ['drive sim:e1000 --echo --peer sink --to 02:00:00:00:00:01', /--to is for generated frames/],
+  ['drive sim:e1000 --generate --to 02:00:00:00:01', /six bytes/],
+  ['drive sim:e1000 --generate --to 00:00:00:00:00:00', /all zeros/],
   ['drive sim:e1000 --echo --mac 02:00:00:00:01', /six bytes/],
   ['drive sim:e1000 --echo --mac 01:00:5e:00:00:01', /multicast/],
   ['drive sim:e1000 --echo --mac 00:00:00:00:00:00', /all zeros/],
@@ -141,6 +144,19 @@ test('generate --json: every frame goes there and comes back', async (t) => {
   t.like(far.joined, { answered: 5000 }); // it takes every multicast, and so PAUSE frames, too
   t.true(wire.forward.sent >= 5000, 'the frames, and PAUSE where the echo was behind');
   t.is(capture.bytes, readFileSync(pcap).length);
+});
+
+test('generated frames go where they are told to', async (t) => {
+  const sent = async (options: string) => {
+    const pcap = join(folder, 'to.pcapng');
+    const { stdout } = await fauxnic(`drive sim:e1000 --generate --count 10 --json --pcap ${pcap} ${options}`);
+    const { received } = (JSON.parse(stdout) as Result).cards[0]!.joined;
+    const frames = readFileSync(pcap).toString('latin1');
+    return { received, to: (mac: string) => frames.split(Buffer.from(mac, 'hex').toString('latin1')).length - 1 };
+  };
+  const elsewhere = await sent('--to 02:00:00:00:00:77');
+  t.deepEqual([elsewhere.to('020000000077'), elsewhere.received], [10, 0], 'which the other card is not');
+  t.is((await sent('--to 01:00:5e:01:02:03')).to('01005e010203'), 10, 'a group');
 });
 
 test('the same seed loses the same frames', async (t) => {
