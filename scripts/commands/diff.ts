@@ -18,6 +18,12 @@ interface DiffOptions {
 
 const STEPS = 500;
 
+const AFTER = `
+Examples:
+  fauxnic diff e1000 qemu:e1000 --seed 7 --steps 2000 --known
+  fauxnic drive sim:e1000 --generate --count 100 --trace run.trace
+  fauxnic diff e1000 qemu:e1000 --script run.trace`;
+
 export function addDiff(program: Command): void {
   program
     .command('diff')
@@ -29,11 +35,16 @@ export function addDiff(program: Command): void {
     .argument('<one>', 'MODEL (see fauxnic devices), or qemu:DEVICE')
     .argument('<other>', 'likewise: qemu:e1000')
     .addOption(new Option('--steps <n>', 'random steps').argParser(whole(0, 1_000_000)).default(STEPS))
-    .option('--script <file>', 'instead: the register accesses of a trace')
+    .addOption(
+      new Option('--script <file>', 'instead: the register accesses of a trace, but for doorbells').conflicts([
+        'steps',
+        'seed',
+      ]),
+    )
     .option('--known', 'list the known differences that were met')
     .addOption(OPTIONS.seed())
     .addOption(OPTIONS.json())
-    .addHelpText('after', '\nExample:\n  fauxnic diff e1000 qemu:e1000 --seed 7 --steps 2000 --known')
+    .addHelpText('after', AFTER)
     .action(diff);
 }
 
@@ -83,7 +94,7 @@ function asText(sides: readonly Side[], { seed, script, known }: DiffOptions, ou
   const times = outcome.known.reduce((sum, it) => sum + it.count, 0);
   if (known)
     for (const { difference: it, count: met } of outcome.known)
-      lines.push(`  ${count(met).padStart(7)} × ${it.why} (317453 §${it.section}; right: ${it.right})`);
+      lines.push(`  ${count(met).padStart(7)} × ${it.why} (${where(it.section)}; right: ${it.right})`);
   const alike = difference === null ? paint('green', 'alike') : 'until then alike';
   lines.push(
     `${alike}: ${count(compared)} values in ${count(steps)} steps of ${from}; ` +
@@ -91,3 +102,5 @@ function asText(sides: readonly Side[], { seed, script, known }: DiffOptions, ou
   );
   return lines.join('\n');
 }
+
+const where = (section: string) => (section === '-' ? 'not in 317453' : `317453 §${section}`);
