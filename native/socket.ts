@@ -1,4 +1,4 @@
-import { lstatSync, unlinkSync } from 'node:fs';
+import { lstatSync, type Stats, unlinkSync } from 'node:fs';
 import { addon, type SocketHandle } from './addon.ts';
 import { checkDescriptor } from './descriptor.ts';
 import { type Advice, check, codeOf, invalid, NativeError } from './errors.ts';
@@ -21,12 +21,14 @@ export function receivedDescriptors(room: number): ReceivedDescriptors {
 
 const LISTEN_ADVICE: Advice = {
   ENOENT: 'there is no such folder',
+  ENOTDIR: 'what should be its folder is none',
   EACCES: 'this user may not write there',
   EADDRINUSE: 'something is there already: choose another path',
   EROFS: 'the file system is read-only',
 };
 const CONNECT_ADVICE: Advice = {
   ENOENT: 'there is no such socket: is the server running?',
+  ENOTDIR: 'what should be its folder is none',
   ECONNREFUSED: 'nobody listens there any more',
   EACCES: 'this user may not connect to it',
   EAGAIN: 'its queue of clients is full',
@@ -43,7 +45,7 @@ const listening = new Set<string>();
 
 /** Whether somebody listens at `path` who is this very thread. */
 export function listensHere(path: string): boolean {
-  const about = lstatSync(path, { throwIfNoEntry: false });
+  const about = look(path);
   return about !== undefined && listening.has(`${about.dev}:${about.ino}`);
 }
 
@@ -88,9 +90,17 @@ function checkPath(method: string, path: string): void {
     throw new NativeError('ENAMETOOLONG', method, `socket ${path}: a path of at most ${PATH_MOST} bytes, please`);
 }
 
+/** What is there; where that cannot be told, whoever binds or connects is told why. */
+function look(path: string): Stats | undefined {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
 function removeStale(path: string): void {
-  const about = lstatSync(path, { throwIfNoEntry: false });
-  if (!about?.isSocket()) return;
+  if (!look(path)?.isSocket()) return;
   const probe = new (addon().Socket)();
   const result = probe.connect(path);
   probe.close();
@@ -137,7 +147,7 @@ class Listener implements UnixListener {
     this.#fd = -1;
     listening.delete(this.#identity);
     // Only what is still ours: somebody may have put another socket there.
-    if (lstatSync(this.path, { throwIfNoEntry: false })?.ino === this.#inode) unlinkSync(this.path);
+    if (look(this.path)?.ino === this.#inode) unlinkSync(this.path);
     this.#native.close();
   }
 }

@@ -23,6 +23,8 @@ const USAGE_CODES = [
   'EINVAL',
   'ENOENT',
   'ENODEV',
+  'ENOTDIR',
+  'EROFS',
   'UNAVAILABLE',
 ];
 

@@ -16,7 +16,7 @@ export interface InitramfsOptions {
   readonly kernel: Kernel;
   /** Loaded in this order, each after what it needs. */
   readonly modules: readonly string[];
-  /** Commands of this machine, by name or path; those that are missing here are missing there. */
+  /** Commands of this machine, by name or path; of those in PROGRAMS what is missing here is missing there. */
   readonly programs?: readonly string[];
   readonly progress?: Progress;
 }
@@ -24,6 +24,7 @@ export interface InitramfsOptions {
 export const PROGRAMS = ['ethtool', 'iperf3', 'ip', 'ping'] as const;
 /** Busybox's own shell would run its applets in place of the programs taken along. */
 const SHELL = 'dash';
+const OPTIONAL: readonly string[] = [SHELL, ...PROGRAMS];
 /** Another number where the same parts make another archive. */
 const LAYOUT = '2';
 /** Archives in the cache, the last used: each is of another kernel or other modules and programs. */
@@ -96,13 +97,12 @@ async function findBusybox(progress?: Progress): Promise<string> {
 
 /** Where it goes in the guest, and where it is here. */
 function findProgram(name: string): [string, string][] {
-  if (name.includes('/')) {
-    if (!existsSync(name)) throw new VmError('INVALID', `there is no program ${name}`);
-    return [[`usr/bin/${name.slice(name.lastIndexOf('/') + 1)}`, name]];
-  }
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_FOLDERS];
-  const path = folders.map((folder) => join(folder, name)).find(existsSync);
-  return path === undefined ? [] : [[`usr/bin/${name}`, path]];
+  const places = name.includes('/') ? [name] : folders.map((folder) => join(folder, name));
+  const path = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isFile());
+  if (path !== undefined) return [[`usr/bin/${name.slice(name.lastIndexOf('/') + 1)}`, path]];
+  if (OPTIONAL.includes(name)) return [];
+  throw new VmError('INVALID', `there is no program ${JSON.stringify(name)} on this machine to take along`);
 }
 
 /** With the libraries that the dynamic linker says they load, where it would look for them. */

@@ -8,7 +8,7 @@ import { VmError } from './errors.ts';
 import { moduleDependencies } from './module-info.ts';
 import { type Progress, step } from './progress.ts';
 import { run } from './run.ts';
-import { unpackKernel } from './vmlinux.ts';
+import { isBootable, unpackKernel } from './vmlinux.ts';
 
 /** A kernel that a guest boots. */
 export interface Kernel {
@@ -53,9 +53,12 @@ export async function findKernel(choice: string, progress?: Progress): Promise<K
   if (choice === 'stock') return await stockKernel(progress);
   if (choice === 'dev') return devKernel();
   const path = resolve(choice);
-  const found = statSync(path, { throwIfNoEntry: false });
+  const found = choice === '' ? undefined : statSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) return kernelIn(path);
   if (found === undefined) throw new VmError('INVALID', `no kernel ${choice}: give stock, dev, an image or a folder`);
-  return found.isDirectory() ? kernelIn(path) : { release: basename(path), image: path, modules: '' };
+  if (!found.isFile() || !isBootable(path))
+    throw new VmError('INVALID', `${choice} is no kernel: neither a bzImage nor an ELF file`);
+  return { release: basename(path), image: path, modules: '' };
 }
 
 /** The small one of our own. It is never built in passing: that takes minutes. */

@@ -3,7 +3,7 @@ import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream';
 import { VmError } from './errors.ts';
 import type { Kernel } from './kernel.ts';
-import type { Qemu } from './qemu.ts';
+import { howItEnded, lastWords, type Qemu } from './qemu.ts';
 import { Qmp } from './qmp.ts';
 import { WITH_US } from './run.ts';
 
@@ -105,6 +105,7 @@ export class Machine {
   readonly #streams = new Map<number, Capture>();
   readonly #ended: Promise<void>;
   #control = '';
+  #how = '';
 
   /** @param initramfs a descriptor; it may be closed once this returns. */
   constructor(options: MachineOptions, initramfs: number) {
@@ -118,7 +119,10 @@ export class Machine {
     const stdio: StdioOptions = ['ignore', ...pipes, initramfs];
     this.#child = spawn(supervisor!, args, { stdio, detached: true });
     this.#ended = new Promise((resolve, reject) => {
-      this.#child.once('close', () => resolve());
+      this.#child.once('close', (code, signal) => {
+        this.#how = howItEnded(code, signal);
+        resolve();
+      });
       this.#child.once('error', () => {
         reject(new VmError('UNAVAILABLE', 'setpriv is missing: apt-get install util-linux'));
       });
@@ -177,8 +181,7 @@ export class Machine {
   failure(): GuestError {
     const { console } = this;
     if (this.#options.signal?.aborted) return new GuestError('FAILED', 'the guest was stopped', console);
-    const said = (this.#streams.get(2)!.text || this.#streams.get(1)!.text).trim().split('\n').at(-1) ?? '';
-    const why = said.replace(/^\S*qemu-system-x86_64: /, '');
+    const why = lastWords(this.#streams.get(2)!.text || this.#streams.get(1)!.text) || this.#how;
     const panic = /Kernel panic[^\r\n]*/.exec(console)?.[0];
     const when = Number.isNaN(this.startedAt) ? 'before it started the command' : 'while the command was running';
     return new GuestError('FAILED', `the guest ended ${when}: ${panic ?? (why || 'it reset itself')}`, console);

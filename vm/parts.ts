@@ -22,7 +22,8 @@ export interface PartsOptions {
 /** Finds or makes them; throws a VmError where that cannot be. */
 export async function guestParts(options: PartsOptions): Promise<GuestParts & AcceleratorChoice> {
   const { modules, programs = PROGRAMS, progress } = options;
-  const [qemu, kernel] = await Promise.all([findQemu(progress), stockKernel(progress)]);
+  const qemu = await findQemu(progress); // first: what is wrong with it is said before a kernel is downloaded
+  const kernel = await stockKernel(progress);
   const initramfs = await buildInitramfs({ kernel, modules, programs, progress });
   const choice = options.accelerator ?? (await chooseAccelerator(qemu, kernel, progress));
   return { qemu, kernel, initramfs, ...choice };

@@ -41,10 +41,28 @@ export async function lookForQemu(): Promise<{ readonly qemu?: Qemu; readonly pl
   return { qemu: await judge(unpacked(root), why), plan: why };
 }
 
+/** What a QEMU said at last, without its name; warnings are no reason to end. */
+export function lastWords(said: string): string {
+  const lines = said.trim().split('\n');
+  return (lines.findLast((line) => !/: warning: /.test(line)) ?? '').replace(/^\S*qemu-system-x86_64: /, '').trim();
+}
+
+/** How a process ended that nobody told to, and that said nothing; empty where it ended well. */
+export function howItEnded(code: number | null, signal: NodeJS.Signals | null): string {
+  if (signal !== null) return `it was killed (${signal})`;
+  return code ? `it ended with ${code}` : '';
+}
+
 /** What is lacking, where it is not one that will do. */
 async function installedQemu(): Promise<Qemu | string> {
   const named = process.env.FAUXNIC_QEMU;
-  if (named) return await judge([named], 'FAUXNIC_QEMU names it');
+  if (named) {
+    try {
+      return await judge([named], 'FAUXNIC_QEMU names it');
+    } catch (error) {
+      throw error instanceof VmError ? new VmError(error.code, `FAUXNIC_QEMU: ${error.message}`) : error;
+    }
+  }
   try {
     return await judge([BINARY], 'the one on PATH has vfio-user-pci');
   } catch (error) {
@@ -56,7 +74,8 @@ async function installedQemu(): Promise<Qemu | string> {
 /** Throws where it is not there, too old, or without what we need. */
 async function judge(command: readonly string[], why: string): Promise<Qemu> {
   const said = await run([...command, '--version'], { timeout: QUICK });
-  const version = /version (\d+\.\d+[\d.]*)/.exec(said)?.[1] ?? 'unknown';
+  const version = /version (\d+\.\d+[\d.]*)/.exec(said)?.[1];
+  if (version === undefined) throw new VmError('INVALID', `${command[0]} is no QEMU: it does not tell its version`);
   const [major = 0, minor = 0] = version.split('.').map(Number);
   const old = major < LEAST[0] || (major === LEAST[0] && minor < LEAST[1]);
   if (old) throw new VmError('INVALID', `${command[0]} is version ${version}, and ${LEAST.join('.')} is needed`);

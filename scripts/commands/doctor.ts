@@ -38,7 +38,8 @@ export function addDoctor(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${line}\n`);
 
 async function probeKvm(): Promise<void> {
-  const [qemu, kernel] = await Promise.all([findQemu(note), stockKernel(note)]);
+  const qemu = await findQemu(note);
+  const kernel = await stockKernel(note);
   forgetAccelerator();
   await chooseAccelerator(qemu, kernel, note);
 }

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type GuestResult, runGuest } from '../../vm/guest.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
@@ -84,7 +84,7 @@ export function addVm(program: Command): void {
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
     .option('--smp <n>', 'processors', whole, 1)
     .option('--memory <MiB>', `memory, ${LEAST_MEMORY} at least`, memorySize, 512)
-    .option('--timeout <seconds>', `end the guest then (default: ${TIMEOUT}, never for a shell at a terminal)`, whole)
+    .option('--timeout <seconds>', `end the guest then (default: ${TIMEOUT}, never for a shell at a terminal)`, seconds)
     .option('--console', "show the kernel's console as it comes, on standard error")
     .option('--times', 'say how long it took, on standard error')
     .argument('[command...]', 'what to run in the guest')
@@ -106,7 +106,8 @@ async function runVm(words: readonly string[], options: Options): Promise<number
   sweep();
   // What is wrong with it is said before anything is downloaded.
   const named = options.kernel === 'stock' ? null : await findKernel(options.kernel);
-  const [qemu, kernel] = await Promise.all([findQemu(note), named ?? stockKernel(note, { refresh })]);
+  const qemu = await findQemu(note);
+  const kernel = named ?? (await stockKernel(note, { refresh }));
   const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
   const programs = [...PROGRAMS, ...program];
   const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
@@ -229,7 +230,7 @@ function checkNics({ nic: nics, peer, pcap, trace }: Options): void {
     if (value !== undefined && !served) throw new UsageError(`--${name} is for models: give a --nic sim:MODEL with it`);
   if (trace === '-') throw new UsageError('--trace - and the command both want standard output: name a file');
   for (const nic of nics)
-    if (nic.kind === 'vfio-user' && !existsSync(nic.socket))
+    if (nic.kind === 'vfio-user' && !statSync(nic.socket, { throwIfNoEntry: false })?.isSocket())
       throw new UsageError(`--nic vfio-user:${nic.socket}: no socket is there; start its server first`);
 }
 
@@ -258,9 +259,15 @@ function accelerator(text: string): string {
 }
 
 function whole(text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value > 0) return value;
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (value > 0) return value;
   throw new InvalidArgumentError('it is a whole number above zero.');
+}
+
+function seconds(text: string): number {
+  const value = whole(text);
+  if (value * 1000 < NEVER) return value;
+  throw new InvalidArgumentError(`it is ${Math.floor(NEVER / 1000)} at most.`);
 }
 
 function memorySize(text: string): number {

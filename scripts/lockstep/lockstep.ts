@@ -31,6 +31,7 @@ export interface LockstepOptions {
 
 const STEPS_TOLD = 12;
 
+/** @throws DeviceError where one of the two comes to its end. */
 export async function lockstep(
   sides: readonly [Side, Side],
   map: RegisterMap,
@@ -43,6 +44,7 @@ export async function lockstep(
   for (const [index, step] of script.entries()) {
     if (signal?.aborted) return outcome(index, null);
     const seen = [await one.play(step), await two.play(step)] as const;
+    for (const { failure } of sides) if (failure !== null) throw failure;
     const most = Math.max(seen[0].length, seen[1].length);
     for (let i = 0; i < most; i++) {
       compared++;

@@ -1,7 +1,7 @@
 /** One of two cards that are driven alike: a model, or a device of QEMU's; each in virtual time, with its wire. */
 import { runFor } from '../../drivers/backends/clock-steps.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
-import type { PciDevice } from '../../drivers/device.ts';
+import type { DeviceError, PciDevice } from '../../drivers/device.ts';
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
@@ -23,6 +23,8 @@ export interface Side {
   take(): Uint8Array | null;
   pass(ms: number): Promise<void>;
   close(): void;
+  /** Why it has come to its end: what is read from then on means nothing. */
+  readonly failure: DeviceError | null;
 }
 
 /** The address in both cards' NVM. */
@@ -44,7 +46,11 @@ export async function openSide(target: string, progress?: Progress): Promise<Sid
   if (model !== null) return openModel(model);
   const device = target.slice('qemu:'.length);
   if (device === '') throw new UsageError('qemu: of what device? As in qemu:e1000, please');
-  const wired = await openStepped(device, { qemu: await findQemu(progress), mac: MAC, progress });
+  let failure: DeviceError | null = null;
+  const onEnd = (error: DeviceError) => {
+    failure = error;
+  };
+  const wired = await openStepped(device, { qemu: await findQemu(progress), mac: MAC, progress, onEnd });
   return {
     name: target,
     device: wired.device,
@@ -52,6 +58,9 @@ export async function openSide(target: string, progress?: Progress): Promise<Sid
     take: () => wired.stream.take()?.bytes ?? null,
     pass: (ms) => wired.pass(ms),
     close: () => wired.close(),
+    get failure() {
+      return failure;
+    },
   };
 }
 
@@ -78,5 +87,6 @@ export function openModel(model: Pick<Model, 'name' | 'make'>): Side {
     take: () => peer.take()?.bytes ?? null,
     pass: (ms) => runFor(clock, ms * MILLISECOND),
     close: () => device.close(),
+    failure: null,
   };
 }

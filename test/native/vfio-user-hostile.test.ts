@@ -9,12 +9,22 @@
  * of here: migration, dirty_pages, device_features and shadow_ioeventfd (ENOTSUP, or EINVAL for a dirty bitmap), quiesce
  * (a model does nothing while nobody runs it), pci_ext_caps (no model has 4096 bytes of configuration space).
  */
-import { closeSync, readdirSync, readFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { createEventfd, createMemfd, END, receivedDescriptors } from '../../native/index.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { type Host, PciFunction } from '../../sim/pci/function.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
@@ -84,7 +94,7 @@ await t.test('capabilities that make no sense, and those that do', async (t) => 
     ...['"max_data_xfer_size":0', '"max_data_xfer_size":1e300', '"max_dma_maps":[]'].map(capabilities),
     ...['"migration":"23"', '"migration":{"pgsize":"foo"}', '"migration":{"pgsize":4095}'].map(capabilities),
     ...['"migration":{"pgsize":0}', '"migration":{"pgsize":-4096}', '"migration":[]'].map(capabilities),
-    ' '.repeat(20_000),
+    `{${' '.repeat(20_000)}}`,
     '['.repeat(10_000),
   ];
   for (const text of wrong) t.equal(await introduce(text), EINVAL, text.slice(0, 60));
@@ -116,8 +126,38 @@ await t.test('what is asked about is told in as many bytes as there are, whateve
     const indexes = { [COMMAND.regionInfo]: 9, [COMMAND.irqInfo]: 5 }[command as 5 | 7];
     if (indexes !== undefined) t.equal(await it.error(command, ask(bytes, indexes)), EINVAL, 'an index too many');
   }
+  for (const flags of [2, 3, 15])
+    t.equal(await it.error(COMMAND.deviceInfo, fields([32, 16], [32, 0], [64, 0]), { flags }), EINVAL, 'no such type');
+  const entry = (count: number) => fields([64, 1], [64, 0x3800], [32, BAR0], [32, count], [64, 0]);
+  t.equal(await it.error(COMMAND.writeMulti, entry(8)), 0);
+  t.equal(await it.error(COMMAND.writeMulti, entry(9)), EINVAL, 'more than an entry holds');
   const small = fields([32, 3], [32, 1 | 32], [32, 0], [32, 0], [32, 0]);
   t.equal(await it.error(COMMAND.setIrqs, small), EINVAL, 'SET_IRQS with a small argsz');
+});
+
+/** A function with more behind a BAR than one message may carry. */
+class Large extends PciFunction {
+  constructor(host: Host) {
+    super(host, { vendor: 0x1234, device: 2, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    this.addBar(0, { kind: 'memory', size: 1 << 22, read: () => 7, write: () => {} });
+  }
+  protected override resetChip(): void {}
+  protected override saveChip(): unknown {
+    return null;
+  }
+  protected override restoreChip(): void {}
+  protected override traceChanged(): void {}
+}
+
+await t.test('more than a megabyte at once', async (t) => {
+  const socket = join(place.folder, 'large.sock');
+  const server = serve((host) => new Large(host), { socket });
+  t.teardown(() => server.close());
+  const it = await Client.connected(socket);
+  t.teardown(() => it.close());
+  await it.write(CONFIG, 4, 6, 2);
+  t.equal(await it.error(COMMAND.read, access(BAR0, 0, (1 << 20) + 4)), EINVAL);
+  t.equal(await it.read(BAR0, 4), 7);
 });
 
 // ---- Mappings -------------------------------------------------------------------------------------------------------
@@ -165,6 +205,8 @@ await t.test('mappings: too long, too high, beyond their file', async (t) => {
   t.equal(await it.unmap(2 ** 41, 2 ** 39), 0);
   t.equal(await it.map(2 ** 42, PAGE, { fd }), 0, 'room again');
   t.equal(maps(), 5);
+  const argsz = fields([32, 8], [32, 3], [64, 0], [64, 2 ** 43], [64, PAGE]);
+  t.equal(await it.error(COMMAND.map, argsz, { fds: [fd] }), EINVAL, 'argsz');
   const small = fields([32, 8], [32, 0], [64, 2 ** 42], [64, PAGE]);
   t.equal(await it.error(COMMAND.unmap, small), EINVAL, 'argsz');
   t.equal(await it.unmap(2 ** 42, PAGE, 4), EINVAL, 'flags that there are not'); // where libvfio-user says ENOTSUP
@@ -495,4 +537,71 @@ await t.test('a client that never reads, however little it asks for at a time', 
   }
   await until(() => server.counters.dropped === 1, 'the end of patience');
   t.ok(await serves(socket));
+});
+
+// ---- Paths ----------------------------------------------------------------------------------------------------------
+
+await t.test('paths that cannot be had, and those that can', { timeout: 60_000 }, async (t) => {
+  const at = (name: string) => join(place.folder, name);
+  const [file, ours] = [at('precious'), at('ours.sock')];
+  writeFileSync(file, 'precious');
+  mkdirSync(at('folder'));
+  symlinkSync(file, at('link'));
+  const { socket: inUse } = served(t);
+  const refusals: [path: string, says: RegExp][] = [
+    [at('x'.repeat(108 - place.folder.length - 1)), /a path of at most 107 bytes, please/],
+    [at('none/x'), /ENOENT: there is no such folder/],
+    [at('precious/x'), /ENOTDIR: what should be its folder is none/],
+    [file, /EADDRINUSE: something is there already: choose another path/],
+    [at('link'), /EADDRINUSE: something is there already/],
+    [at('folder'), /EADDRINUSE: something is there already/],
+    ['/proc/nic', /ENOENT/],
+  ];
+  for (const [path, says] of [...refusals, [inUse, /another process serves there/] as const])
+    for (const options of [`--socket ${path}`, `--socket ${ours} --peer stream=${path}`]) {
+      const { stdout, stderr, exitCode } = await place.fauxnic(`serve e1000 ${options}`);
+      t.equal(exitCode, 2, options);
+      t.match(stderr, says);
+      t.match(stderr, /^fauxnic: [^\n]+$/, 'one line');
+      t.equal(stdout, '');
+      t.notOk(existsSync(ours), 'nothing is left of what had succeeded');
+    }
+  t.equal(readFileSync(file, 'utf8'), 'precious');
+  t.ok(await serves(inUse));
+  const connects: [path: string, code: number, says: RegExp][] = [
+    [at('y'.repeat(108 - place.folder.length - 1)), 2, /at most 107 bytes/],
+    [at('none/x'), 2, /ENOENT: there is no such socket: is the server running\?/],
+    [at('precious/x'), 2, /ENOTDIR/],
+    [file, 1, /ECONNREFUSED: nobody listens there any more/],
+    [at('folder'), 1, /ECONNREFUSED/],
+  ];
+  for (const [path, code, says] of connects) {
+    const { stdout, stderr, exitCode } = await place.fauxnic(`drive vfio-user:${path} --echo`);
+    t.equal(exitCode, code, path);
+    t.match(stderr, says);
+    t.match(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.equal(stdout, '');
+  }
+  const both = await place.fauxnic(`serve e1000 --socket ${ours} --peer stream=${ours}`);
+  t.equal(both.exitCode, 2);
+  t.notOk(existsSync(ours));
+  // Whoever is not root may not write to what is root's.
+  if (process.getuid?.() !== 0) return;
+  const before = [
+    'env',
+    '-u',
+    'NODE_OPTIONS',
+    'setpriv',
+    '--reuid',
+    '65534',
+    '--regid',
+    '65534',
+    '--clear-groups',
+    '--',
+  ];
+  chmodSync(place.folder, 0o755);
+  const denied = await place.fauxnic(`serve e1000 --socket ${at('x')}`, { before });
+  chmodSync(place.folder, 0o700);
+  t.equal(denied.exitCode, 2);
+  t.match(denied.stderr, /^fauxnic: [^\n]*EACCES: this user may not write there$/);
 });

@@ -23,7 +23,7 @@ import {
 } from '../../native/index.ts';
 import { VmError } from '../errors.ts';
 import { privateFolder } from '../private-folder.ts';
-import type { Qemu } from '../qemu.ts';
+import { howItEnded, lastWords, type Qemu } from '../qemu.ts';
 import { WITH_US } from '../run.ts';
 
 export interface MachineOptions {
@@ -194,6 +194,7 @@ class Child {
   onEnd: (() => void) | null = null;
   readonly #process: ChildProcess;
   #said = '';
+  #how = '';
 
   constructor(qemu: Qemu, args: readonly string[], fds: readonly number[]) {
     const [supervisor, ...command] = [...WITH_US, ...qemu.command, ...args];
@@ -207,7 +208,10 @@ class Child {
       this.#said = 'setpriv is missing: apt-get install util-linux';
       this.onEnd?.();
     });
-    this.#process.once('close', () => this.onEnd?.());
+    this.#process.once('close', (code, signal) => {
+      this.#how = howItEnded(code, signal);
+      this.onEnd?.();
+    });
   }
 
   get pid(): number {
@@ -215,8 +219,7 @@ class Child {
   }
 
   get said(): string {
-    const last = this.#said.trim().split('\n').at(-1) ?? '';
-    return last.replace(/^\S*qemu-system-x86_64: (-device \S+: )?/, '');
+    return lastWords(this.#said).replace(/^-device \S+: /, '') || this.#how;
   }
 
   kill(): void {

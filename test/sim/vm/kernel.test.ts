@@ -66,8 +66,20 @@ test('a kernel with a folder, with and without its package around it', async (t)
   });
   put('package/boot/vmlinuz-6.1-50');
   t.is((await findKernel(join(folder, 'package'))).image, join(folder, 'package/boot/vmlinuz-6.1-50'));
-  const image = put('bzImage');
-  t.deepEqual(await findKernel(image), { release: 'bzImage', image, modules: '' });
+  const bzImage = Buffer.alloc(1024);
+  bzImage.write('HdrS', 0x202); // The Linux/x86 Boot Protocol
+  for (const [name, content] of [
+    ['bzImage', bzImage],
+    ['vmlinux', Buffer.from('\x7fELF'.padEnd(64, '\0'))],
+  ] as const) {
+    const image = put(name, content.toString('latin1'));
+    t.deepEqual(await findKernel(image), { release: name, image, modules: '' });
+  }
+  const message = /is no kernel: neither a bzImage nor an ELF file/;
+  for (const none of [put('empty'), put('short', 'HdrS'), put('noise', 'x'.repeat(5000)), '/dev/null'])
+    await t.throwsAsync(findKernel(none), { code: 'INVALID', message });
+  await t.throwsAsync(findKernel(join(folder, 'nowhere')), { code: 'INVALID', message: /^no kernel .*nowhere: give/ });
+  await t.throwsAsync(findKernel(''), { code: 'INVALID', message: /^no kernel/ });
   t.throws(() => kernelIn(folder), { message: /there is no kernel in/ });
   await t.throwsAsync(findKernel('dev'), { message: /make build-dev-kernel/ });
 });
