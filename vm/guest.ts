@@ -200,10 +200,14 @@ export class GuestSession {
     return { exitCode: Number(match[1]), output: this.#said.slice(0, match.index).trimEnd() };
   }
 
-  /** Starts the guest anew, the machine and whoever serves its cards going on; needs `restarts`. */
-  async restart(): Promise<void> {
+  /**
+   * Starts the guest anew, the machine and whoever serves its cards going on; needs `restarts`.
+   * @param hard by the machine's reset button, whatever has become of the guest.
+   */
+  async restart({ hard = false } = {}): Promise<void> {
     const starts = this.#starts;
-    this.machine.input.write(`none 5 ${Buffer.from('reboot -f').toString('base64')}\n`);
+    if (hard) await this.machine.qmp.execute('system_reset');
+    else this.machine.input.write(`none 5 ${Buffer.from('reboot -f').toString('base64')}\n`);
     await this.#untilStarted(starts + 1);
   }
 

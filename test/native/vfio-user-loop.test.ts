@@ -2,8 +2,12 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { attend, connectUnix, createMemfd, END, listenUnix, receivedDescriptors } from '../../native/index.ts';
+import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { HostPort } from '../../sim/wire/host-port.ts';
+import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
@@ -181,11 +185,22 @@ const seed = Number(process.env.FAUXNIC_SEED ?? Date.now() % 2 ** 31);
 
 await t.test(`a hundred thousand random registers, seed ${seed}`, { timeout: 60_000 }, async (t) => {
   const notes: string[] = [];
+  const clock = new Clock();
+  const machine = new MachineClock(clock);
   const server = serve((host) => new E1000(host), {
     socket: join(place.folder, 'random.sock'),
+    clock: { clock, pump: () => machine.pump() },
     note: (text) => notes.push(text),
   });
-  t.teardown(() => server.close());
+  const far = new HostPort('far');
+  const link = new Link(clock);
+  link.plug(server.model.port);
+  link.plug(far);
+  machine.start();
+  t.teardown(() => {
+    server.close();
+    machine.stop();
+  });
   const it = await Client.connected(server.socket);
   t.teardown(() => it.close());
   const memfd = createMemfd('guest', 64 * PAGE);
@@ -214,4 +229,11 @@ await t.test(`a hundred thousand random registers, seed ${seed}`, { timeout: 60_
   }
   t.equal(await it.read(CONFIG, 0), ID);
   t.same(notes, ['client connected'], `nothing thrown (FAUXNIC_SEED=${seed})`);
+  it.close();
+  // Reset by its client's going, the card works for the next one.
+  const before = far.counters.received;
+  const { stdout, stderr } = await place.fauxnic(`drive vfio-user:${server.socket} --generate --count 50 --json`);
+  const { cards } = JSON.parse(stdout as string) as { cards: [{ statistics: { txPackets: number } }] };
+  t.equal(cards[0].statistics.txPackets, 50, stderr as string);
+  t.ok(far.counters.received >= before + 50);
 });
