@@ -208,6 +208,31 @@ test('a card that is up, or in use, or whose module is missing stays where it is
   t.is(machine.driver(), 'vfio-pci', 'the module is loaded where it is missing');
 });
 
+test('what is not there, is taken, or shares its group: bind and unbind say so, and take no more than they were told', async (t) => {
+  const machine = new FakeMachine(t).addCard(CARD, 'e1000e', { group: 7 }).addCard('0000:03:00.1', 'igb', { group: 7 });
+  const nothing = code('INVALID', /^there is no PCI function 0000:09:00\.0[^\n]*$/);
+  await t.throwsAsync(bind(machine, '09:00.0'), nothing);
+  t.throws(() => unbind(machine, '09:00.0'), nothing);
+  await t.throwsAsync(bind(machine, 'nonsense'), code('INVALID', /is no PCI address/));
+  t.throws(() => unbind(machine, '../..'), code('INVALID', /is no PCI address/));
+  t.deepEqual([machine.written, existsSync(machine.ledger)], [[], false]);
+  await bind(machine, CARD);
+  t.deepEqual([machine.driver(), machine.driver('0000:03:00.1')], ['vfio-pci', 'igb'], 'its neighbour stays');
+  await bind(machine, '03:00.1');
+  t.deepEqual(JSON.parse(readFileSync(machine.ledger, 'utf8')), { [CARD]: 'e1000e', '0000:03:00.1': 'igb' });
+  machine.inUse = true; // the group is, whichever of the two is driven
+  for (const address of [CARD, '0000:03:00.1'])
+    t.throws(() => unbind(machine, address), { message: `${address} is in use: end the process that drives it first` });
+  machine.inUse = false;
+  t.is(unbind(machine, CARD), `${CARD} is e1000e's again`);
+  t.deepEqual(JSON.parse(readFileSync(machine.ledger, 'utf8')), { '0000:03:00.1': 'igb' });
+  t.is(machine.driver('0000:03:00.1'), 'vfio-pci');
+  t.is(unbind(machine, '03:00.1'), "0000:03:00.1 is igb's again");
+  writeFileSync(machine.ledger, '{ half a ledg'); // it was cut short: nobody knows, and the kernel chooses
+  await bind(machine, CARD);
+  t.is(unbind(machine, CARD), `${CARD} is e1000e's again`);
+});
+
 test('what is no network card is left alone', async (t) => {
   const machine = new FakeMachine(t).addCard(CARD, 'ahci', { group: 7 });
   await t.throwsAsync(bind(machine, CARD), { message: /\(ahci\) is no network card but of class 0x010601: leave it/ });
