@@ -6,6 +6,7 @@ import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { attend, connectUnix, createMemfd, END, listenUnix, receivedDescriptors } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { type Host, PciFunction } from '../../sim/pci/function.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
@@ -170,6 +171,55 @@ await t.test('messages one behind the other, cut anywhere', async (t) => {
   it.raw(message(6, COMMAND.unmap, fields([32, 24], [32, 0], [64, 0x10_0000], [64, PAGE])));
   t.match(await it.reply(), { id: 6, error: 0 });
   t.equal(descriptors(), before);
+});
+
+/** A function whose register writes take 5 ms, as a doorbell with a long ring behind it may. */
+class Slow extends PciFunction {
+  writes: number[] = [];
+  constructor(host: Host) {
+    super(host, { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    const write = (_offset: number, value: number) => {
+      for (const end = performance.now() + 5; performance.now() < end; );
+      this.writes.push(value);
+    };
+    this.addBar(0, {
+      kind: 'memory',
+      size: PAGE,
+      read: () => 0,
+      write: (offset, _width, value) => write(offset, value),
+    });
+  }
+  protected override resetChip(): void {}
+  protected override saveChip(): unknown {
+    return null;
+  }
+  protected override restoreChip(): void {}
+  protected override traceChanged(): void {}
+}
+
+await t.test('many posted writes at once leave the event loop its turns, and stay in order', async (t) => {
+  const server = serve((host) => new Slow(host), { socket: join(place.folder, 'slow.sock') });
+  t.teardown(() => server.close());
+  const it = await Client.connected(server.socket);
+  t.teardown(() => it.close());
+  await it.write(CONFIG, 4, 6, 2);
+  const count = 70;
+  const message = (value: number) =>
+    Buffer.concat([fields([16, 0], [16, COMMAND.write], [32, 36], [32, 0x10], [32, 0]), written(BAR0, 0, value, 4)]);
+  it.raw(Buffer.concat(Array.from({ length: count }, (_, i) => message(i))));
+  let turns = 0;
+  for (; server.model.writes.length < count; turns++) await new Promise((resolve) => setImmediate(resolve));
+  t.ok(turns > 10, `${turns} turns`);
+  t.same(
+    server.model.writes,
+    Array.from({ length: count }, (_, i) => i),
+  );
+  t.equal(await it.read(CONFIG, 0), 0x0001_1234);
+  it.raw(Buffer.concat(Array.from({ length: count }, (_, i) => message(i))));
+  while (server.model.writes.length === count) await new Promise((resolve) => setImmediate(resolve));
+  it.close(); // in the midst of it
+  while (server.connected) await new Promise((resolve) => setImmediate(resolve));
+  t.equal(server.model.writes.length, 2 * count, 'what it had sent is done');
 });
 
 /** A stream of whole numbers below a bound; the same for the same seed. */

@@ -5,6 +5,9 @@ import { EINVAL, ERROR, TYPE_REPLY } from './codec.ts';
 import { type Arrival, Inbox } from './inbox.ts';
 import type { Requests } from './requests.ts';
 
+/** Milliseconds after which the event loop's other business has its turn, whatever else has come. */
+const TURN = 10;
+
 export interface SessionContext {
   /** Milliseconds in which the client must have introduced itself, and in which it must answer. */
   readonly patience: number;
@@ -50,6 +53,10 @@ export class Session {
   /** DMA that a clock's alarm began may have received requests, or found the client at its end. */
   #comeBack(): void {
     if (this.#serving || (this.#broken === null && !this.#inbox.more)) return;
+    this.#goOnLater();
+  }
+
+  #goOnLater(): void {
     this.#later ??= setImmediate(() => {
       this.#later = null;
       this.#guard(() => this.#serveAll(this.#inbox.take()));
@@ -78,9 +85,17 @@ export class Session {
   /** What came whole with one read: nearly always one request, as its client awaits the reply. */
   #serveAll(first: Arrival): void {
     let arrival = first;
-    for (; arrival === 'message' && !this.#closed; arrival = this.#inbox.more ? this.#inbox.take() : 'nothing') {
+    for (let end = 0; arrival === 'message' && !this.#closed; ) {
       this.#serve();
       if (this.#broken !== null) this.#context.gone(this.#broken);
+      if (this.#closed || !this.#inbox.more) break;
+      // Several at once: posted writes, each of which may be a doorbell with a ring full behind it.
+      if (end === 0) end = performance.now() + TURN;
+      else if (performance.now() > end) {
+        this.#goOnLater();
+        return;
+      }
+      arrival = this.#inbox.take();
     }
     if (this.#closed) return;
     if (this.#broken !== null) this.#context.gone(this.#broken);
