@@ -233,6 +233,38 @@ test('what is not there, is taken, or shares its group: bind and unbind say so, 
   t.is(unbind(machine, CARD), `${CARD} is e1000e's again`);
 });
 
+test('an interruption before anything was written, and a driver that does not take its card back', async (t) => {
+  const machine = new FakeMachine(t).addCard(CARD, 'e1000e', { group: 7 });
+  rmSync(join(machine.sysfs, 'bus/pci/drivers/vfio-pci'), { recursive: true });
+  const stop = new AbortController();
+  const load = machine.loadModule.bind(machine);
+  machine.loadModule = (name) => {
+    stop.abort();
+    return load(name);
+  };
+  await t.throwsAsync(bind(machine, CARD, { signal: stop.signal }), {
+    message: `${CARD} stays as it was: interrupted`,
+  });
+  t.deepEqual([machine.written, existsSync(machine.ledger)], [[], false]);
+  await bind(machine, CARD);
+  machine.broken.add('e1000e');
+  t.throws(() => unbind(machine, CARD), { message: `${CARD} is without a driver: e1000e did not take it back` });
+  t.true(existsSync(machine.ledger), 'so that it can be tried again');
+  machine.broken.clear();
+  t.is(unbind(machine, CARD), `${CARD} is e1000e's again`);
+});
+
+test('a card that somebody else gave back is written down no more', async (t) => {
+  const machine = new FakeMachine(t).addCard(CARD, 'e1000e', { group: 7 });
+  await bind(machine, CARD);
+  machine.write(join(machine.folder(), 'driver/unbind'), CARD);
+  machine.write(join(machine.sysfs, 'bus/pci/drivers/e1000e/bind'), CARD);
+  t.is(unbind(machine, CARD, true), `${CARD} is e1000e's already`);
+  t.true(existsSync(machine.ledger), 'but by a dry run');
+  t.is(unbind(machine, CARD), `${CARD} is e1000e's already`);
+  t.false(existsSync(machine.ledger));
+});
+
 test('what is no network card is left alone', async (t) => {
   const machine = new FakeMachine(t).addCard(CARD, 'ahci', { group: 7 });
   await t.throwsAsync(bind(machine, CARD), { message: /\(ahci\) is no network card but of class 0x010601: leave it/ });
@@ -250,6 +282,7 @@ test('a dry run says what it would write, and writes nothing', async (t) => {
     `echo ${CARD} > /sys/bus/pci/drivers_probe`,
   ]);
   t.deepEqual([machine.driver(), machine.override, machine.written.length], ['e1000e', '', 0]);
+  t.false(existsSync(machine.ledger));
   await bind(machine, CARD);
   said.length = 0;
   t.is(unbind(dry, CARD, true), `${CARD} would be e1000e`);
