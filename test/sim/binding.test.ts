@@ -228,7 +228,25 @@ test('what is not there, is taken, or shares its group: bind and unbind say so, 
   t.deepEqual(JSON.parse(readFileSync(machine.ledger, 'utf8')), { '0000:03:00.1': 'igb' });
   t.is(machine.driver('0000:03:00.1'), 'vfio-pci');
   t.is(unbind(machine, '03:00.1'), "0000:03:00.1 is igb's again");
-  writeFileSync(machine.ledger, '{ half a ledg'); // it was cut short: nobody knows, and the kernel chooses
+  for (const ledger of ['{ half a ledg', 'null', '"e1000e"', '']) {
+    writeFileSync(machine.ledger, ledger); // nobody knows, and the kernel chooses
+    await bind(machine, CARD);
+    t.is(unbind(machine, CARD), `${CARD} is e1000e's again`, ledger);
+  }
+});
+
+test('who is not root is told so, and the first answer to whose a card was stands', async (t) => {
+  const machine = new FakeMachine(t).addCard(CARD, 'e1000e', { group: 7 });
+  for (const why of ['EACCES', 'EPERM']) {
+    machine.before = (path) => {
+      machine.before = () => {};
+      throw Object.assign(new Error('no'), { code: why, path });
+    };
+    const error = await t.throwsAsync(bind(machine, CARD), { name: 'UsageError' });
+    t.is(error?.message, `${join(machine.folder(), 'driver_override')}: not permitted: be root`);
+  }
+  await bind(machine, CARD);
+  machine.write(join(machine.folder(), 'driver/unbind'), CARD); // by hand: now it has none
   await bind(machine, CARD);
   t.is(unbind(machine, CARD), `${CARD} is e1000e's again`);
 });
