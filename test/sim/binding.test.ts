@@ -113,6 +113,10 @@ test('what cannot be had is refused in one line that says what to do', async (t)
   const bound = /belongs to the kernel driver e1000e: "fauxnic bind 0000:03:00.0".*"fauxnic unbind 0000:03:00.0"/;
   await t.throwsAsync(openVfio(CARD, { sysfs }), code('INVALID', bound));
   machine.addCard('0000:03:00.1', 'igb', { group: 7 }).addCard('0000:00:1c.0', 'pcieport', { group: 7 });
+  t.deepEqual(inspectSlot(CARD, sysfs).companions, [
+    { address: '0000:00:1c.0', driver: 'pcieport' },
+    { address: '0000:03:00.1', driver: 'igb' },
+  ]);
   await bind(machine, CARD);
   await t.throwsAsync(
     openVfio(CARD, { sysfs }),
