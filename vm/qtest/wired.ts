@@ -28,7 +28,8 @@ export async function openWired(name: string, options: Omit<QemuOptions, 'netdev
   try {
     const netdev = `stream,server=off,addr.type=unix,addr.path=${path}`;
     const device = await openQemu(name, { ...options, netdev });
-    while (!stream.connected) await turn(); // it has, before it answered: it is only to be accepted
+    // It has connected before it answered: that is only to be accepted, even where it has ended since.
+    while (stream.counters.connections === 0) await turn();
     return {
       device,
       stream,
