@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -15,6 +16,7 @@ import { errorIn, refusedOptions, stepOf } from '../../../scripts/build/kernel-l
 import { KeyFilter } from '../../../scripts/rig/terminal-line.ts';
 import { cached, prune } from '../../../vm/cache.ts';
 import { findKernel, kernelIn } from '../../../vm/kernel.ts';
+import { unpackKernel } from '../../../vm/vmlinux.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-test-'));
 process.env.XDG_CACHE_HOME = folder; // this file's own: AVA gives each a thread
@@ -78,6 +80,10 @@ test('a kernel with a folder, with and without its package around it', async (t)
   const message = /is no kernel: neither a bzImage nor an ELF file/;
   for (const none of [put('empty'), put('short', 'HdrS'), put('noise', 'x'.repeat(5000)), '/dev/null'])
     await t.throwsAsync(findKernel(none), { code: 'INVALID', message });
+  const pipe = join(folder, 'pipe');
+  execFileSync('mkfifo', [pipe]);
+  await t.throwsAsync(findKernel(pipe), { code: 'INVALID', message }, 'nobody waits for what may come of it');
+  t.is(await unpackKernel(put('cut', bzImage.toString('latin1', 0, 520)), folder), null);
   await t.throwsAsync(findKernel(join(folder, 'nowhere')), { code: 'INVALID', message: /^no kernel .*nowhere: give/ });
   await t.throwsAsync(findKernel(''), { code: 'INVALID', message: /^no kernel/ });
   t.throws(() => kernelIn(folder), { message: /there is no kernel in/ });
