@@ -32,6 +32,7 @@ import { access, Client, COMMAND, fields, written } from './vfio-client.ts';
 
 enterNamespace(import.meta.url);
 const { t } = await import('tap');
+t.setTimeout(240_000); // on a busy machine
 
 interface Test {
   teardown(action: () => unknown): unknown;

@@ -113,12 +113,12 @@ export class GuestMemory {
     while (last < this.#ranges.length && this.#ranges[last]!.start < end) last++;
     if (last === first) return ENOENT;
     if (this.#ranges[first]!.start < start || this.#ranges[last - 1]!.end > end) return EINVAL;
-    for (const range of this.#ranges.splice(first, last - first)) this.#drop(range);
+    for (const range of this.#ranges.splice(first, last - first).reverse()) this.#drop(range);
     return 0;
   }
 
   clear(): void {
-    for (const range of this.#ranges.splice(0)) this.#drop(range);
+    for (const range of this.#ranges.splice(0).reverse()) this.#drop(range); // from the end: nothing is moved
   }
 
   #drop(range: Range): void {

@@ -111,8 +111,22 @@ test('what is refreshed stays as it was until the new one is whole', async (t) =
     throw new Error('no network');
   };
   await t.throwsAsync(cached('thing', failing, { refresh: true }), { message: 'no network' });
+  t.deepEqual(
+    readdirSync(join(folder, 'fauxnic')).filter((name) => name.startsWith('thing.')),
+    [],
+    'nothing half made',
+  );
   t.is(text(await cached('thing', make('two'), { refresh: true })), 'two');
   t.false(existsSync(join(folder, 'fauxnic', `thing.${process.pid}.new`)));
+});
+
+test('what somebody left unfinished long ago goes; what somebody may be at stays', async (t) => {
+  const old = new Date(Date.now() - 2 * 3600_000);
+  for (const name of ['part.1.new', 'part.2.new', 'other.1.new', 'part.old']) put(`fauxnic/${name}/file`);
+  for (const name of ['part.1.new', 'other.1.new', 'part.old']) utimesSync(join(folder, 'fauxnic', name), old, old);
+  await cached('part', async (into) => writeFileSync(join(into, 'file'), ''));
+  const left = readdirSync(join(folder, 'fauxnic')).filter((name) => /^(part|other)/.test(name));
+  t.deepEqual(left.toSorted(), ['other.1.new', 'part', 'part.2.new', 'part.old']);
 });
 
 test('Ctrl-A X leaves a guest, every other key goes there', (t) => {
