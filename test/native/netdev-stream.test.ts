@@ -174,6 +174,83 @@ await t.test('a reader that does not read costs frames, no memory; then all that
   t.ok(stream.connected);
 });
 
+await t.test('one at a time: the next one waits, and is heard from its first frame on', async (t) => {
+  const before = descriptors();
+  const { stream, socket, at } = await raw(t);
+  const next = connectUnix(at);
+  next.send(framed(frame(60, 2)));
+  socket.send(framed(frame(60, 1)));
+  await until(() => stream.waiting === 1, 'the first one');
+  t.equal(stream.counters.connections, 1);
+  t.same(Buffer.from(stream.take()!.bytes), Buffer.from(frame(60, 1)));
+  // Nobody reads: what is sent waits for room, and is nobody's any more once they have gone.
+  while (stream.send(frame(9000, 3)));
+  await new Promise((resolve) => setImmediate(resolve));
+  socket.close();
+  await until(() => stream.counters.connections === 2 && stream.waiting === 1, 'the next one');
+  t.same(Buffer.from(stream.take()!.bytes), Buffer.from(frame(60, 2)));
+  t.ok(stream.send(frame(60, 4)));
+  const got = Buffer.alloc(200);
+  const fds = receivedDescriptors(0);
+  let length = 0;
+  await until(() => {
+    length += next.receive(got, length, got.length - length, fds);
+    return length >= 64;
+  }, 'a frame the other way');
+  t.same(got.subarray(0, length), Buffer.from(framed(frame(60, 4))));
+  next.close();
+  stream.close();
+  t.equal(descriptors(), before);
+});
+
+await t.test('whoever gets a frame may hang up: what had come behind it is forgotten', async (t) => {
+  const seen: number[] = [];
+  let hang = () => {};
+  const { stream, socket, at } = await raw(t, {
+    onFrame: (bytes, start) => {
+      seen.push(bytes[start]!);
+      hang();
+    },
+  });
+  hang = () => stream.hangUp();
+  const three = [1, 2, 3].map((number) => framed(frame(60, number)));
+  socket.send(Buffer.concat([...three, Uint8Array.of(0, 0, 1)])); // and the beginning of another
+  await until(() => seen.length > 0 && !stream.connected, 'the end');
+  hang = () => {};
+  const next = connectUnix(at);
+  t.teardown(() => next.close());
+  next.send(framed(frame(60, 9)));
+  await until(() => seen.length > 1, 'a frame');
+  t.same(seen, [1, 9]);
+  t.equal(stream.counters.broken, 0);
+});
+
+await t.test('a slow reader: what was taken arrives whole and in order, however the buffer is moved', async (t) => {
+  const { stream, socket } = await raw(t, { capacity: 64 * 1024 });
+  const got: Buffer[] = [];
+  const part = Buffer.alloc(10_007);
+  const fds = receivedDescriptors(0);
+  let number = 0;
+  for (let round = 0; round < 400; round++) {
+    for (let i = 0; i < 20; i++) if (stream.send(frame(1000 + (number % 500), number))) number++;
+    await new Promise((resolve) => setImmediate(resolve));
+    const length = socket.receive(part, 0, part.length, fds);
+    if (length > 0) got.push(Buffer.from(part.subarray(0, length)));
+  }
+  t.ok(stream.counters.unsent > 100, 'it was slow');
+  const sent = Array.from({ length: number }, (_, i) => framed(frame(1000 + (i % 500), i)));
+  const whole = sent.reduce((sum, { length }) => sum + length, 0);
+  let length = got.reduce((sum, { length }) => sum + length, 0);
+  await until(() => {
+    for (let more = 1; more > 0; length += more) {
+      more = socket.receive(part, 0, part.length, fds);
+      if (more > 0) got.push(Buffer.from(part.subarray(0, more)));
+    }
+    return length >= whole;
+  }, 'the rest');
+  t.ok(Buffer.concat(got).equals(Buffer.concat(sent)));
+});
+
 await t.test('nobody takes what arrives: it is dropped and counted', async (t) => {
   const { near, far } = await pair(t, { capacity: 10_000 });
   for (let i = 0; i < 20; i++) far.send(frame(1000, i));

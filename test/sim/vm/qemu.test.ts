@@ -70,6 +70,17 @@ for (const [what, { path, says }] of Object.entries(QEMUS))
     t.false(existsSync(cache), 'nothing was downloaded');
   });
 
+test('one that is just new enough, and one of the next numbers', async (t) => {
+  for (const version of ['10.1.0', '10.2', '11.0.0 (v11.0.0-dirty)']) {
+    const path = fakeQemu(folder, `good-${version.slice(0, 4)}`, { version: `QEMU emulator version ${version}` });
+    const { stdout } = await fauxnic('doctor --json', path);
+    const { checks } = JSON.parse(stdout) as { checks: { name: string; ok: boolean; about: string }[] };
+    const { ok, about } = checks.find(({ name }) => name === 'QEMU')!;
+    t.true(ok, version);
+    t.is(about, `${version.split(' ')[0]}: FAUXNIC_QEMU names it`);
+  }
+});
+
 test('one that breaks when asked is told of in its own words', async (t) => {
   const path = fakeQemu(folder, 'broken', { version: "'; echo 'libfoo.so.1: not found' >&2; exit 3; echo '" });
   const { stderr, exitCode } = await fauxnic(COMMANDS[0]!, path);
