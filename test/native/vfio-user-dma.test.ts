@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { createMemfd } from '../../native/index.ts';
+import { NetdevStream } from '../../vm/netdev-stream.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
 import { access, Client, COMMAND, closeAll } from './vfio-client.ts';
@@ -31,9 +32,9 @@ async function until(happened: () => boolean | Promise<boolean>, what: string): 
 let sockets = 0;
 
 /** The command, serving a card whose peer answers ARP. */
-async function served(t: { teardown(action: () => unknown): unknown }) {
+async function served(t: { teardown(action: () => unknown): unknown }, peer = 'echo') {
   const socket = join(place.folder, `${sockets++}.sock`);
-  const running = place.fauxnic(`serve e1000 --socket ${socket} --peer echo --json`);
+  const running = place.fauxnic(`serve e1000 --socket ${socket} --peer ${peer} --json`);
   t.teardown(async () => {
     running.kill('SIGINT');
     await running;
@@ -127,6 +128,31 @@ await t.test('a client that refuses, and memory that is only to be read', async 
   it.post(BAR0, TDT, 2);
   t.equal(await it.read(CONFIG, 0), 0x100e8086, 'still serving');
   t.equal(await it.unmap(BASE, 2 * PAGE), 0);
+});
+
+await t.test('what is asked while the card by itself awaits memory is answered', async (t) => {
+  const wire = join(place.folder, 'wire');
+  const { connect } = await served(t, `stream=${wire}`);
+  const it = await connect();
+  const stream = NetdevStream.connect(wire);
+  t.teardown(() => {
+    it.close();
+    stream.close();
+  });
+  const bytes = Buffer.alloc(8 * PAGE);
+  t.equal(await it.map(BASE, bytes.length), 0);
+  it.serveDma(BASE, bytes);
+  await prepare(it, bytes);
+  const serve = it.onRequest!;
+  let asked = -1;
+  it.onRequest = (request) => {
+    if (asked < 0) asked = it.send(COMMAND.read, access(CONFIG, 0, 4));
+    serve(request);
+  };
+  t.ok(stream.send(arp)); // and nobody asks anything of the card
+  const { id, payload } = (await it.reply())!;
+  t.equal(id, asked);
+  t.equal(payload.readUInt32LE(16), 0x100e8086);
 });
 
 const memfd = createMemfd('extra', PAGE);
