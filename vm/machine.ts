@@ -80,16 +80,26 @@ export function machineArguments(options: MachineOptions): string[] {
 }
 
 function nicArguments(nic: Nic, index: number, count: number): string[] {
+  // The guest's cards come in our order; left alone QEMU would plug those in JSON last.
+  const addr = (FIRST_SLOT + index).toString(16);
   if (nic.kind === 'vfio-user') {
     const socket = { path: nic.socket, type: 'unix' };
-    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', socket })];
+    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', addr, socket })];
   }
   const { netdev = count > 1 ? 'hubport,hubid=0' : 'user,restrict=on' } = nic;
   const { mac = `52:54:00:00:00:${(index + 1).toString(16).padStart(2, '0')}` } = nic;
   const [kind, ...rest] = netdev.split(',');
   const backend = [kind, `id=n${index}`, ...rest].join(',');
-  return ['-netdev', backend, '-device', `${nic.device},id=nic${index},netdev=n${index},mac=${mac},romfile=`];
+  return [
+    '-netdev',
+    backend,
+    '-device',
+    `${nic.device},id=nic${index},netdev=n${index},addr=${addr},mac=${mac},romfile=`,
+  ];
 }
+
+/** On q35's root bus; 0 is the bridge, and 1 is left to what else a guest may have. */
+const FIRST_SLOT = 2;
 
 const KERNEL_ARGUMENTS = ['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'mitigations=off', 'random.trust_cpu=on'];
 
