@@ -73,7 +73,7 @@ void t.test('what our driver does, recorded on the model, is the same on QEMU’
   t.equal(run('drive', 'sim:e1000', '--generate', '--count', '20', '--trace', trace).status, 0);
   const { status, stdout, stderr } = run('diff', 'e1000', 'qemu:e1000', '--script', trace);
   t.equal(status, 0, stderr);
-  t.match(stdout, /^alike: [23]\d\d values in [67]\d\d steps of /);
+  t.match(stdout, /^alike: \d{3} values in \d{3} steps of /);
   t.end();
 });
 
