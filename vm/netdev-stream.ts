@@ -19,7 +19,7 @@ import { copyBytes } from '../sim/copy.ts';
 import { FrameQueue, MAX_FRAME } from '../sim/wire/frame-queue.ts';
 import { HostPort, type ReceivedFrame } from '../sim/wire/host-port.ts';
 import type { FrameHandler } from '../sim/wire/line.ts';
-import { FCS_ERROR } from '../sim/wire/port.ts';
+import { FCS_ERROR, type Station } from '../sim/wire/port.ts';
 import { ANY_STATION } from '../sim/wire/station.ts';
 
 export interface NetdevStreamOptions {
@@ -147,10 +147,12 @@ export class NetdevStream {
   /**
    * A port for a wire, instead of `take` and `onFrame`: it shows a station while somebody is connected.
    * @param pump moves the wire's time to now, before a frame enters it.
+   * @param onPartner told when what the other end of the wire shows has changed.
    */
-  port(name: string, pump: () => void = () => {}): HostPort {
+  port(name: string, pump: () => void = () => {}, onPartner?: (partner: Station | null) => void): HostPort {
     const port = new HostPort(name, {
       station: this.connected ? ANY_STATION : null,
+      onPartner,
       onFrame: (bytes, start, length, flags) => {
         if ((flags & FCS_ERROR) === 0) this.send(bytes, start, length);
       },

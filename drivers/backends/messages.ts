@@ -31,12 +31,17 @@ export class MessageCapabilities {
     };
   }
 
+  /** Whether an MSI can go to `address`: not every function has room for more than 32 bits of it. */
+  reaches(address: number): boolean {
+    return address < 2 ** 32 || (this.#config.read16(this.#msi + CONTROL) & MSI_64) !== 0;
+  }
+
   /** The function counts vectors in the low bits of `data`. */
   enableMsi(count: number, address: number, data: number): void {
     const config = this.#config;
     const wide = (config.read16(this.#msi + CONTROL) & MSI_64) !== 0;
-    config.write32(this.#msi + 4, address);
-    if (wide) config.write32(this.#msi + 8, 0);
+    config.write32(this.#msi + 4, address >>> 0);
+    if (wide) config.write32(this.#msi + 8, Math.floor(address / 2 ** 32));
     config.write16(this.#msi + (wide ? 12 : 8), data);
     const enabled = Math.ceil(Math.log2(count)) << 4;
     this.#setControl(this.#msi, MSI_COUNT | MSI_ENABLE, enabled | MSI_ENABLE);
@@ -52,8 +57,8 @@ export class MessageCapabilities {
     config.write16(COMMAND, command | COMMAND_MEMORY);
     for (let vector = 0; vector < count; vector++) {
       const at = table + vector * MSIX_ENTRY;
-      bar.write32(at, address);
-      bar.write32(at + 4, 0);
+      bar.write32(at, address >>> 0);
+      bar.write32(at + 4, Math.floor(address / 2 ** 32));
       bar.write32(at + 8, dataOf(vector));
       bar.write32(at + 12, 0);
     }

@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import type { Command } from 'commander';
 import { available } from '../../native/index.ts';
+import { exportsDevices } from '../../vm/export.ts';
 import { cachedStockKernel, devKernel, stockKernel } from '../../vm/kernel.ts';
 import { chooseAccelerator, forgetAccelerator, knownAccelerator } from '../../vm/kvm.ts';
 import { findQemu, lookForQemu, type Qemu } from '../../vm/qemu.ts';
@@ -59,6 +60,7 @@ async function examine(): Promise<Check[]> {
     tool('tshark', ['-v'], 'captures', 'tshark'),
     tool('cc', ['--version'], 'benchmarks', 'gcc'),
     { name: 'QEMU', ok: 'qemu' in qemu, about: qemuText(qemu), for: 'guests' },
+    await serving('qemu' in qemu ? qemu.qemu : undefined),
     kvm('qemu' in qemu ? qemu.qemu : undefined),
     stock(),
     dev(),
@@ -126,6 +128,15 @@ function tool(name: string, args: readonly string[], what: string, debian: strin
 
 function qemuText({ qemu, plan }: { readonly qemu?: Qemu; readonly plan: string }): string {
   return qemu ? `${qemu.version}: ${plan}` : `${plan}; else install QEMU 10.1 or newer, or name one in FAUXNIC_QEMU`;
+}
+
+/** Either way serves; QEMU's own is rarely built. */
+async function serving(qemu: Qemu | undefined): Promise<Check> {
+  const check = { name: 'qemu: served', for: 'fauxnic serve' };
+  if (qemu === undefined) return { ...check, ok: false, about: 'needs QEMU' };
+  const own = await exportsDevices(qemu);
+  const about = own ? 'by QEMU itself: it has x-vfio-user-server' : 'by us: this QEMU has no x-vfio-user-server';
+  return { ...check, ok: true, about };
 }
 
 /** Without it guests run all the same, slower. Nothing is booted here to find out. */

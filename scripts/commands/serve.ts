@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { findModel } from '../catalogue.ts';
+import type { ExportedQemu } from '../../vm/export.ts';
+import type { ServerCounters } from '../../vm/vfio-user/server.ts';
+import { findModel, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { macAddress, OPTIONS } from '../options.ts';
 import { Network } from '../rig/network.ts';
@@ -16,6 +18,8 @@ interface ServeOptions {
   readonly json?: true;
 }
 
+const QEMU = 'qemu:';
+
 const AFTER = `
 At the other end of the card's wire there is a second card with the user-space driver, which --peer joins to something;
 or, with stream=PATH, whoever connects to that socket and speaks as QEMU's -netdev stream does.
@@ -24,14 +28,18 @@ One client at a time; the next one waits until the present one has gone. The car
 Examples:
   fauxnic serve e1000 --socket /tmp/nic0 --peer echo
   fauxnic serve e1000 --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)
-  fauxnic serve e1000 --socket /tmp/nic0 --peer stream=/tmp/wire0`;
+  fauxnic serve e1000 --socket /tmp/nic0 --peer stream=/tmp/wire0
+  fauxnic serve qemu:e1000e --socket /tmp/nic0 --peer echo`;
 
 export function addServe(program: Command): void {
   program
     .command('serve')
-    .summary('offer a model over vfio-user, for a guest')
-    .description('Offers a model over a UNIX socket, to whoever speaks vfio-user: QEMU 10.1 and newer, for one.')
-    .argument('<model>', 'the model (see fauxnic devices)')
+    .summary("offer a model, or QEMU's own device, over vfio-user, for a guest")
+    .description(
+      'Offers a model, or a device that QEMU emulates, over a UNIX socket, to whoever speaks vfio-user: QEMU 10.1 and ' +
+        'newer, for one.',
+    )
+    .argument('<card>', "a model (see fauxnic devices), or qemu:DEVICE: any of QEMU's PCI network cards but virtio's")
     .requiredOption('--socket <path>', 'where to listen; only you may connect')
     .addOption(
       new Option('--peer <role>', 'the other end of the wire: tap, tap=NAME, echo, stream=PATH or none')
@@ -56,9 +64,10 @@ function peer(text: string): ServeOptions['peer'] {
 }
 
 async function run(name: string, options: ServeOptions): Promise<void> {
-  const model = findModel(name);
+  const what = offered(name);
   const { socket, peer, mac, pcap, trace, json } = options;
   if (trace === '-' && json) throw new UsageError('--trace - and --json both want standard output');
+  if (trace !== undefined && 'qemu' in what) throw new UsageError(`--trace is for models: ${name} is QEMU's own`);
   const quiet = json === true || trace === '-';
   const stop = new StopSignals();
   let failed: (error: unknown) => void = () => {};
@@ -73,7 +82,7 @@ async function run(name: string, options: ServeOptions): Promise<void> {
   };
   const note = (text: string) => say('client', text);
   const started = performance.now();
-  const card = { model, socket, mac };
+  const card = { ...what, socket, mac };
   const network = await Network.open({
     cards: [card],
     streams: peer.kind === 'stream' ? [peer.name!] : [],
@@ -82,9 +91,10 @@ async function run(name: string, options: ServeOptions): Promise<void> {
     trace,
     note,
     failed,
+    progress: (line) => void process.stderr.write(`${line}\n`),
   });
   try {
-    say('card', `${model.chip} (${model.id}), ${Network.nameOf(card, 0)}`);
+    say('card', `${about(what)}, ${Network.nameOf(card, 0)}`);
     say('socket', socket);
     say('peer', peer.kind === 'stream' ? 'whoever connects to the stream' : network.peer.about);
     say('try', qemu(resolve(socket)));
@@ -93,10 +103,29 @@ async function run(name: string, options: ServeOptions): Promise<void> {
     await network.close();
     stop.close();
   }
-  const { counters } = network.servers[0]!;
+  const { counters } = [...network.servers, ...network.qemus][0]!;
   if (json) console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, ...counters }));
-  else say('served', `${counters.clients} clients, ${counters.requests} requests, ${counters.refused} refused`);
+  else say('served', servedText(counters));
   process.exitCode = stop.received === 'SIGINT' ? 0 : stop.exitCode; // it has no end of its own
+}
+
+/** A QEMU that serves by itself counts no requests. */
+function servedText(counters: ServerCounters | ExportedQemu['counters']): string {
+  const requests = 'requests' in counters ? `, ${counters.requests} requests, ${counters.refused} refused` : '';
+  return `${counters.clients} clients${requests}`;
+}
+
+/** A model, or a device of QEMU's. */
+type Offered = { readonly model: Model } | { readonly qemu: string };
+
+function offered(name: string): Offered {
+  if (!name.startsWith(QEMU)) return { model: findModel(name) };
+  if (name === QEMU) throw new UsageError(`${name} lacks a device: give qemu:e1000e, as QEMU calls it`);
+  return { qemu: name.slice(QEMU.length) };
+}
+
+function about(what: Offered): string {
+  return 'model' in what ? `${what.model.chip} (${what.model.id})` : `QEMU's ${what.qemu}`;
 }
 
 /** What a person types to have the card in a guest. */

@@ -1,4 +1,6 @@
 /** Cards offered to guests over vfio-user, and all that is on their wire. */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { runClock } from '../../drivers/backends/clock-steps.ts';
 import { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
@@ -8,8 +10,13 @@ import type { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
 import { Switch } from '../../sim/wire/switch.ts';
+import { type ExportedQemu, exportQemu, exportsDevices } from '../../vm/export.ts';
 import { NetdevStream } from '../../vm/netdev-stream.ts';
-import { type Server, serve } from '../../vm/vfio-user/server.ts';
+import { privateFolder } from '../../vm/private-folder.ts';
+import type { Progress } from '../../vm/progress.ts';
+import { findQemu } from '../../vm/qemu.ts';
+import { serveQemu } from '../../vm/qtest/served.ts';
+import { type Server, type ServerCounters, serve } from '../../vm/vfio-user/server.ts';
 import { MODELS, type Model } from '../catalogue.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
@@ -17,12 +24,12 @@ import { openCard, type SimCard } from './card.ts';
 import { echoRole, noRole, type Role, type RoleContext, tapRole } from './roles.ts';
 import { TraceFile } from './trace-file.ts';
 
-export interface ServedCard {
-  readonly model: Model;
+/** A model, or a device that QEMU emulates, by QEMU's name for it. */
+export type ServedCard = ({ readonly model: Model } | { readonly qemu: string }) & {
   /** Where its client connects. */
   readonly socket: string;
   readonly mac?: Uint8Array;
-}
+};
 
 /** Who else is on the wire: a card of ours with its driver, joined to a TAP or an echo. */
 export interface Peer {
@@ -40,8 +47,14 @@ export interface NetworkOptions {
   readonly trace?: string;
   /** Told of clients that come and go. */
   readonly note?: (text: string) => void;
-  /** Told what the peer could not go on after. */
+  /** Told what the peer, or a QEMU, could not go on after. */
   readonly failed?: (error: unknown) => void;
+  /** Told what takes its time before any of it is there. */
+  readonly progress?: Progress;
+}
+
+interface Closable {
+  close(): void;
 }
 
 type Served = Server<PciFunction & { readonly port: Port }>;
@@ -52,7 +65,10 @@ const uncaught = (error: unknown) => {
 };
 
 export class Network {
+  /** Of models. */
   readonly servers: Served[] = [];
+  /** Of QEMU's devices. */
+  readonly qemus: ({ readonly counters: ServerCounters | ExportedQemu['counters'] } & Closable)[] = [];
   readonly streams: NetdevStream[] = [];
   /** The streams' ends of the wire. */
   readonly ports: HostPort[] = [];
@@ -63,6 +79,8 @@ export class Network {
   trace: TraceFile | null = null;
   readonly #clock = new Clock();
   readonly #machine = new MachineClock(this.#clock);
+  readonly #wires: NetdevStream[] = []; // to the QEMUs
+  #folder: string | null = null; // where they listen
   #card: SimCard | null = null;
 
   private constructor() {}
@@ -80,23 +98,30 @@ export class Network {
   }
 
   /** Of a card, in traces and captures. */
-  static nameOf({ model }: ServedCard, index: number): string {
-    return `${model.name}-${index}`;
+  static nameOf(card: ServedCard, index: number): string {
+    return `${'model' in card ? card.model.name : card.qemu}-${index}`;
   }
 
-  async #open({ cards, streams = [], peer, pcap, trace, note = () => {}, failed = uncaught }: NetworkOptions) {
+  async #open(options: NetworkOptions): Promise<void> {
+    const { cards, streams = [], peer, pcap, trace, note = () => {}, failed = uncaught } = options;
     const clock = this.#clock;
     const plug = this.#wire(cards.length + streams.length + (peer ? 1 : 0));
     if (trace !== undefined) this.trace = new TraceFile(trace);
     if (pcap !== undefined) this.capture = new CaptureFile(pcap, clock, { hardware: hardwareText(cards) });
     for (const [index, card] of cards.entries()) {
       const name = Network.nameOf(card, index);
-      const model = this.#serve(card, index, cards.length > 1 ? (text) => note(`${name}: ${text}`) : note);
-      plug(model.port);
-      this.capture?.tap(model.port, { mac: card.mac ?? macOf(index), description: `${card.model.chip}'s wire` });
+      const tell = cards.length > 1 ? (text: string) => note(`${name}: ${text}`) : note;
+      const { mac = macOf(index) } = card;
+      const port =
+        'model' in card
+          ? this.#serve({ ...card, mac }, name, tell).port
+          : await this.#serveQemu({ ...card, mac }, name, { ...options, note: tell, failed });
+      plug(port);
+      this.capture?.tap(port, { mac, description: `${hardwareOf(card)}'s wire` });
     }
     for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
-    if (peer) await this.#openPeer(cards[0]?.model ?? MODELS[0]!, peer, cards.length, plug, failed);
+    const like = cards.flatMap((card) => ('model' in card ? [card.model] : []))[0] ?? MODELS[0]!;
+    if (peer) await this.#openPeer(like, peer, cards.length, plug, failed);
     this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
@@ -116,15 +141,37 @@ export class Network {
   /** Moves the wire's time to now. */
   readonly pump = (): void => this.#machine.pump();
 
-  #serve({ model, socket, mac }: ServedCard, index: number, note: (text: string) => void) {
-    const name = `${model.name}-${index}`;
+  #serve({ model, socket, mac }: Extract<ServedCard, { model: Model }>, name: string, note: (text: string) => void) {
     const clock = this.#clock;
-    const server = serve((host) => model.make(host, { name, mac: mac ?? macOf(index) }), {
+    const server = serve((host) => model.make(host, { name, mac }), {
       ...{ socket, clock: { clock, pump: this.pump }, note },
     });
     this.servers.push(server);
     if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line);
     return server.model;
+  }
+
+  /** Its wire leaves QEMU as a stream, and is plugged in here like any other. */
+  async #serveQemu(
+    { qemu: device, socket, mac }: Extract<ServedCard, { qemu: string }>,
+    name: string,
+    { note, failed: onEnd = uncaught, progress }: NetworkOptions,
+  ): Promise<HostPort> {
+    const qemu = await findQemu(progress);
+    this.#folder ??= privateFolder();
+    const path = join(this.#folder, name);
+    const stream = NetdevStream.listen(path);
+    this.#wires.push(stream);
+    const netdev = `stream,server=off,addr.type=unix,addr.path=${path}`;
+    const common = { qemu, socket, mac, netdev, note, onEnd };
+    if (await exportsDevices(qemu)) {
+      this.qemus.push(await exportQemu(device, common));
+      return stream.port(name, this.pump);
+    }
+    const server = await serveQemu(device, { ...common, clock: { clock: this.#clock, pump: this.pump } });
+    this.qemus.push(server);
+    while (!stream.connected) await turn(); // it has, before it answered: it is only to be accepted
+    return stream.port(name, this.pump, (partner) => server.model.link(partner !== null));
   }
 
   #openStream(path: string, name: string, plug: (port: Port) => void, note: (text: string) => void): void {
@@ -156,8 +203,8 @@ export class Network {
   /** Parts with the clients, stops the peer, completes the files. Idempotent. */
   async close(): Promise<void> {
     try {
-      for (const server of this.servers) server.close();
-      for (const stream of this.streams) stream.close();
+      for (const server of [...this.servers, ...this.qemus]) server.close();
+      for (const stream of [...this.streams, ...this.#wires]) stream.close();
       this.peer.stop();
       this.#machine.stop();
       if (this.#card) {
@@ -166,6 +213,8 @@ export class Network {
         this.#card = null;
       }
     } finally {
+      if (this.#folder !== null) rmSync(this.#folder, { recursive: true, force: true });
+      this.#folder = null;
       this.capture?.end();
       this.trace?.end();
     }
@@ -177,6 +226,13 @@ function macOf(index: number): Uint8Array {
   return Uint8Array.of(0x02, 0x00, 0x00, 0x82, 0x54, index + 1);
 }
 
-function hardwareText(cards: readonly ServedCard[]): string {
-  return `${[...new Set(cards.map(({ model }) => model.chip))].join(', ')} model, served over vfio-user`;
+function hardwareOf(card: ServedCard): string {
+  return 'model' in card ? card.model.chip : `QEMU's ${card.qemu}`;
 }
+
+function hardwareText(cards: readonly ServedCard[]): string {
+  const names = cards.map((card) => ('model' in card ? `${card.model.chip} model` : hardwareOf(card)));
+  return `${[...new Set(names)].join(', ')}, served over vfio-user`;
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));

@@ -10,9 +10,9 @@ const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.ur
 export class Place {
   readonly folder = mkdtempSync(join(tmpdir(), 'fauxnic-native-'));
 
-  readonly fauxnic = (line: string, { before = [] as string[], timeout = 60_000 } = {}) => {
+  readonly fauxnic = (line: string, { before = [] as string[], env = {}, timeout = 60_000 } = {}) => {
     const [tool, ...args] = [...before, process.execPath, command, ...line.split(' ')] as [string, ...string[]];
-    return execa(tool, args, { env: { XDG_CACHE_HOME: this.folder }, reject: false, timeout, buffer: true });
+    return execa(tool, args, { env: { XDG_CACHE_HOME: this.folder, ...env }, reject: false, timeout, buffer: true });
   };
 
   /** Processes, by command line, that the command started and that are still there. */

@@ -18,10 +18,10 @@ export interface Bell {
 }
 
 /** The bell has a bit for each vector. */
-const MOST_VECTORS = 32;
+export const MOST_VECTORS = 32;
 // q35: the eight PCI interrupts are these lines of the I/O APIC (QEMU, hw/isa/lpc_ich9.c); below are the ISA's.
-const FIRST_LINE = 16;
-const LAST_LINE = 23;
+export const FIRST_LINE = 16;
+export const LAST_LINE = 23;
 
 export class QemuInterrupts implements Interrupts {
   readonly available: Readonly<Record<InterruptMode, number>>;

@@ -25,6 +25,7 @@ import { VmError } from '../errors.ts';
 import { privateFolder } from '../private-folder.ts';
 import { howItEnded, lastWords, type Qemu } from '../qemu.ts';
 import { WITH_US } from '../run.ts';
+import { Monitor } from './monitor.ts';
 
 export interface MachineOptions {
   readonly qemu: Qemu;
@@ -36,6 +37,8 @@ export interface MachineOptions {
   readonly ram: number;
   /** Whether its clock moves by command; with the machine's time otherwise. */
   readonly virtual: boolean;
+  /** Puts the device behind an IOMMU, and has a monitor by which memory can be plugged in. */
+  readonly lends?: boolean;
 }
 
 /** Where RAM that nobody has a use for begins. */
@@ -52,11 +55,14 @@ export class Machine {
   readonly socket: UnixSocket;
   /** RAM from RAM_START on. */
   readonly ram: MappedMemory;
+  /** Where it lends. */
+  readonly monitor: Monitor | null;
   readonly #child: Child;
 
-  private constructor(socket: UnixSocket, ram: MappedMemory, child: Child) {
+  private constructor(socket: UnixSocket, ram: MappedMemory, monitor: Monitor | null, child: Child) {
     this.socket = socket;
     this.ram = ram;
+    this.monitor = monitor;
     this.#child = child;
   }
 
@@ -64,17 +70,21 @@ export class Machine {
   static async start(options: MachineOptions): Promise<Machine> {
     const folder = privateFolder();
     const fds: number[] = [];
-    let listener: UnixListener | undefined;
+    const listeners: UnixListener[] = [];
     let ram: MappedMemory | undefined;
     try {
       const path = join(folder, 'qtest');
-      listener = listenUnix(path);
+      const listener = listenUnix(path);
+      listeners.push(listener);
+      const monitor = options.lends ? listenUnix(join(folder, 'monitor')) : null;
+      if (monitor !== null) listeners.push(monitor);
       fds.push(createMemfd('fauxnic-ram', RAM_START + options.ram));
       fds.push(haltingRom());
       ram = mapMemory(fds[0]!, { offset: RAM_START, length: options.ram });
-      const child = new Child(options.qemu, machineArguments(options, path), fds);
+      const child = new Child(options.qemu, machineArguments(options, path, monitor?.path), fds);
       try {
-        return new Machine(await connection(listener, child), ram, child);
+        const socket = await connection(listener, child);
+        return new Machine(socket, ram, monitor && monitorOf(monitor), child);
       } catch (error) {
         child.kill();
         throw error;
@@ -83,7 +93,7 @@ export class Machine {
       ram?.close();
       throw error;
     } finally {
-      listener?.close();
+      for (const listener of listeners) listener.close();
       for (const fd of fds) closeSync(fd);
       rmSync(folder, { recursive: true, force: true });
     }
@@ -113,27 +123,43 @@ export class Machine {
   close(): void {
     this.#child.kill();
     this.socket.close();
+    this.monitor?.close();
     this.ram.close();
   }
 }
 
-function machineArguments({ device, netdev, ram, virtual }: MachineOptions, qtest: string): string[] {
+function machineArguments(
+  { device, netdev, ram, virtual }: MachineOptions,
+  qtest: string,
+  monitor: string | undefined,
+): string[] {
   const bytes = RAM_START + ram;
+  const most = monitor === undefined ? '' : `,slots=${DIMMS},maxmem=${DIMMS_END / 2 ** 20}M`;
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-qtest', `unix:${qtest}`, '-qtest-log', 'none'],
-    ...['-machine', 'q35,memory-backend=m0,hpet=off,pit=off', '-m', `${bytes / 2 ** 20}M`],
+    ...['-machine', 'q35,memory-backend=m0,hpet=off,pit=off', '-m', `${bytes / 2 ** 20}M${most}`],
+    ...(monitor === undefined ? [] : ['-qmp', `unix:${monitor}`, '-device', 'intel-iommu,aw-bits=48']),
     ...['-object', `memory-backend-file,id=m0,size=${bytes},share=on,mem-path=/dev/fd/${RAM_FD}`],
     ...(virtual ? ['-accel', 'qtest'] : ['-accel', 'tcg', '-bios', `/dev/fd/${ROM_FD}`]),
     ...['-device', `pcie-root-port,id=root,addr=${ROOT_PORT},chassis=1`, '-device', `edu,addr=${BELL}`],
     ...(netdev === undefined ? [] : ['-netdev', withId(netdev)]),
-    ...['-device', `${device},bus=root,romfile=${netdev === undefined ? '' : ',netdev=n0'}`],
+    ...['-device', `${device},bus=root,romfile=${netdev === undefined ? '' : `,netdev=${NETDEV}`}`],
   ];
 }
 
-function withId(netdev: string): string {
+/** What QEMU calls its end of the wire. */
+export const NETDEV = 'n0';
+
+/** A -netdev with its id. */
+export function withId(netdev: string): string {
   const [kind, ...rest] = netdev.split(',');
-  return [kind, 'id=n0', ...rest].join(',');
+  return [kind, `id=${NETDEV}`, ...rest].join(',');
 }
+
+// Memory that is plugged in (QEMU, hw/i386/pc.c): slots, and addresses above 4 GiB. TCG's processor has 40 bits of them.
+export const DIMMS = 256;
+export const DIMMS_START = 2 ** 32;
+export const DIMMS_END = 2 ** 39;
 
 // Slots of the root bus, chosen so that their interrupts have different lines.
 export const ROOT_PORT = 4;
@@ -174,6 +200,13 @@ async function connection(listener: UnixListener, child: Child): Promise<UnixSoc
     clearTimeout(timer);
     child.onEnd = null;
   }
+}
+
+/** It has connected: QEMU does so before it makes its devices, and qtest answers after. */
+function monitorOf(listener: UnixListener): Monitor {
+  const socket = listener.accept();
+  if (socket === null) throw new VmError('FAILED', "QEMU's monitor did not connect");
+  return new Monitor(socket);
 }
 
 /** Anything that is answered, and has no effect: a port of the PC's that is for show. */
@@ -219,7 +252,9 @@ class Child {
   }
 
   get said(): string {
-    return lastWords(this.#said).replace(/^-device \S+: /, '') || this.#how;
+    // The IOMMU tells of each kind of fault once: that is a client's affair.
+    const lines = this.#said.split('\n').filter((line) => !/: (vtd_|New fault is not|Interrupt Mask set)/.test(line));
+    return lastWords(lines.join('\n')).replace(/^-device \S+: /, '') || this.#how;
   }
 
   kill(): void {

@@ -34,6 +34,7 @@ export const EIO = 5;
 export const E2BIG = 7;
 export const EBADF = 9;
 export const ENOMEM = 12;
+export const EACCES = 13;
 export const EEXIST = 17;
 export const EINVAL = 22;
 export const ENOSPC = 28;

@@ -7,7 +7,6 @@
  */
 import { closeSync } from 'node:fs';
 import { adoptEventfd, NativeError } from '../../native/index.ts';
-import type { PciFunction } from '../../sim/pci/function.ts';
 import {
   COMMAND_DEVICE_GET_INFO,
   COMMAND_DEVICE_GET_IRQ_INFO,
@@ -70,6 +69,7 @@ import {
 } from './codec.ts';
 import type { GuestMemory } from './guest-memory.ts';
 import type { ClientInterrupts } from './interrupts.ts';
+import type { Servable } from './servable.ts';
 
 const VERSION_DATA_MOST = 16 * 1024;
 const CAPABILITIES = JSON.stringify({
@@ -83,7 +83,7 @@ const CAPABILITIES = JSON.stringify({
 });
 
 /** Vectors by index: INTx, MSI, MSI-X, ERR, REQ; the last two, which QEMU wants, are never signalled. */
-export function interruptCounts(model: PciFunction): readonly number[] {
+export function interruptCounts(model: Servable): readonly number[] {
   return [1, model.hasMsi ? 1 : 0, model.msixVectors, 1, 1];
 }
 
@@ -131,14 +131,14 @@ export class Requests {
   ready = false;
   /** Bytes that the client takes in one message. */
   clientMost = MAX_DATA_BYTES;
-  readonly #model: PciFunction;
+  readonly #model: Servable;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
   readonly #note: (text: string) => void;
   #toldDistant = false;
 
   constructor(
-    model: PciFunction,
+    model: Servable,
     memory: GuestMemory,
     interrupts: ClientInterrupts,
     note: (text: string) => void = () => {},
@@ -453,7 +453,7 @@ function areEventfds(fds: Descriptors): boolean {
 }
 
 /** The index that the model's messages go to. */
-export function messageIndex(model: PciFunction): number {
+export function messageIndex(model: Servable): number {
   return model.messageKind === 'msix' ? IRQ_MSIX : IRQ_MSI;
 }
 

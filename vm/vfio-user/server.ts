@@ -9,11 +9,12 @@
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { listenUnix, type UnixListener, type Watch, watch } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
-import { AddressSpace } from '../../sim/memory.ts';
+import { AddressSpace, type DistantMemory } from '../../sim/memory.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
-import { GuestMemory } from './guest-memory.ts';
+import { type Backing, GuestMemory, ModelMemory } from './guest-memory.ts';
 import { ClientInterrupts } from './interrupts.ts';
 import { interruptCounts, messageIndex, Requests } from './requests.ts';
+import type { Servable, Signals } from './servable.ts';
 import { Session } from './session.ts';
 
 export interface ServeOptions {
@@ -40,7 +41,7 @@ export interface ServerCounters {
   exchanges: number;
 }
 
-export interface Server<Model extends PciFunction = PciFunction> {
+export interface Server<Model extends Servable = Servable> {
   readonly model: Model;
   readonly socket: string;
   readonly counters: ServerCounters;
@@ -55,10 +56,40 @@ export function serve<Model extends PciFunction>(
   functionFactory: (host: Host) => Model,
   options: ServeOptions,
 ): Server<Model> {
-  return new VfioUserServer(functionFactory, options);
+  return new VfioUserServer(({ clock, signals, distant }) => {
+    const memory = new AddressSpace();
+    const packetMemory = (size: number) => ({ bytes: new Uint8Array(size), start: 0 });
+    return {
+      model: functionFactory({ clock, memory, packetMemory, ...signals }),
+      backing: new ModelMemory(memory, distant),
+    };
+  }, options);
 }
 
-class VfioUserServer<Model extends PciFunction> implements Server<Model> {
+/** What is served, and how it gets at the client's memory. */
+export interface Offer<Model extends Servable> {
+  readonly model: Model;
+  readonly backing: Backing;
+  /** What ends with the server. */
+  readonly close?: () => void;
+}
+
+/** Listens for clients of something that is no model of ours. */
+export function serveOther<Model extends Servable>(
+  offer: (signals: Signals) => Offer<Model>,
+  options: ServeOptions,
+): Server<Model> {
+  return new VfioUserServer(({ signals }) => offer(signals), options);
+}
+
+interface Surroundings {
+  readonly clock: Clock;
+  readonly signals: Signals;
+  /** Memory that the client has to be asked for. */
+  readonly distant: DistantMemory;
+}
+
+class VfioUserServer<Model extends Servable> implements Server<Model> {
   readonly model: Model;
   readonly counters: ServerCounters = { clients: 0, requests: 0, refused: 0, dropped: 0, distant: 0, exchanges: 0 };
   readonly #listener: UnixListener;
@@ -70,10 +101,11 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
   readonly #note: (text: string) => void;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
+  readonly #end: () => void;
   #client: Session | null = null;
   #closed = false;
 
-  constructor(functionFactory: (host: Host) => Model, options: ServeOptions) {
+  constructor(offer: (surroundings: Surroundings) => Offer<Model>, options: ServeOptions) {
     const { socket, patience = 5000, note = () => {} } = options;
     this.#patience = patience;
     this.#note = note;
@@ -85,21 +117,27 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
     }
     this.#clock = time.clock;
     this.#pump = time.pump;
-    const space = new AddressSpace();
     // A model may signal while it is being made, when nobody can listen yet.
     let signalled: ClientInterrupts | null = null;
-    this.model = functionFactory({
+    const {
+      model,
+      backing,
+      close = () => {},
+    } = offer({
       clock: time.clock,
-      memory: space,
-      packetMemory: (size) => ({ bytes: new Uint8Array(size), start: 0 }),
-      intx: (asserted) => signalled?.line(asserted),
-      message: (vector) => signalled?.fire(messageIndex(this.model), vector),
+      signals: {
+        intx: (asserted) => signalled?.line(asserted),
+        message: (vector) => signalled?.fire(messageIndex(this.model), vector),
+      },
+      distant: {
+        read: (...access) => this.#client?.dma.read(...access) ?? false,
+        write: (...access) => this.#client?.dma.write(...access) ?? false,
+      },
     });
-    this.#memory = new GuestMemory(space, {
-      read: (...access) => this.#client?.dma.read(...access) ?? false,
-      write: (...access) => this.#client?.dma.write(...access) ?? false,
-    });
-    this.#interrupts = signalled = new ClientInterrupts(interruptCounts(this.model));
+    this.model = model;
+    this.#end = close;
+    this.#memory = new GuestMemory(backing);
+    this.#interrupts = signalled = new ClientInterrupts(interruptCounts(model));
     this.#listener = listenUnix(socket);
     try {
       this.#waiting = watch(this.#listener.fd, { readable: () => this.#accept() });
@@ -161,5 +199,6 @@ class VfioUserServer<Model extends PciFunction> implements Server<Model> {
     this.#gone(null);
     this.#listener.close();
     this.#own?.stop();
+    this.#end();
   }
 }
