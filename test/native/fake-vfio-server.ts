@@ -20,6 +20,7 @@ export type Fault =
   | 'short reply'
   | 'refuses'
   | 'asks for ever'
+  | 'asks first'
   | 'dies in a reply'
   | 'dribbles';
 
@@ -28,6 +29,25 @@ export interface Script {
   readonly fault: Fault;
   /** From which request on: 1 is the first, the version; 0 stands for the first read of a BAR. */
   readonly from: number;
+  /** With 'asks first': what it wants of the client before it answers. The answers are posted to whoever made it. */
+  readonly asks?: readonly Ask[];
+}
+
+export interface Ask {
+  readonly command: number;
+  /** Low words of address and count, as DMA_READ and DMA_WRITE have them. */
+  readonly address: number;
+  readonly count: number;
+  /** Behind them. */
+  readonly data?: readonly number[];
+  /** Header flags; 0 is a request that wants its reply. */
+  readonly flags?: number;
+}
+
+/** Null where no reply was wanted, and none came before that to the next request. */
+export interface Answer {
+  readonly error: number;
+  readonly payload: readonly number[];
 }
 
 const VERSION = 1;
@@ -48,7 +68,7 @@ export async function fakeServer(script: Script): Promise<Worker> {
 
 if (!isMainThread) void run(workerData as Script);
 
-async function run({ path, fault, from }: Script): Promise<void> {
+async function run({ path, fault, from, asks = [] }: Script): Promise<void> {
   const listener = listenUnix(path);
   parentPort!.postMessage('listening');
   let socket: UnixSocket | null = null;
@@ -66,7 +86,8 @@ async function run({ path, fault, from }: Script): Promise<void> {
     const payload = answer(command, bytes.subarray(16, length), fault);
     if (silent) continue;
     wrong ||= from === 0 ? command === READ && bytes.readUInt32LE(24) !== CONFIG : seen >= from;
-    if (!wrong || fault === 'none') socket.send(framed(id, command, payload));
+    if (wrong && fault === 'asks first') parentPort!.postMessage(await askAll(socket, asks));
+    if (!wrong || fault === 'none' || fault === 'asks first') socket.send(framed(id, command, payload));
     else if (!(await misbehave(socket, fault, id, command, payload))) return;
   }
 }
@@ -171,6 +192,7 @@ async function misbehave(socket: UnixSocket, fault: Fault, id: number, command: 
       }
       return true;
     case 'none':
+    case 'asks first':
     case 'version 1':
     case 'capabilities are no JSON':
     case 'no PCI':
@@ -179,6 +201,21 @@ async function misbehave(socket: UnixSocket, fault: Fault, id: number, command: 
   }
   socket.send(right);
   return true;
+}
+
+async function askAll(socket: UnixSocket, asks: readonly Ask[]): Promise<(Answer | null)[]> {
+  const bytes = Buffer.alloc(16384);
+  const answers: (Answer | null)[] = [];
+  for (const [i, { command, address, count, data = [], flags = 0 }] of asks.entries()) {
+    socket.send(framed(100 + i, command, Buffer.concat([words(address, 0, count, 0), Buffer.from(data)]), flags));
+    if ((flags & 0x10) !== 0) answers.push(null);
+    else {
+      const length = await message(socket, bytes);
+      if (bytes.readUInt16LE(0) !== 100 + i) throw new Error(`an answer to ${bytes.readUInt16LE(0)}, not ${100 + i}`);
+      answers.push({ error: bytes.readUInt32LE(12), payload: [...bytes.subarray(16, length)] });
+    }
+  }
+  return answers;
 }
 
 /** Reads the client's memory instead of answering. */

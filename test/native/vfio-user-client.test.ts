@@ -9,7 +9,7 @@ import { openVfioUser } from '../../vm/vfio-user/client.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { streamBench } from '../util/stream-bench.ts';
 import { Place } from './command.ts';
-import { type Fault, fakeServer } from './fake-vfio-server.ts';
+import { type Answer, type Ask, type Fault, fakeServer } from './fake-vfio-server.ts';
 import { enterNamespace } from './lane.ts';
 
 enterNamespace(import.meta.url);
@@ -156,6 +156,40 @@ await t.test('one that goes wrong later: every access says the same, and closing
     t.equal(memory.bytes.length, 0, 'no view reaches what was unmapped');
     await worker.terminate();
   }
+});
+
+await t.test('memory by message: what the server may reach of it', async (t) => {
+  const [DMA_READ, DMA_WRITE, NO_REPLY, START, SIZE] = [11, 12, 0x10, 0x0010_0000, 1 << 20];
+  const path = join(place.folder, 'asking');
+  const asks: Ask[] = [
+    { command: DMA_READ, address: START + 64, count: 4 },
+    { command: DMA_WRITE, address: START + 66, count: 2, data: [9, 8] },
+    { command: DMA_WRITE, address: START + 70, count: 1, data: [7], flags: NO_REPLY },
+    { command: DMA_READ, address: START + 64, count: 8 },
+    { command: DMA_READ, address: START + SIZE - 4, count: 4 }, // the last that there is
+    { command: DMA_READ, address: START + SIZE - 4, count: 5 },
+    { command: DMA_READ, address: START - 1, count: 1 },
+    { command: DMA_READ, address: START, count: 0x7fffffff },
+    { command: DMA_READ, address: START, count: 4, data: [0] }, // more than a request to read has
+    { command: DMA_WRITE, address: START + SIZE - 1, count: 2, data: [1, 2] },
+    { command: DMA_WRITE, address: START - 1, count: 1, data: [1] },
+    { command: DMA_WRITE, address: START, count: 2, data: [1] }, // less than it says
+    { command: 9, address: START, count: 4 }, // no request of a server's
+  ];
+  const worker = await fakeServer({ path, fault: 'asks first', from: 0, asks });
+  t.teardown(() => worker.terminate());
+  const answers = new Promise<(Answer | null)[]>((resolve) => worker.once('message', resolve));
+  const device = await openVfioUser(path, { dmaBytes: SIZE });
+  const memory = device.dma.alloc(SIZE, 4096);
+  t.equal(memory.iova, START);
+  memory.bytes.set([1, 2, 3, 4], 64);
+  t.equal(device.bar(0).read32(0x40), 0x40, 'answered in the end');
+  const [EINVAL, ENOTSUP] = [22, 95];
+  const data = (await answers).map((it) => it && (it.error === 0 ? it.payload.slice(16) : it.error));
+  t.same(data.slice(0, 5), [[1, 2, 3, 4], [], null, [1, 2, 9, 8, 0, 0, 7, 0], [0, 0, 0, 0]]);
+  t.same(data.slice(5), [...Array<number>(7).fill(EINVAL), ENOTSUP]);
+  t.same([memory.bytes[0], memory.bytes[SIZE - 1]], [0, 0], 'what was refused is not half done');
+  device.close();
 });
 
 await t.test('nobody listens; or this very thread does', async (t) => {
