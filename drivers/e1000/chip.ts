@@ -2,6 +2,7 @@
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { AnyRegister } from '../../sim/registers.ts';
 import { DeviceError, type PciDevice, type RegisterSpace } from '../device.ts';
+import { goneError } from '../net-driver.ts';
 import { I82574L, type Variant } from './variants.ts';
 
 export const R = I82540EM.r;
@@ -50,13 +51,6 @@ export class Chip {
     return this.read(R.STATUS) === ALL_ONES;
   }
 
-  goneError(): DeviceError {
-    return new DeviceError(
-      'FAILED',
-      `${this.device.name} no longer answers (its registers read as all ones): check that the card is there and enabled`,
-    );
-  }
-
   /**
    * Reads until `(value & mask) === want`, with growing pauses.
    * @throws DeviceError 'TIMEOUT' after `ns`; 'FAILED' where the card is gone.
@@ -66,7 +60,7 @@ export class Chip {
     const deadline = time.now() + ns;
     for (let step = MICROSECOND; ; step = Math.min(2 * step, LONGEST_STEP)) {
       const value = this.read(register);
-      if (value === ALL_ONES && this.gone) throw this.goneError();
+      if (value === ALL_ONES && this.gone) throw goneError(this.device);
       if ((value & mask) >>> 0 === want >>> 0) return value;
       if (time.now() >= deadline) {
         throw new DeviceError('TIMEOUT', `${name}: ${what}: ${register.name} still reads 0x${value.toString(16)}`);

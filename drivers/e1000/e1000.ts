@@ -6,7 +6,18 @@
  */
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import {
-  FEATURE_JUMBO,
+  checkMulticast,
+  checkStationAddress,
+  checkVlan,
+  DOWN,
+  ETHERNET_MTU,
+  FRAME_OVERHEAD,
+  goneError,
+  MILLISECOND,
+  NetDriver,
+  type NetDriverOptions,
+} from '../net-driver.ts';
+import {
   FEATURE_RX_CHECKSUM,
   FEATURE_TSO4,
   FEATURE_TSO6,
@@ -15,12 +26,9 @@ import {
   FEATURE_VLAN_INSERT,
   FEATURE_VLAN_STRIP,
   type LinkState,
-  type NetDevice,
-  type NetDeviceOptions,
-  type NetEvent,
   type NetStatistics,
 } from '../netdev.ts';
-import { FRAME_BUFFER, HEADROOM, type PacketBuffer, PacketPool } from '../packet.ts';
+import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
 import { Chip, R, R74 } from './chip.ts';
 import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from './descriptors.ts';
 import { Filters } from './filters.ts';
@@ -34,15 +42,10 @@ import { variantOf } from './variants.ts';
 
 export { supports } from './variants.ts';
 
-export interface E1000Options extends NetDeviceOptions {
-  /** Interrupt modes to try, the best first. */
-  readonly interrupts?: readonly InterruptMode[];
+/** A frame longer than a buffer arrives as a chain. */
+export interface E1000Options extends NetDriverOptions {
   /** Drive a card whose NVM does not add up; its address may be anything. */
   readonly ignoreNvmChecksum?: boolean;
-  /** Packet buffers in the pool at most. */
-  readonly buffers?: number;
-  /** Bytes of a packet buffer, headroom included. A frame longer than one arrives as a chain. */
-  readonly bufferSize?: number;
 }
 
 /** Reads the card's NVM and returns a driver that is not started yet. */
@@ -54,24 +57,13 @@ export async function createE1000(device: PciDevice, options: E1000Options = {})
   }
   device.enable({ memory: true });
   const chip = new Chip(device, variant);
-  if (chip.gone) throw chip.goneError();
+  if (chip.gone) throw goneError(device);
   await resetChip(chip);
   const nvm = await readNvm(chip);
   if (options.ignoreNvmChecksum !== true) checkNvm(chip, nvm);
   return new E1000Driver(chip, macOf(nvm), options);
 }
 
-const SECOND = 1_000_000_000;
-const MILLISECOND = 1_000_000;
-const WATCHDOG = 2 * SECOND;
-/** Watchdog periods in which TDH does not move before the transmitter counts as hung. */
-const HANG_PERIODS = 2;
-/** Where the pool ran dry and no interrupt will come, buffers are asked for this often. */
-const STARVED_RETRY = 10 * MILLISECOND;
-const ETHERNET_MTU = 1500;
-const MIN_MTU = 68; // RFC 791
-const FRAME_OVERHEAD = 18; // header and CRC
-const DOWN: LinkState = { up: false, speed: 0, fullDuplex: false, rxPause: false, txPause: false };
 const SPEEDS = [10, 100, 1000, 1000] as const; // STATUS.SPEED (13.4.2)
 
 /** 14.3: software reset, until the chip has loaded its defaults from the NVM again. */
@@ -102,96 +94,51 @@ function setRequiredBits(chip: Chip): void {
   chip.set(GCR, 1 << 22);
 }
 
-export class E1000Driver implements NetDevice {
-  readonly model: string;
-  readonly pool: PacketPool;
-  /** Why the driver gave up, once it has: the card went away. receive, transmit and reclaim then throw it. */
-  failure: DeviceError | null = null;
+export class E1000Driver extends NetDriver {
+  protected readonly rx: Receiver;
+  protected readonly tx: Transmitter;
   readonly #chip: Chip;
-  readonly #receiver: Receiver;
-  readonly #transmitter: Transmitter;
   readonly #filters: Filters;
   readonly #interrupts: InterruptControl;
   readonly #counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
   readonly #bufferSizeBits: number;
-  readonly #listeners: Record<NetEvent, (() => void)[]> = { link: [], reset: [] };
-  #statistics = emptyStatistics();
-  #mtu: number;
-  #features: number;
-  #link: LinkState = DOWN;
-  #running = false; // between start and stop
-  #ready = false; // the rings are the card's
-  #closed = false;
-  #work: (() => void) | null = null;
-  #waiters: ((work: boolean) => void)[] = [];
-  #packetsAtInterrupt = 0;
-  #checkingLink = false;
-  #checkLinkAgain = false;
-  #watchdog: { stop(): void } | null = null;
-  #starvedRetry: { stop(): void } | null = null;
-  #lastHead = -1;
-  #stuckPeriods = 0;
-  #turn: Promise<void> = Promise.resolve(); // start, stop, reset: one after the other
 
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
-    const { rxDescriptors = 512, txDescriptors = 512, mtu = ETHERNET_MTU, features = chip.variant.features } = options;
-    const { bufferSize = FRAME_BUFFER, buffers = 8192 } = options;
+    const { rxDescriptors = 512, txDescriptors = 512, bufferSize = FRAME_BUFFER } = options;
+    const { name, features, maxFrame } = chip.variant;
     checkRing('rxDescriptors', rxDescriptors);
     checkRing('txDescriptors', txDescriptors);
+    super(chip.device, { model: `e1000 ${name}`, features, longestFrame: maxFrame }, options);
     this.#chip = chip;
-    this.model = `e1000 ${chip.variant.name}`;
-    this.#features = this.#resolveFeatures(features);
-    this.#checkMtu(mtu);
-    this.#mtu = mtu;
     this.#modes = options.interrupts ?? ['msix', 'msi', 'intx'];
-    const { dma } = chip.device;
-    this.pool = new PacketPool(dma, { bufferSize, limit: buffers, chunk: Math.min(512, buffers) });
     const room = chooseBufferSize(bufferSize - HEADROOM);
     this.#bufferSizeBits = room.bits;
-    this.#receiver = new Receiver(chip, this.pool, rxDescriptors, room.bytes);
-    this.#transmitter = new Transmitter(chip, txDescriptors);
+    this.rx = new Receiver(chip, this.pool, rxDescriptors, room.bytes);
+    this.tx = new Transmitter(chip, txDescriptors);
     this.#filters = new Filters(chip, mac);
     this.#counters = new ChipStatistics(chip);
     this.#interrupts = new InterruptControl(chip, {
-      work: () => this.#workArrived(),
-      link: () => this.#linkMayHaveChanged(),
-      failed: (error) => this.#fail(error),
+      work: () => this.workArrived(),
+      link: () => this.linkMayHaveChanged(),
+      failed: (error) => this.fail(error),
     });
   }
 
   // ---- Bring-up -----------------------------------------------------------------------------------------------------
 
-  start(): Promise<void> {
-    return this.#exclusive(async () => {
-      this.#checkOpen();
-      if (this.#running) return;
-      this.failure = null;
-      try {
-        await this.#bringUp();
-      } catch (error) {
-        this.#letGo();
-        this.#takeRingsBack();
-        throw error;
-      }
-      this.#running = true;
-      this.#watchdog = this.#chip.device.time.every(WATCHDOG, () => this.#guard(() => this.#watch()));
-    });
+  protected get gone(): boolean {
+    return this.#chip.gone;
   }
 
-  /** Chapter 14, from reset to a card that carries frames as soon as its link is up. */
-  async #bringUp(): Promise<void> {
-    const { device } = this.#chip;
-    device.enable({ memory: true, busMaster: true });
+  /** Chapter 14. */
+  protected async bringUp(): Promise<void> {
     await resetChip(this.#chip);
     this.#initialise();
     this.#initialiseReceive();
     this.#initialiseTransmit();
     this.#interrupts.enable(this.#modes);
     await negotiate(this.#chip); // takes seconds on copper; the link's interrupt tells when it is done
-    this.#ready = true;
-    if (this.#wantsWork) this.rearm();
-    this.#linkMayHaveChanged();
   }
 
   /** 14.3: general initialisation. */
@@ -219,7 +166,7 @@ export class E1000Driver implements NetDevice {
   #dividePacketBuffer(): void {
     const { PBA, FCRTH, FCRTL } = R;
     const { fifo, fifoTransmit } = this.#chip.variant;
-    const frame = this.#mtu + FRAME_OVERHEAD;
+    const frame = this.mtu + FRAME_OVERHEAD;
     const transmit = Math.max(fifoTransmit, Math.ceil((2 * frame) / 1024));
     const receive = (fifo - transmit) * 1024;
     this.#chip.write(PBA, receive / 1024);
@@ -232,10 +179,10 @@ export class E1000Driver implements NetDevice {
   #initialiseReceive(): void {
     const chip = this.#chip;
     this.#filters.apply();
-    this.#receiver.setUp(chip);
+    this.rx.setUp(chip);
     this.#applyReceiveChecksum();
     this.#applyReceiveControl(true);
-    this.#receiver.fill();
+    this.rx.fill();
   }
 
   /** RCTL, from everything that has a say in it (13.4.22). */
@@ -248,25 +195,25 @@ export class E1000Driver implements NetDevice {
     if (promiscuous) control |= RCTL.UPE;
     if (promiscuous || allMulticast) control |= RCTL.MPE;
     if (storeBad) control |= RCTL.SBP;
-    if (this.#mtu > ETHERNET_MTU) control |= RCTL.LPE;
+    if (this.mtu > ETHERNET_MTU) control |= RCTL.LPE;
     // With no VLAN in it the filter would drop every tagged frame: it is on from the first.
-    if ((this.#features & FEATURE_VLAN_FILTER) !== 0 && vlans > 0 && !promiscuous) control |= RCTL.VFE;
-    this.#receiver.keepBad = storeBad;
+    if (this.has(FEATURE_VLAN_FILTER) && vlans > 0 && !promiscuous) control |= RCTL.VFE;
+    this.rx.keepBad = storeBad;
     this.#chip.write(RCTL, control);
   }
 
   #applyReceiveChecksum(): void {
     const { RXCSUM } = R;
-    const on = (this.#features & FEATURE_RX_CHECKSUM) !== 0;
-    this.#receiver.checksums = on;
+    const on = this.has(FEATURE_RX_CHECKSUM);
+    this.rx.checksums = on;
     this.#chip.write(RXCSUM, on ? RXCSUM.IPOFLD | RXCSUM.TUOFLD : 0);
   }
 
   /** CTRL.VME strips tags and lets descriptors insert them: one switch for both (13.4.1). */
   #applyVlanMode(): void {
     const { CTRL } = R;
-    const on = (this.#features & FEATURE_VLAN_STRIP) !== 0;
-    this.#receiver.vlanStrip = on;
+    const on = this.has(FEATURE_VLAN_STRIP);
+    this.rx.vlanStrip = on;
     if (on) this.#chip.set(CTRL, CTRL.VME);
     else this.#chip.clear(CTRL, CTRL.VME);
   }
@@ -275,9 +222,9 @@ export class E1000Driver implements NetDevice {
   #initialiseTransmit(): void {
     const chip = this.#chip;
     const { TIPG } = R;
-    this.#transmitter.features = this.#features;
-    this.#transmitter.mtu = this.#mtu;
-    this.#transmitter.setUp(chip);
+    this.tx.features = this.features.enabled;
+    this.tx.mtu = this.mtu;
+    this.tx.setUp(chip);
     // The shortest legal gap on copper: 8, 8 and 6 (13.4.34).
     chip.write(TIPG, 8 | (8 << 10) | (6 << 20));
     this.#applyTransmitControl(true);
@@ -291,242 +238,47 @@ export class E1000Driver implements NetDevice {
     this.#chip.write(TCTL, TCTL.EN | TCTL.PSP | TCTL.RTLC | (0x0f << 4) | (distance << 12) | extra);
   }
 
-  // ---- Stop ---------------------------------------------------------------------------------------------------------
-
-  stop(): Promise<void> {
-    return this.#exclusive(async () => {
-      if (!this.#running) return;
-      this.#running = false;
-      this.#stopTimers();
-      try {
-        await this.#quiesce();
-      } catch (error) {
-        this.#letGo();
-        throw error;
-      } finally {
-        this.#takeRingsBack();
-        this.#setLink(DOWN);
-        this.#wake(false);
-      }
-    });
-  }
-
-  /** No interrupt, no DMA. A card that is gone does neither. */
-  async #quiesce(): Promise<void> {
-    this.#ready = false;
-    if (this.failure !== null) return;
-    if (this.#chip.gone) {
-      this.failure = this.#chip.goneError();
-      return;
-    }
-    this.#counters.accumulate();
+  /** The reset turns receive and transmit off, and waits until DMA has settled. */
+  protected async quiesce(): Promise<void> {
     this.#interrupts.silence();
     this.#interrupts.disable();
-    await resetChip(this.#chip); // turns receive and transmit off, and waits until DMA has settled
-    this.#chip.device.enable({ busMaster: false });
+    await resetChip(this.#chip);
   }
 
-  /** Where the card cannot be asked to stop, it is kept from memory: buffers are about to go back to the pool. */
-  #letGo(): void {
-    this.#ready = false;
-    try {
-      this.#chip.device.enable({ busMaster: false });
-      this.#interrupts.disable();
-    } catch {
-      // closed, or gone: it reaches no memory either
-    }
-  }
+  // ---- Interrupts ---------------------------------------------------------------------------------------------------
 
-  #takeRingsBack(): void {
-    this.#transmitter.reclaim();
-    this.#transmitter.empty();
-    this.#receiver.empty();
-  }
-
-  /** Stops, and gives the rings' and the pool's memory back. The device itself is its opener's to close. */
-  async close(): Promise<void> {
-    try {
-      await this.stop();
-    } finally {
-      this.#free();
-    }
-  }
-
-  #free(): void {
-    if (this.#closed) return;
-    this.#closed = true;
-    this.#receiver.close();
-    this.#transmitter.close();
-    this.pool.close();
-  }
-
-  #checkOpen(): void {
-    if (this.#closed) throw new DeviceError('CLOSED', `${this.model} is closed: create the driver again`);
-  }
-
-  #stopTimers(): void {
-    this.#watchdog?.stop();
-    this.#watchdog = null;
-    this.#starvedRetry?.stop();
-    this.#starvedRetry = null;
-  }
-
-  #exclusive(action: () => Promise<void>): Promise<void> {
-    const mine = this.#turn.then(action);
-    this.#turn = mine.catch(() => {});
-    return mine;
-  }
-
-  // ---- Packets ------------------------------------------------------------------------------------------------------
-
-  receive(into: PacketBuffer[], limit: number): number {
-    if (!this.#ready) return this.#notReady();
-    return this.#receiver.receive(into, limit);
-  }
-
-  transmit(from: PacketBuffer[], first: number, count: number): number {
-    if (!this.#ready) return this.#notReady();
-    return this.#transmitter.transmit(from, first, count);
-  }
-
-  reclaim(): number {
-    if (!this.#ready) return this.#notReady();
-    return this.#transmitter.reclaim();
-  }
-
-  /** Stopped or resetting: nothing moves. Gone: says so. */
-  #notReady(): 0 {
-    if (this.failure !== null) throw this.failure;
-    return 0;
-  }
-
-  get rings(): { rx: { size: number; used: number }; tx: { size: number; used: number } } {
-    const { size, used } = this.#receiver;
-    return { rx: { size, used }, tx: { size: this.#transmitter.size, used: this.#transmitter.used } };
-  }
-
-  // ---- Interrupts and work ------------------------------------------------------------------------------------------
-
-  onWork(work: (() => void) | null): void {
-    this.#work = work;
-    if (!this.#ready) return;
-    if (this.#wantsWork) this.rearm();
-    else this.#interrupts.disarm();
-  }
-
-  get #wantsWork(): boolean {
-    return this.#work !== null || this.#waiters.length > 0;
-  }
-
-  rearm(): void {
-    if (!this.#ready) return;
-    const packets = this.#receiver.packets + this.#transmitter.completed;
-    this.#interrupts.learn(packets - this.#packetsAtInterrupt);
-    this.#packetsAtInterrupt = packets;
+  protected arm(packets: number): void {
+    this.#interrupts.learn(packets);
     this.#interrupts.arm();
-    // Looked at only now: what comes after interrupts, what came before is seen here.
-    if (this.#receiver.ready || this.#transmitter.ready) this.#interrupts.provoke();
-    if (this.#receiver.starved) this.#retryStarved();
   }
 
-  #workArrived(): void {
-    this.#wake(true);
-    this.#work?.();
+  protected disarm(): void {
+    this.#interrupts.disarm();
   }
 
-  /**
-   * Waits until there may be work: 0 looks and returns, a negative time waits for ever, any other at most so many
-   * milliseconds. False where there is none; or where the driver stopped.
-   */
-  waitForWork(timeoutMs: number): Promise<boolean> {
-    if (this.#receiver.ready || this.#transmitter.ready) return Promise.resolve(true);
-    if (timeoutMs === 0 || !this.#ready) return Promise.resolve(false);
-    return new Promise((resolve) => {
-      let timer: { stop(): void } | null = null;
-      const waiter = (work: boolean) => {
-        timer?.stop();
-        resolve(work);
-      };
-      const expire = () => {
-        this.#waiters = this.#waiters.filter((other) => other !== waiter);
-        waiter(false);
-      };
-      if (timeoutMs > 0) timer = this.#chip.device.time.every(timeoutMs * MILLISECOND, expire);
-      this.#waiters.push(waiter);
-      this.rearm();
-    });
-  }
-
-  #wake(work: boolean): void {
-    const waiters = this.#waiters;
-    this.#waiters = [];
-    for (const waiter of waiters) waiter(work);
-  }
-
-  /** An empty ring receives nothing, so nothing interrupts: until buffers are back somebody has to ask. */
-  #retryStarved(): void {
-    this.#starvedRetry ??= this.#chip.device.time.every(STARVED_RETRY, () => {
-      if (this.#ready) this.#guard(() => this.#receiver.fill());
-      if (this.#ready && this.#receiver.starved) return;
-      this.#starvedRetry?.stop();
-      this.#starvedRetry = null;
-    });
+  protected provoke(): void {
+    this.#interrupts.provoke();
   }
 
   // ---- Link ---------------------------------------------------------------------------------------------------------
 
-  get link(): LinkState {
-    return this.#link;
-  }
-
-  on(event: NetEvent, listener: () => void): void {
-    this.#listeners[event].push(listener);
-  }
-
-  #emit(event: NetEvent): void {
-    for (const listener of this.#listeners[event]) listener();
-  }
-
-  #linkMayHaveChanged(): void {
-    this.#checkLinkAgain = true;
-    if (!this.#checkingLink) void this.#checkLink().catch((error: unknown) => this.#fail(error));
-  }
-
-  async #checkLink(): Promise<void> {
-    this.#checkingLink = true;
-    try {
-      while (this.#checkLinkAgain && this.#ready) {
-        this.#checkLinkAgain = false;
-        const link = await this.#readLink();
-        if (this.#ready) this.#setLink(link);
-      }
-    } finally {
-      this.#checkingLink = false;
-    }
-  }
-
-  async #readLink(): Promise<LinkState> {
+  protected async readLink(): Promise<LinkState> {
     const { STATUS } = R;
     const status = this.#chip.read(STATUS);
     if ((status & STATUS.LU) === 0) return DOWN;
-    if (this.#chip.gone) throw this.#chip.goneError();
+    if (this.gone) throw this.goneError();
     const fullDuplex = (status & STATUS.FD) !== 0;
     const speed = SPEEDS[(status >>> 6) & 3]!;
-    const { up } = this.#link;
-    if (up && this.#link.speed === speed && this.#link.fullDuplex === fullDuplex) return this.#link;
+    const { link } = this;
+    if (link.up && link.speed === speed && link.fullDuplex === fullDuplex) return link;
     // PAUSE is for full duplex only (802.3 clause 31).
     const pause = fullDuplex ? await readPause(this.#chip) : { receive: false, transmit: false };
     return { up: true, speed, fullDuplex, rxPause: pause.receive, txPause: pause.transmit };
   }
 
-  #setLink(link: LinkState): void {
-    if (link === this.#link) return;
-    this.#link = link;
-    if (link.up && this.#ready) {
-      this.#applyPause({ receive: link.rxPause, transmit: link.txPause });
-      this.#applyTransmitControl(link.fullDuplex);
-    }
-    this.#emit('link');
+  protected applyLink({ fullDuplex, rxPause, txPause }: LinkState): void {
+    this.#applyPause({ receive: rxPause, transmit: txPause });
+    this.#applyTransmitControl(fullDuplex);
   }
 
   /** 13.4.1: obey PAUSE frames, send PAUSE frames. */
@@ -536,75 +288,11 @@ export class E1000Driver implements NetDevice {
     this.#chip.write(CTRL, others | (receive ? CTRL.RFCE : 0) | (transmit ? CTRL.TFCE : 0));
   }
 
-  // ---- Watchdog -----------------------------------------------------------------------------------------------------
-
-  #watch(): void {
-    if (!this.#ready) return;
-    if (this.#chip.gone) {
-      this.#fail(this.#chip.goneError());
-      return;
-    }
-    this.#counters.accumulate();
-    this.#linkMayHaveChanged(); // in case its interrupt was lost
-    if (this.#receiver.starved) this.#retryStarved();
-    if (this.#transmitIsStuck()) void this.#recover();
-  }
-
-  /** Descriptors outstanding, and the card has not moved on since the last look although nothing holds it back. */
-  #transmitIsStuck(): boolean {
+  protected get sendProgress(): number | null {
     const { STATUS, TDH } = R;
     const head = this.#chip.read(TDH);
-    const moved = head !== this.#lastHead;
-    this.#lastHead = head;
-    this.#transmitter.reclaim();
     const paused = (this.#chip.read(STATUS) & STATUS.TXOFF) !== 0;
-    if (moved || paused || this.#transmitter.used === 0) this.#stuckPeriods = 0;
-    else this.#stuckPeriods++;
-    return this.#stuckPeriods >= HANG_PERIODS;
-  }
-
-  /**
-   * Reset, rings rebuilt, link negotiated anew; what had not been sent is lost, and counted. Without link it is no hang:
-   * what was queued for a link that is gone would only be sent, stale, into the next one.
-   */
-  #recover(): Promise<void> {
-    this.#stuckPeriods = 0;
-    if (this.#link.up) this.#statistics.txHangs++;
-    return this.#restart().catch((error: unknown) => this.#fail(error));
-  }
-
-  #restart(): Promise<void> {
-    return this.#exclusive(async () => {
-      if (!this.#running || this.failure !== null) return;
-      this.#statistics.resets++;
-      await this.#quiesce();
-      this.#takeRingsBack();
-      this.#setLink(DOWN);
-      if (this.failure !== null) throw this.failure;
-      await this.#bringUp();
-      this.#emit('reset');
-    });
-  }
-
-  /** For timers: nobody called that could catch what an access to a card throws that is not reached any more. */
-  #guard(action: () => void): void {
-    try {
-      action();
-    } catch (error) {
-      if (!(error instanceof DeviceError)) throw error;
-      this.#fail(error);
-    }
-  }
-
-  /** The end: nothing more is asked of the card. */
-  #fail(error: unknown): void {
-    if (this.failure !== null || !this.#running) return;
-    this.failure = error instanceof DeviceError ? error : new DeviceError('FAILED', String(error));
-    this.#letGo();
-    this.#stopTimers();
-    this.#setLink(DOWN);
-    this.#wake(false);
-    this.#work?.(); // so that a caller that waits calls receive, and learns of it
+    return paused ? null : head;
   }
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
@@ -614,56 +302,25 @@ export class E1000Driver implements NetDevice {
   }
 
   setMac(mac: Uint8Array): void {
-    if (mac.length !== 6 || (mac[0]! & 1) !== 0 || mac.every((byte) => byte === 0)) {
-      throw new DeviceError('INVALID', 'a station address is six bytes, not a multicast address and not all zeros');
-    }
+    checkStationAddress(mac);
     this.#filters.mac.set(mac);
-    if (this.#ready) this.#filters.applyMac();
+    if (this.ready) this.#filters.applyMac();
   }
 
-  get mtu(): number {
-    return this.#mtu;
+  protected applyMtu(): void {
+    this.tx.mtu = this.mtu;
   }
 
-  /** A running card is reset for it: the packet buffer is divided anew. */
-  async setMtu(mtu: number): Promise<void> {
-    this.#checkMtu(mtu);
-    if (mtu === this.#mtu) return;
-    this.#mtu = mtu;
-    this.#transmitter.mtu = mtu;
-    if (this.#running) await this.#restart();
+  protected applyFeatures(): void {
+    this.tx.features = this.features.enabled;
+    if (!this.ready) return;
+    this.#applyReceiveChecksum();
+    this.#applyVlanMode();
+    this.#applyReceiveControl(true);
   }
 
-  #checkMtu(mtu: number): void {
-    const jumbo = (this.#features & FEATURE_JUMBO) !== 0;
-    const most = jumbo ? this.#chip.variant.maxFrame - FRAME_OVERHEAD : ETHERNET_MTU;
-    if (Number.isInteger(mtu) && mtu >= MIN_MTU && mtu <= most) return;
-    throw new DeviceError('INVALID', `an MTU of ${mtu}: ${this.model} takes ${MIN_MTU} to ${most}`);
-  }
-
-  get features(): { readonly available: number; readonly enabled: number } {
-    return { available: this.#chip.variant.features, enabled: this.#features };
-  }
-
-  /** The link stays up; frames on their way through the card may still be treated the old way. */
-  setFeatures(enabled: number): Promise<void> {
-    return this.#exclusive(async () => {
-      const features = this.#resolveFeatures(enabled);
-      if ((features & FEATURE_JUMBO) === 0 && this.#mtu > ETHERNET_MTU) {
-        throw new DeviceError('INVALID', `jumbo frames are in use: set the MTU to ${ETHERNET_MTU} or less first`);
-      }
-      this.#features = features;
-      this.#transmitter.features = features;
-      if (!this.#ready) return;
-      this.#applyReceiveChecksum();
-      this.#applyVlanMode();
-      this.#applyReceiveControl(true);
-    });
-  }
-
-  /** What is available, less what lacks something it rests on. */
-  #resolveFeatures(wanted: number): number {
-    let features = wanted & this.#chip.variant.features;
+  protected resolveFeatures(wanted: number): number {
+    let features = wanted;
     // The same bit of CTRL: a card that does not strip cannot insert.
     if ((features & FEATURE_VLAN_STRIP) === 0) features &= ~FEATURE_VLAN_INSERT;
     if ((features & FEATURE_TX_CHECKSUM) === 0) features &= ~(FEATURE_TSO4 | FEATURE_TSO6);
@@ -672,28 +329,24 @@ export class E1000Driver implements NetDevice {
 
   setPromiscuous(on: boolean): void {
     this.#filters.promiscuous = on;
-    if (this.#ready) this.#applyReceiveControl(true);
+    if (this.ready) this.#applyReceiveControl(true);
   }
 
   setAllMulticast(on: boolean): void {
     this.#filters.allMulticast = on;
-    if (this.#ready) this.#applyReceiveControl(true);
+    if (this.ready) this.#applyReceiveControl(true);
   }
 
   /** Receive damaged frames as well, marked RX_ERROR. */
   setStoreBad(on: boolean): void {
     this.#filters.storeBad = on;
-    if (this.#ready) this.#applyReceiveControl(true);
+    if (this.ready) this.#applyReceiveControl(true);
   }
 
   setMulticast(addresses: readonly Uint8Array[]): void {
-    for (const address of addresses) {
-      if (address.length !== 6 || (address[0]! & 1) === 0) {
-        throw new DeviceError('INVALID', 'a multicast address is six bytes, the first one odd');
-      }
-    }
+    checkMulticast(addresses);
     this.#filters.setMulticast(addresses);
-    if (this.#ready) this.#filters.applyMulticast();
+    if (this.ready) this.#filters.applyMulticast();
   }
 
   addVlan(id: number): void {
@@ -705,28 +358,27 @@ export class E1000Driver implements NetDevice {
   }
 
   #setVlan(id: number, on: boolean): void {
-    if (!Number.isInteger(id) || id < 0 || id > 4095) throw new DeviceError('INVALID', `a VLAN id of ${id}: 0 to 4095`);
+    checkVlan(id);
     this.#filters.setVlan(id, on);
-    if (!this.#ready) return;
+    if (!this.ready) return;
     this.#filters.applyVlan(id);
     this.#applyReceiveControl(true);
   }
 
   // ---- Statistics ---------------------------------------------------------------------------------------------------
 
-  /** What the chip has counted since. Of a card that is gone the last counts stand, and its failure is noticed. */
-  #count(): void {
-    if (this.#ready) this.#guard(() => this.#counters.accumulate());
+  protected accumulate(): void {
+    this.#counters.accumulate();
   }
 
   statistics(): NetStatistics {
-    this.#count();
+    this.count();
     const chip = this.#counters.all();
     const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
-    const { malformed, packets, bytes } = this.#receiver;
-    const { refused, abandoned } = this.#transmitter;
+    const { malformed, packets, bytes } = this.rx;
+    const { refused, abandoned } = this.tx;
     return {
-      ...this.#statistics,
+      ...this.counts,
       rxPackets: packets,
       rxBytes: bytes,
       txPackets: sum('GPTC'),
@@ -742,21 +394,20 @@ export class E1000Driver implements NetDevice {
 
   /** The chip's own counters, by the datasheet's names. */
   chipStatistics(): Record<string, number> {
-    this.#count();
+    this.count();
     return this.#counters.all();
   }
 
   resetStatistics(): void {
-    this.#count();
+    this.count();
     this.#counters.reset();
-    this.#statistics = emptyStatistics();
     this.#interrupts.count = 0;
-    this.#receiver.packets = 0;
-    this.#receiver.bytes = 0;
-    this.#receiver.malformed = 0;
-    this.#transmitter.refused = 0;
-    this.#transmitter.abandoned = 0;
-    this.#packetsAtInterrupt = this.#transmitter.completed;
+    this.rx.packets = 0;
+    this.rx.bytes = 0;
+    this.rx.malformed = 0;
+    this.tx.refused = 0;
+    this.tx.abandoned = 0;
+    this.forgetCounts();
   }
 }
 
@@ -783,21 +434,4 @@ function chooseBufferSize(room: number): { bytes: number; bits: number } {
   const size = sizes.find(({ bytes }) => bytes <= room);
   if (size === undefined) throw new DeviceError('INVALID', `${room} bytes behind the headroom: the card wants 256`);
   return size;
-}
-
-function emptyStatistics(): NetStatistics {
-  return {
-    rxPackets: 0,
-    rxBytes: 0,
-    txPackets: 0,
-    txBytes: 0,
-    rxErrors: 0,
-    txErrors: 0,
-    rxMissed: 0,
-    rxNoBuffer: 0,
-    multicast: 0,
-    txHangs: 0,
-    resets: 0,
-    interrupts: 0,
-  };
 }

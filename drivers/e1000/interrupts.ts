@@ -5,6 +5,7 @@
  * vector has both; with the 82574L's MSI-X vector 0 is the queues' and vector 1 everything else's.
  */
 import { DeviceError, type InterruptMode } from '../device.ts';
+import { goneError } from '../net-driver.ts';
 import { ALL_ONES, type Chip, R, R74 } from './chip.ts';
 import { Moderation } from './moderation.ts';
 
@@ -137,7 +138,7 @@ export class InterruptControl {
   #onlyVector(): void {
     const causes = this.#chip.read(R.ICR);
     if (causes === 0) return; // somebody else's, on a shared line
-    if (causes === ALL_ONES && this.#chip.gone) throw this.#chip.goneError();
+    if (causes === ALL_ONES && this.#chip.gone) throw goneError(this.#chip.device);
     this.count++;
     if ((causes & LINK) !== 0) this.#sink.link();
     if ((causes & WORK) !== 0) this.#work();
@@ -150,7 +151,7 @@ export class InterruptControl {
 
   #otherVector(): void {
     const causes = this.#chip.read(R.ICR);
-    if (causes === ALL_ONES && this.#chip.gone) throw this.#chip.goneError();
+    if (causes === ALL_ONES && this.#chip.gone) throw goneError(this.#chip.device);
     this.count++;
     // Reading ICR took the queues' causes along: put them back.
     if ((causes & QUEUES) !== 0) this.#chip.write(R.ICS, causes & QUEUES);

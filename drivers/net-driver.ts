@@ -1,0 +1,551 @@
+/**
+ * What every driver of ours does alike, whatever the card: its life from start to stop or failure, work and who waits for
+ * it, the link's state, the watchdog, what a caller may ask for. A driver of a card fills in the rest.
+ */
+import { DeviceError, type InterruptMode, type PciDevice } from './device.ts';
+import {
+  FEATURE_JUMBO,
+  type LinkState,
+  type NetDevice,
+  type NetDeviceOptions,
+  type NetEvent,
+  type NetStatistics,
+} from './netdev.ts';
+import { FRAME_BUFFER, type PacketBuffer, PacketPool } from './packet.ts';
+
+export interface NetDriverOptions extends NetDeviceOptions {
+  /** Interrupt modes to try, the best first. */
+  readonly interrupts?: readonly InterruptMode[];
+  /** Packet buffers in the pool at most. */
+  readonly buffers?: number;
+  /** Bytes of a packet buffer, headroom included. */
+  readonly bufferSize?: number;
+}
+
+/** What a card's receive side shows: one ring or several. */
+export interface ReceiveSide {
+  readonly size: number;
+  /** Descriptors with a buffer. */
+  readonly used: number;
+  /** Whether something is waiting. */
+  readonly ready: boolean;
+  /** The pool had no buffers when some were due: nothing will arrive to try again for, so somebody must. */
+  readonly starved: boolean;
+  /** Frames handed up. */
+  readonly packets: number;
+  receive(into: PacketBuffer[], limit: number): number;
+  /** Gives the card the buffers it lacks. */
+  fill(): void;
+  /** Every buffer back to the pool. The card must be quiet. */
+  empty(): void;
+  close(): void;
+}
+
+export interface TransmitSide {
+  readonly size: number;
+  /** Descriptors in use. */
+  readonly used: number;
+  /** Whether the card has reported something that `reclaim` would free. */
+  readonly ready: boolean;
+  /** Packets whose buffers went back. */
+  readonly completed: number;
+  transmit(from: PacketBuffer[], first: number, count: number): number;
+  reclaim(): number;
+  /** Frees every buffer, sent or not. The card must be quiet. */
+  empty(): void;
+  close(): void;
+}
+
+export interface CardAbilities {
+  /** The driver and what it found: "e1000 82540EM". */
+  readonly model: string;
+  /** FEATURE_ bits. */
+  readonly features: number;
+  /** With header and CRC, where FEATURE_JUMBO is on. */
+  readonly longestFrame: number;
+}
+
+export const MILLISECOND = 1_000_000;
+const WATCHDOG = 2000 * MILLISECOND;
+/** Watchdog periods in which the transmitter does not move before it counts as hung. */
+const HANG_PERIODS = 2;
+/** Where the pool ran dry and no interrupt will come, buffers are asked for this often. */
+const STARVED_RETRY = 10 * MILLISECOND;
+export const ETHERNET_MTU = 1500;
+const MIN_MTU = 68; // RFC 791
+export const FRAME_OVERHEAD = 18; // header and CRC
+export const DOWN: LinkState = { up: false, speed: 0, fullDuplex: false, rxPause: false, txPause: false };
+
+export abstract class NetDriver implements NetDevice {
+  readonly model: string;
+  readonly pool: PacketPool;
+  /** Why the driver gave up, once it has: the card went away. receive, transmit and reclaim then throw it. */
+  failure: DeviceError | null = null;
+  protected readonly device: PciDevice;
+  protected abstract readonly rx: ReceiveSide;
+  protected abstract readonly tx: TransmitSide;
+  /** The rings are the card's. */
+  protected ready = false;
+  protected readonly counts = { txHangs: 0, resets: 0 };
+  readonly #available: number;
+  readonly #longestFrame: number;
+  readonly #listeners: Record<NetEvent, (() => void)[]> = { link: [], reset: [] };
+  #features: number;
+  #mtu: number;
+  #link: LinkState = DOWN;
+  #running = false; // between start and stop
+  #closed = false;
+  #work: (() => void) | null = null;
+  #waiters: ((work: boolean) => void)[] = [];
+  #packetsAtInterrupt = 0;
+  #checkingLink = false;
+  #checkLinkAgain = false;
+  #watchdog: { stop(): void } | null = null;
+  #starvedRetry: { stop(): void } | null = null;
+  #lastProgress = -1;
+  #stuckPeriods = 0;
+  #turn: Promise<void> = Promise.resolve(); // start, stop, reset: one after the other
+
+  constructor(device: PciDevice, { model, features, longestFrame }: CardAbilities, options: NetDriverOptions) {
+    const { mtu = ETHERNET_MTU, bufferSize = FRAME_BUFFER, buffers = 8192 } = options;
+    this.device = device;
+    this.model = model;
+    this.#available = features;
+    this.#longestFrame = longestFrame;
+    this.#features = this.resolveFeatures((options.features ?? features) & features);
+    this.#checkMtu(mtu);
+    this.#mtu = mtu;
+    this.pool = new PacketPool(device.dma, { bufferSize, limit: buffers, chunk: Math.min(512, buffers) });
+  }
+
+  // ---- The card -----------------------------------------------------------------------------------------------------
+
+  /** Whether the card has gone: its registers read as all ones. */
+  protected abstract get gone(): boolean;
+  /** From reset to a card that carries frames as soon as its link is up. */
+  protected abstract bringUp(): Promise<void>;
+  /** No interrupt and no DMA any more; resolves once the card is quiet. */
+  protected abstract quiesce(): Promise<void>;
+  protected abstract readLink(): Promise<LinkState>;
+  /** The link is up, or has changed: what of it the card must be told. */
+  protected abstract applyLink(link: LinkState): void;
+  /** The chip's counters into the sums. */
+  protected abstract accumulate(): void;
+  /** Work may interrupt. `packets` were dealt with since the last time. */
+  protected abstract arm(packets: number): void;
+  protected abstract disarm(): void;
+  /** Makes the card interrupt for work. */
+  protected abstract provoke(): void;
+  /** Something that changes as long as the card sends; null where it is held back, as by PAUSE. */
+  protected abstract get sendProgress(): number | null;
+  protected abstract applyMtu(): void;
+  protected abstract applyFeatures(): void;
+  /** What is wanted, less what lacks something it rests on. */
+  protected abstract resolveFeatures(wanted: number): number;
+  abstract readonly mac: Uint8Array;
+  abstract setMac(mac: Uint8Array): void;
+  abstract setPromiscuous(on: boolean): void;
+  abstract setAllMulticast(on: boolean): void;
+  abstract setMulticast(addresses: readonly Uint8Array[]): void;
+  abstract addVlan(id: number): void;
+  abstract removeVlan(id: number): void;
+  abstract statistics(): NetStatistics;
+  abstract resetStatistics(): void;
+
+  protected goneError(): DeviceError {
+    return goneError(this.device);
+  }
+
+  // ---- Life ---------------------------------------------------------------------------------------------------------
+
+  start(): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.#closed) throw new DeviceError('CLOSED', `${this.model} is closed: create the driver again`);
+      if (this.#running) return;
+      this.failure = null;
+      try {
+        await this.#comeUp();
+      } catch (error) {
+        this.#letGo();
+        this.#takeRingsBack();
+        throw error;
+      }
+      this.#running = true;
+      this.#watchdog = this.device.time.every(WATCHDOG, () => this.guard(() => this.#watch()));
+    });
+  }
+
+  async #comeUp(): Promise<void> {
+    this.device.enable({ memory: true, busMaster: true });
+    await this.bringUp();
+    this.ready = true;
+    if (this.#wantsWork) this.rearm();
+    this.linkMayHaveChanged();
+  }
+
+  stop(): Promise<void> {
+    return this.#exclusive(async () => {
+      if (!this.#running) return;
+      this.#running = false;
+      this.#stopTimers();
+      try {
+        await this.#goDown();
+      } catch (error) {
+        this.#letGo();
+        throw error;
+      } finally {
+        this.#takeRingsBack();
+        this.#setLink(DOWN);
+        this.#wake(false);
+      }
+    });
+  }
+
+  /** A card that is gone sends no interrupt and reaches no memory. */
+  async #goDown(): Promise<void> {
+    this.ready = false;
+    if (this.failure !== null) return;
+    if (this.gone) {
+      this.failure = this.goneError();
+      return;
+    }
+    this.accumulate();
+    await this.quiesce();
+    this.device.enable({ busMaster: false });
+  }
+
+  /** Where the card cannot be asked to stop, it is kept from memory: buffers are about to go back to the pool. */
+  #letGo(): void {
+    this.ready = false;
+    try {
+      this.device.enable({ busMaster: false });
+      this.device.interrupts.disable();
+    } catch {
+      // closed, or gone: it reaches no memory either
+    }
+  }
+
+  #takeRingsBack(): void {
+    this.tx.reclaim();
+    this.tx.empty();
+    this.rx.empty();
+  }
+
+  /** Stops, and gives the rings' and the pool's memory back. The device itself is its opener's to close. */
+  async close(): Promise<void> {
+    try {
+      await this.stop();
+    } finally {
+      if (!this.#closed) {
+        this.#closed = true;
+        this.release();
+      }
+    }
+  }
+
+  /** Memory back, for good. */
+  protected release(): void {
+    this.rx.close();
+    this.tx.close();
+    this.pool.close();
+  }
+
+  #stopTimers(): void {
+    this.#watchdog?.stop();
+    this.#watchdog = null;
+    this.#starvedRetry?.stop();
+    this.#starvedRetry = null;
+  }
+
+  #exclusive(action: () => Promise<void>): Promise<void> {
+    const mine = this.#turn.then(action);
+    this.#turn = mine.catch(() => {});
+    return mine;
+  }
+
+  // ---- Packets ------------------------------------------------------------------------------------------------------
+
+  receive(into: PacketBuffer[], limit: number): number {
+    if (!this.ready) return this.#notReady();
+    return this.rx.receive(into, limit);
+  }
+
+  transmit(from: PacketBuffer[], first: number, count: number): number {
+    if (!this.ready) return this.#notReady();
+    return this.tx.transmit(from, first, count);
+  }
+
+  reclaim(): number {
+    if (!this.ready) return this.#notReady();
+    return this.tx.reclaim();
+  }
+
+  /** Stopped or resetting: nothing moves. Gone: says so. */
+  #notReady(): 0 {
+    if (this.failure !== null) throw this.failure;
+    return 0;
+  }
+
+  get rings(): { rx: { size: number; used: number }; tx: { size: number; used: number } } {
+    const { rx, tx } = this;
+    return { rx: { size: rx.size, used: rx.used }, tx: { size: tx.size, used: tx.used } };
+  }
+
+  // ---- Interrupts and work ------------------------------------------------------------------------------------------
+
+  onWork(work: (() => void) | null): void {
+    this.#work = work;
+    if (!this.ready) return;
+    if (this.#wantsWork) this.rearm();
+    else this.disarm();
+  }
+
+  get #wantsWork(): boolean {
+    return this.#work !== null || this.#waiters.length > 0;
+  }
+
+  rearm(): void {
+    if (!this.ready) return;
+    const packets = this.rx.packets + this.tx.completed;
+    this.arm(packets - this.#packetsAtInterrupt);
+    this.#packetsAtInterrupt = packets;
+    // Looked at only now: what comes after interrupts, what came before is seen here.
+    if (this.rx.ready || this.tx.ready) this.provoke();
+    if (this.rx.starved) this.#retryStarved();
+  }
+
+  /** For the card's interrupt: there may be work. */
+  protected workArrived(): void {
+    this.#wake(true);
+    this.#work?.();
+  }
+
+  /**
+   * Waits until there may be work: 0 looks and returns, a negative time waits for ever, any other at most so many
+   * milliseconds. False where there is none; or where the driver stopped.
+   */
+  waitForWork(timeoutMs: number): Promise<boolean> {
+    if (this.rx.ready || this.tx.ready) return Promise.resolve(true);
+    if (timeoutMs === 0 || !this.ready) return Promise.resolve(false);
+    return new Promise((resolve) => {
+      let timer: { stop(): void } | null = null;
+      const waiter = (work: boolean) => {
+        timer?.stop();
+        resolve(work);
+      };
+      const expire = () => {
+        this.#waiters = this.#waiters.filter((other) => other !== waiter);
+        waiter(false);
+      };
+      if (timeoutMs > 0) timer = this.device.time.every(timeoutMs * MILLISECOND, expire);
+      this.#waiters.push(waiter);
+      this.rearm();
+    });
+  }
+
+  #wake(work: boolean): void {
+    const waiters = this.#waiters;
+    this.#waiters = [];
+    for (const waiter of waiters) waiter(work);
+  }
+
+  /** An empty ring receives nothing, so nothing interrupts: until buffers are back somebody has to ask. */
+  #retryStarved(): void {
+    this.#starvedRetry ??= this.device.time.every(STARVED_RETRY, () => {
+      if (this.ready) this.guard(() => this.rx.fill());
+      if (this.ready && this.rx.starved) return;
+      this.#starvedRetry?.stop();
+      this.#starvedRetry = null;
+    });
+  }
+
+  // ---- Link ---------------------------------------------------------------------------------------------------------
+
+  get link(): LinkState {
+    return this.#link;
+  }
+
+  on(event: NetEvent, listener: () => void): void {
+    this.#listeners[event].push(listener);
+  }
+
+  #emit(event: NetEvent): void {
+    for (const listener of this.#listeners[event]) listener();
+  }
+
+  /** For the card's interrupt, and the watchdog's sake. */
+  protected linkMayHaveChanged(): void {
+    this.#checkLinkAgain = true;
+    if (!this.#checkingLink) void this.#checkLink().catch((error: unknown) => this.fail(error));
+  }
+
+  async #checkLink(): Promise<void> {
+    this.#checkingLink = true;
+    try {
+      while (this.#checkLinkAgain && this.ready) {
+        this.#checkLinkAgain = false;
+        const link = await this.readLink();
+        if (this.ready) this.#setLink(link);
+      }
+    } finally {
+      this.#checkingLink = false;
+    }
+  }
+
+  #setLink(link: LinkState): void {
+    if (link === this.#link) return;
+    this.#link = link;
+    if (link.up && this.ready) this.applyLink(link);
+    this.#emit('link');
+  }
+
+  // ---- Watchdog -----------------------------------------------------------------------------------------------------
+
+  #watch(): void {
+    if (!this.ready) return;
+    if (this.gone) {
+      this.fail(this.goneError());
+      return;
+    }
+    this.accumulate();
+    this.linkMayHaveChanged(); // in case its interrupt was lost
+    if (this.rx.starved) this.#retryStarved();
+    if (this.#transmitIsStuck()) void this.#recover();
+  }
+
+  /** Descriptors outstanding, and the card has not moved on since the last look although nothing holds it back. */
+  #transmitIsStuck(): boolean {
+    const progress = this.sendProgress;
+    const moved = progress === null || progress !== this.#lastProgress;
+    this.#lastProgress = progress ?? -1;
+    this.tx.reclaim();
+    if (moved || this.tx.used === 0) this.#stuckPeriods = 0;
+    else this.#stuckPeriods++;
+    return this.#stuckPeriods >= HANG_PERIODS;
+  }
+
+  /**
+   * Reset, rings rebuilt, link negotiated anew; what had not been sent is lost, and counted. Without link it is no hang:
+   * what was queued for a link that is gone would only be sent, stale, into the next one.
+   */
+  #recover(): Promise<void> {
+    this.#stuckPeriods = 0;
+    if (this.#link.up) this.counts.txHangs++;
+    return this.#restart().catch((error: unknown) => this.fail(error));
+  }
+
+  #restart(): Promise<void> {
+    return this.#exclusive(async () => {
+      if (!this.#running || this.failure !== null) return;
+      this.counts.resets++;
+      await this.#goDown();
+      this.#takeRingsBack();
+      this.#setLink(DOWN);
+      if (this.failure !== null) throw this.failure;
+      await this.#comeUp();
+      this.#emit('reset');
+    });
+  }
+
+  /** For timers: nobody called that could catch what an access to a card throws that is not reached any more. */
+  protected guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      if (!(error instanceof DeviceError)) throw error;
+      this.fail(error);
+    }
+  }
+
+  /** The end: nothing more is asked of the card. */
+  protected fail(error: unknown): void {
+    if (this.failure !== null || !this.#running) return;
+    this.failure = error instanceof DeviceError ? error : new DeviceError('FAILED', String(error));
+    this.#letGo();
+    this.#stopTimers();
+    this.#setLink(DOWN);
+    this.#wake(false);
+    this.#work?.(); // so that a caller that waits calls receive, and learns of it
+  }
+
+  // ---- Settings -----------------------------------------------------------------------------------------------------
+
+  get mtu(): number {
+    return this.#mtu;
+  }
+
+  /** A running card is reset for it: its memory is divided anew. */
+  async setMtu(mtu: number): Promise<void> {
+    this.#checkMtu(mtu);
+    if (mtu === this.#mtu) return;
+    this.#mtu = mtu;
+    this.applyMtu();
+    if (this.#running) await this.#restart();
+  }
+
+  #checkMtu(mtu: number): void {
+    const jumbo = (this.#features & FEATURE_JUMBO) !== 0;
+    const most = jumbo ? this.#longestFrame - FRAME_OVERHEAD : ETHERNET_MTU;
+    if (Number.isInteger(mtu) && mtu >= MIN_MTU && mtu <= most) return;
+    throw new DeviceError('INVALID', `an MTU of ${mtu}: ${this.model} takes ${MIN_MTU} to ${most}`);
+  }
+
+  get features(): { readonly available: number; readonly enabled: number } {
+    return { available: this.#available, enabled: this.#features };
+  }
+
+  /** The link stays up; frames on their way through the card may still be treated the old way. */
+  setFeatures(enabled: number): Promise<void> {
+    return this.#exclusive(async () => {
+      const features = this.resolveFeatures(enabled & this.#available);
+      if ((features & FEATURE_JUMBO) === 0 && this.#mtu > ETHERNET_MTU) {
+        throw new DeviceError('INVALID', `jumbo frames are in use: set the MTU to ${ETHERNET_MTU} or less first`);
+      }
+      this.#features = features;
+      this.applyFeatures();
+    });
+  }
+
+  protected has(feature: number): boolean {
+    return (this.#features & feature) !== 0;
+  }
+
+  // ---- Statistics ---------------------------------------------------------------------------------------------------
+
+  /** What the chip has counted since. Of a card that is gone the last counts stand, and its failure is noticed. */
+  protected count(): void {
+    if (this.ready) this.guard(() => this.accumulate());
+  }
+
+  /** Callers have set their own sums to nothing. */
+  protected forgetCounts(): void {
+    this.counts.txHangs = 0;
+    this.counts.resets = 0;
+    this.#packetsAtInterrupt = this.rx.packets + this.tx.completed;
+  }
+}
+
+export function goneError(device: PciDevice): DeviceError {
+  return new DeviceError(
+    'FAILED',
+    `${device.name} no longer answers (its registers read as all ones): check that the card is there and enabled`,
+  );
+}
+
+/** @throws DeviceError 'INVALID' */
+export function checkStationAddress(mac: Uint8Array): void {
+  if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;
+  throw new DeviceError('INVALID', 'a station address is six bytes, not a multicast address and not all zeros');
+}
+
+/** @throws DeviceError 'INVALID' */
+export function checkMulticast(addresses: readonly Uint8Array[]): void {
+  if (addresses.every((address) => address.length === 6 && (address[0]! & 1) !== 0)) return;
+  throw new DeviceError('INVALID', 'a multicast address is six bytes, the first one odd');
+}
+
+/** @throws DeviceError 'INVALID' */
+export function checkVlan(id: number): void {
+  if (Number.isInteger(id) && id >= 0 && id <= 4095) return;
+  throw new DeviceError('INVALID', `a VLAN id of ${id}: 0 to 4095`);
+}
