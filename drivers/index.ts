@@ -9,5 +9,6 @@ export { Echo } from './join/echo.ts';
 export { Generator, Sink } from './join/generator.ts';
 export { Histogram } from './join/histogram.ts';
 export { TapJoin } from './join/tap-join.ts';
+export type { NetDriverOptions } from './net-driver.ts';
 export * from './netdev.ts';
 export * from './packet.ts';

@@ -20,6 +20,10 @@ export interface NetDriverOptions extends NetDeviceOptions {
   readonly buffers?: number;
   /** Bytes of a packet buffer, headroom included. */
   readonly bufferSize?: number;
+  /** Drive a card whose NVM does not add up; its address may be anything. */
+  readonly ignoreNvmChecksum?: boolean;
+  /** Hears the steps of bring-up, and what becomes of the link: one line each. */
+  readonly log?: (line: string) => void;
 }
 
 /** What a card's receive side shows: one ring or several. */
@@ -87,6 +91,7 @@ export abstract class NetDriver implements NetDevice {
   /** The rings are the card's. */
   protected ready = false;
   protected readonly counts = { txHangs: 0, resets: 0 };
+  protected readonly log: (line: string) => void;
   readonly #available: number;
   readonly #longestFrame: number;
   readonly #listeners: Record<NetEvent, (() => void)[]> = { link: [], reset: [] };
@@ -110,6 +115,7 @@ export abstract class NetDriver implements NetDevice {
     const { mtu = ETHERNET_MTU, bufferSize = FRAME_BUFFER, buffers = 8192 } = options;
     this.device = device;
     this.model = model;
+    this.log = options.log ?? (() => {});
     this.#available = features;
     this.#longestFrame = longestFrame;
     this.#features = this.resolveFeatures((options.features ?? features) & features);
@@ -396,6 +402,7 @@ export abstract class NetDriver implements NetDevice {
     if (link === this.#link) return;
     this.#link = link;
     if (link.up && this.ready) this.applyLink(link);
+    this.log(describeLink(link));
     this.#emit('link');
   }
 
@@ -438,6 +445,7 @@ export abstract class NetDriver implements NetDevice {
     return this.#exclusive(async () => {
       if (!this.#running || this.failure !== null) return;
       this.counts.resets++;
+      this.log('resetting the card');
       await this.#goDown();
       this.#takeRingsBack();
       this.#setLink(DOWN);
@@ -523,6 +531,12 @@ export abstract class NetDriver implements NetDevice {
     this.counts.resets = 0;
     this.#packetsAtInterrupt = this.rx.packets + this.tx.completed;
   }
+}
+
+function describeLink({ up, speed, fullDuplex, rxPause, txPause }: LinkState): string {
+  if (!up) return 'no link';
+  const duplex = fullDuplex ? 'full' : 'half';
+  return `link negotiated: ${duplex} duplex, ${speed} Mbit/s, txpause ${txPause ? 'on' : 'off'}, rxpause ${rxPause ? 'on' : 'off'}`;
 }
 
 export function goneError(device: PciDevice): DeviceError {

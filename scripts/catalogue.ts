@@ -1,7 +1,8 @@
 /** What there is: models, drivers, backends, and which of them go together. One table, for the command and its messages. */
 
 import type { PciDevice, PciId } from '../drivers/device.ts';
-import { createE1000, type E1000Options, supports } from '../drivers/e1000/e1000.ts';
+import { createE1000, supports } from '../drivers/e1000/e1000.ts';
+import type { NetDriverOptions } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
@@ -32,7 +33,7 @@ export interface DriverEntry {
   readonly cards: readonly string[];
   /** Whether it drives a function with this identity. */
   supports(id: PciId): boolean;
-  open(device: PciDevice, options: E1000Options): Promise<Driver>;
+  open(device: PciDevice, options: NetDriverOptions): Promise<Driver>;
 }
 
 export interface Backend {

@@ -1,44 +1,18 @@
-/** The card as every block of the driver sees it: its registers, its memory and time, and waiting that ends. */
+/** The 8254x as every block of the driver sees it. */
 import { I82540EM } from '../../sim/e1000/registers.ts';
-import type { AnyRegister } from '../../sim/registers.ts';
-import { DeviceError, type PciDevice, type RegisterSpace } from '../device.ts';
-import { goneError } from '../net-driver.ts';
+import { ALL_ONES, Card } from '../card.ts';
+import type { PciDevice } from '../device.ts';
 import { I82574L, type Variant } from './variants.ts';
 
 export const R = I82540EM.r;
 export const R74 = I82574L.r;
 
-/** What a register reads as when nothing answers any more. */
-export const ALL_ONES = 0xffffffff;
-
-const MICROSECOND = 1_000;
-const LONGEST_STEP = 1_000_000;
-
-export class Chip {
-  readonly device: PciDevice;
-  readonly bar: RegisterSpace;
+export class Chip extends Card {
   readonly variant: Variant;
 
   constructor(device: PciDevice, variant: Variant) {
-    this.device = device;
+    super(device);
     this.variant = variant;
-    this.bar = device.bar(0);
-  }
-
-  read(register: AnyRegister, index = 0): number {
-    return this.bar.read32(register.at + index * register.stride);
-  }
-
-  write(register: AnyRegister, value: number, index = 0): void {
-    this.bar.write32(register.at + index * register.stride, value >>> 0);
-  }
-
-  set(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) | bits);
-  }
-
-  clear(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) & ~bits);
   }
 
   /** Posted writes reach the card before a read returns. */
@@ -46,26 +20,8 @@ export class Chip {
     this.read(R.STATUS);
   }
 
-  /** The card is gone: no STATUS has all its bits set. */
+  /** No STATUS has all its bits set. */
   get gone(): boolean {
     return this.read(R.STATUS) === ALL_ONES;
-  }
-
-  /**
-   * Reads until `(value & mask) === want`, with growing pauses.
-   * @throws DeviceError 'TIMEOUT' after `ns`; 'FAILED' where the card is gone.
-   */
-  async poll(register: AnyRegister, mask: number, want: number, ns: number, what: string): Promise<number> {
-    const { time, name } = this.device;
-    const deadline = time.now() + ns;
-    for (let step = MICROSECOND; ; step = Math.min(2 * step, LONGEST_STEP)) {
-      const value = this.read(register);
-      if (value === ALL_ONES && this.gone) throw goneError(this.device);
-      if ((value & mask) >>> 0 === want >>> 0) return value;
-      if (time.now() >= deadline) {
-        throw new DeviceError('TIMEOUT', `${name}: ${what}: ${register.name} still reads 0x${value.toString(16)}`);
-      }
-      await time.delay(step);
-    }
   }
 }

@@ -5,6 +5,7 @@
  * the bring-up below follows its chapter 14.
  */
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
+import type { Pause } from '../mii.ts';
 import {
   checkMulticast,
   checkStationAddress,
@@ -34,7 +35,7 @@ import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from './descriptors.ts';
 import { Filters } from './filters.ts';
 import { InterruptControl } from './interrupts.ts';
 import { checkNvm, macOf, readNvm } from './nvm.ts';
-import { negotiate, type Pause, readPause } from './phy.ts';
+import { negotiate, readPause } from './phy.ts';
 import { Receiver } from './receive.ts';
 import { ChipStatistics } from './statistics.ts';
 import { Transmitter } from './transmit.ts';
@@ -43,10 +44,7 @@ import { variantOf } from './variants.ts';
 export { supports } from './variants.ts';
 
 /** A frame longer than a buffer arrives as a chain. */
-export interface E1000Options extends NetDriverOptions {
-  /** Drive a card whose NVM does not add up; its address may be anything. */
-  readonly ignoreNvmChecksum?: boolean;
-}
+export type E1000Options = NetDriverOptions;
 
 /** Reads the card's NVM and returns a driver that is not started yet. */
 export async function createE1000(device: PciDevice, options: E1000Options = {}): Promise<E1000Driver> {
@@ -133,11 +131,16 @@ export class E1000Driver extends NetDriver {
 
   /** Chapter 14. */
   protected async bringUp(): Promise<void> {
+    const { rx, tx } = this;
     await resetChip(this.#chip);
+    this.log('device reset');
     this.#initialise();
     this.#initialiseReceive();
+    this.log(`receive ring of ${rx.size}: produced ${rx.used} buffers, receive MAC enabled`);
     this.#initialiseTransmit();
+    this.log(`transmit ring of ${tx.size}: transmit MAC enabled`);
     this.#interrupts.enable(this.#modes);
+    this.log(`waiting for interrupts (${this.#interrupts.mode})`);
     await negotiate(this.#chip); // takes seconds on copper; the link's interrupt tells when it is done
   }
 

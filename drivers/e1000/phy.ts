@@ -2,6 +2,18 @@
  * The PHY behind MDIC: negotiation and what came of it. Intel 317453 §8 and §13.4.7; IEEE 802.3 clauses 22, 28 and 40.
  */
 import { DeviceError } from '../device.ts';
+import {
+  ADVERTISE,
+  ADVERTISE_1000_FULL,
+  CONTROL_NEGOTIATE,
+  CONTROL_RESTART,
+  MII_ADVERTISEMENT,
+  MII_CONTROL,
+  MII_CONTROL_1000,
+  MII_PARTNER_ABILITY,
+  type Pause,
+  resolvePause,
+} from '../mii.ts';
 import { type Chip, R, R74 } from './chip.ts';
 
 const PHY_ADDRESS = 1; // the internal one
@@ -10,20 +22,6 @@ const OP_READ = 2 << 26;
 /** A frame on MDIO takes 64 µs (13.4.7). */
 const MDIC_LIMIT = 10_000_000;
 const OWNERSHIP_LIMIT = 100_000_000;
-
-// IEEE 802.3 clause 22.2.4.
-const CONTROL = 0;
-const ADVERTISEMENT = 4;
-const PARTNER_ABILITY = 5;
-const CONTROL_1000 = 9;
-const CONTROL_NEGOTIATE = 1 << 12;
-const CONTROL_RESTART = 1 << 9;
-const SELECTOR_802_3 = 1;
-const ADVERTISE_10_100 = 0x01e0;
-const ADVERTISE_1000_FULL = 1 << 9;
-export const PAUSE = 1 << 10;
-export const ASYMMETRIC = 1 << 11;
-const ADVERTISE = SELECTOR_802_3 | ADVERTISE_10_100 | PAUSE | ASYMMETRIC;
 
 export async function readPhy(chip: Chip, register: number): Promise<number> {
   return (await mdic(chip, OP_READ | (register << 16))) & R.MDIC.DATA;
@@ -65,29 +63,16 @@ async function owningMdio<T>(chip: Chip, action: () => Promise<T>): Promise<T> {
 /** Offers everything the card can do, PAUSE both ways included, and starts negotiation over (clause 28.2.4.1). */
 export async function negotiate(chip: Chip): Promise<void> {
   await owningMdio(chip, async () => {
-    await writePhy(chip, ADVERTISEMENT, ADVERTISE);
-    await writePhy(chip, CONTROL_1000, ADVERTISE_1000_FULL);
-    await writePhy(chip, CONTROL, CONTROL_NEGOTIATE | CONTROL_RESTART);
+    await writePhy(chip, MII_ADVERTISEMENT, ADVERTISE);
+    await writePhy(chip, MII_CONTROL_1000, ADVERTISE_1000_FULL);
+    await writePhy(chip, MII_CONTROL, CONTROL_NEGOTIATE | CONTROL_RESTART);
   });
-}
-
-export interface Pause {
-  readonly receive: boolean;
-  readonly transmit: boolean;
 }
 
 /** What both ends agreed to about PAUSE. */
 export function readPause(chip: Chip): Promise<Pause> {
   return owningMdio(chip, async () => {
-    const local = await readPhy(chip, ADVERTISEMENT);
-    return resolvePause(local, await readPhy(chip, PARTNER_ABILITY));
+    const local = await readPhy(chip, MII_ADVERTISEMENT);
+    return resolvePause(local, await readPhy(chip, MII_PARTNER_ABILITY));
   });
-}
-
-/** IEEE 802.3 Annex 28B, table 28B-3, from the PAUSE and ASM_DIR bits of either end. */
-export function resolvePause(local: number, partner: number): Pause {
-  if ((local & partner & PAUSE) !== 0) return { receive: true, transmit: true };
-  if ((local & partner & ASYMMETRIC) === 0) return { receive: false, transmit: false };
-  // Both can do it one way only: from the end that does not take PAUSE to the one that does.
-  return { receive: (local & PAUSE) !== 0, transmit: (partner & PAUSE) !== 0 };
 }

@@ -23,12 +23,10 @@ import {
 } from '../../sim/e1000/descriptors.ts';
 import { foldChecksum, get16, Headers, PROTOCOL_TCP, parseHeaders, pseudoHeaderSum, put16 } from '../../sim/packet.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
-import { FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CHECKSUM, FEATURE_VLAN_INSERT } from '../netdev.ts';
-import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_TSO6, TX_UDP, TX_VLAN } from '../packet.ts';
+import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
+import { acceptable, countPieces, ETHERNET_AND_TAG, OFFLOADS, SHORTEST, TSO } from '../requests.ts';
 import { type Chip, R } from './chip.ts';
 
-const OFFLOADS = TX_L4_CHECKSUM | TX_IP_CHECKSUM | TX_TSO4 | TX_TSO6 | TX_VLAN;
-const TSO = TX_TSO4 | TX_TSO6;
 /** Packets between two reports. */
 const REPORT = 16;
 /**
@@ -40,11 +38,7 @@ const MAX_DATA = 4096;
 const SEGMENTS_A_BUFFER = 4;
 /** See `earlyWriteBack`. */
 const SENTINEL = 4;
-const MIN_FRAME = 14;
-const MAX_TSO = 0xffff + 18; // an IP packet behind an Ethernet header and a tag
 const MAX_HEADER = 255; // HDRLEN's eight bits
-const MIN_MSS = 64;
-const ETHERNET_AND_TAG = 18;
 
 export class Transmitter {
   readonly size: number;
@@ -137,7 +131,7 @@ export class Transmitter {
         packet.next !== null ||
         (packet.flags & OFFLOADS) !== 0 ||
         length > longest ||
-        length < MIN_FRAME ||
+        length < SHORTEST ||
         this.#afterTso
       ) {
         if (this.#place(packet)) continue;
@@ -217,7 +211,8 @@ export class Transmitter {
     const { flags } = packet;
     const offloads = (flags & OFFLOADS & ~TX_VLAN) !== 0;
     const limit = (flags & TSO) !== 0 ? segmentLimit(packet) : MAX_DATA;
-    const pieces = this.#acceptable(packet) ? countPieces(packet, limit) : this.size;
+    const fine = acceptable(packet, this.features, this.mtu, MAX_HEADER);
+    const pieces = fine ? countPieces(packet, limit) : Infinity;
     // A context, and the sentinel.
     if (pieces + 2 > this.size - 1) return this.#refuse(packet);
     if (pieces + 2 > this.#free && pieces + 2 > this.reclaim()) return false;
@@ -230,29 +225,6 @@ export class Transmitter {
     this.refused++;
     packet.free();
     return true;
-  }
-
-  #acceptable(packet: PacketBuffer): boolean {
-    const { flags } = packet;
-    const total = packet.next === null ? packet.length : packet.total;
-    if (total < MIN_FRAME || !this.#offers(flags)) return false;
-    if ((flags & TSO) === 0) return total <= this.mtu + ETHERNET_AND_TAG;
-    const { headerLength, mss } = packet;
-    return (
-      total <= MAX_TSO &&
-      mss >= MIN_MSS &&
-      headerLength <= Math.min(MAX_HEADER, packet.length) &&
-      headerLength < total &&
-      headerLength + mss <= this.mtu + ETHERNET_AND_TAG
-    );
-  }
-
-  #offers(flags: number): boolean {
-    const { features } = this;
-    if ((flags & (TX_L4_CHECKSUM | TX_IP_CHECKSUM)) !== 0 && (features & FEATURE_TX_CHECKSUM) === 0) return false;
-    if ((flags & TX_TSO4) !== 0 && (features & FEATURE_TSO4) === 0) return false;
-    if ((flags & TX_TSO6) !== 0 && (features & FEATURE_TSO6) === 0) return false;
-    return (flags & TX_VLAN) === 0 || (features & FEATURE_VLAN_INSERT) !== 0;
   }
 
   /** 3.3.6, 3.5: tells the card where the headers are. False where the packet has none such. */
@@ -405,18 +377,6 @@ function ipContext(l3: number, end: number): number {
 
 function segmentLimit(packet: PacketBuffer): number {
   return Math.min(MAX_DATA, Math.max(SEGMENTS_A_BUFFER * packet.mss, MAX_HEADER));
-}
-
-/** Descriptors for the data; a chain of empty pieces counts as one too many, and is refused. */
-function countPieces(packet: PacketBuffer, limit: number): number {
-  let count = 0;
-  let bytes = 0;
-  for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
-    count += Math.ceil(piece.length / limit);
-    bytes += piece.length;
-  }
-  const whole = packet.next === null || bytes === packet.total;
-  return whole && count > 0 ? count : MAX_TSO;
 }
 
 /**

@@ -4,9 +4,10 @@ import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
 import { DeviceError } from '../../drivers/device.ts';
 import { createE1000, type E1000Options, supports } from '../../drivers/e1000/e1000.ts';
-import { BULK, LOW_LATENCY, Moderation } from '../../drivers/e1000/moderation.ts';
-import { ASYMMETRIC, PAUSE, resolvePause } from '../../drivers/e1000/phy.ts';
+import { INTERVALS } from '../../drivers/e1000/interrupts.ts';
 import { I82574L } from '../../drivers/e1000/variants.ts';
+import { ASYMMETRIC, PAUSE, resolvePause } from '../../drivers/mii.ts';
+import { BULK, LOW_LATENCY, Moderation } from '../../drivers/moderation.ts';
 import { type PacketBuffer, TX_TSO4 } from '../../drivers/packet.ts';
 import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
@@ -220,6 +221,21 @@ test('pause is resolved as table 28B-3 has it', (t) => {
   t.deepEqual(resolvePause(ASYMMETRIC, ASYMMETRIC), none);
 });
 
+test('the steps of bring-up are said, and what becomes of the link', async (t) => {
+  const lines: string[] = [];
+  const { driver, start, clock } = await open({ log: (line) => lines.push(line), interrupts: ['msi'] });
+  await start();
+  await runClock(clock, driver.stop());
+  t.deepEqual(lines, [
+    'device reset',
+    'receive ring of 512: produced 511 buffers, receive MAC enabled',
+    'transmit ring of 512: transmit MAC enabled',
+    'waiting for interrupts (msi)',
+    'link negotiated: full duplex, 1000 Mbit/s, txpause on, rxpause on',
+    'no link',
+  ]);
+});
+
 test('flow control follows what was negotiated', async (t) => {
   const { driver, device, start } = await open();
   await start();
@@ -232,12 +248,12 @@ test('flow control follows what was negotiated', async (t) => {
 test('moderation: few packets an interrupt, short intervals; many, long ones', (t) => {
   const moderation = new Moderation();
   for (let i = 0; i < 20; i++) moderation.learn(1);
-  t.is(moderation.interval, LOW_LATENCY);
+  t.is(moderation.level, LOW_LATENCY);
   for (let i = 0; i < 20; i++) moderation.learn(64);
-  t.is(moderation.interval, BULK);
+  t.is(moderation.level, BULK);
   t.false(moderation.learn(64));
   for (let i = 0; i < 20; i++) moderation.learn(0);
-  t.is(moderation.interval, LOW_LATENCY);
+  t.is(moderation.level, LOW_LATENCY);
 });
 
 test('a busy receiver writes ITR', async (t) => {
@@ -249,14 +265,14 @@ test('a busy receiver writes ITR', async (t) => {
     driver.rearm();
   });
   await start();
-  t.is(device.bar(0).read32(ITR.at), LOW_LATENCY);
+  t.is(device.bar(0).read32(ITR.at), INTERVALS[LOW_LATENCY]);
   const frame = new Uint8Array(60);
   frame.set(MAC);
   for (let round = 0; round < 20; round++) {
     for (let i = 0; i < 64; i++) peer.send(frame);
     await runFor(clock, MILLISECOND);
   }
-  t.is(device.bar(0).read32(ITR.at), BULK);
+  t.is(device.bar(0).read32(ITR.at), INTERVALS[BULK]);
 });
 
 test('waitForWork: polls, waits so long, waits for ever', async (t) => {
