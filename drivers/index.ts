@@ -12,3 +12,4 @@ export { TapJoin } from './join/tap-join.ts';
 export type { NetDriverOptions } from './net-driver.ts';
 export * from './netdev.ts';
 export * from './packet.ts';
+export { createTg3, Tg3Driver, type Tg3Options } from './tg3/tg3.ts';

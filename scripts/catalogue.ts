@@ -4,6 +4,7 @@ import type { PciDevice, PciId } from '../drivers/device.ts';
 import { createE1000, supports } from '../drivers/e1000/e1000.ts';
 import type { NetDriverOptions } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
+import { createTg3, supports as isTg3 } from '../drivers/tg3/tg3.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
 import type { Host, PciFunction } from '../sim/pci/function.ts';
@@ -62,6 +63,12 @@ export const DRIVERS: readonly DriverEntry[] = [
     cards: ['82540EM (8086:100e)', '82545EM (8086:100f)', '82574L (8086:10d3)'],
     supports,
     open: createE1000,
+  },
+  {
+    name: 'tg3',
+    cards: ['BCM57762 (14e4:1682)', 'BCM57765 (14e4:16b4)', 'BCM5721 (14e4:1659)', 'BCM5751 (14e4:1677)'],
+    supports: isTg3,
+    open: createTg3,
   },
 ];
 

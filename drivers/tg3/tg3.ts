@@ -1,0 +1,481 @@
+/**
+ * The tg3 driver: Broadcom's BCM57762, BCM57765, BCM5721 and BCM5751 as a netdev.
+ *
+ * Blocks and registers are those of the programmer's guides 5718-PG108-R and 5722-PG101-R; the order of the bring-up, and
+ * values that those leave open, are Linux's (drivers/net/ethernet/broadcom/tg3.c, tg3_reset_hw).
+ */
+import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
+import {
+  checkMulticast,
+  checkStationAddress,
+  checkVlan,
+  ETHERNET_MTU,
+  goneError,
+  MILLISECOND,
+  NetDriver,
+  type NetDriverOptions,
+} from '../net-driver.ts';
+import {
+  FEATURE_RX_CHECKSUM,
+  FEATURE_TSO4,
+  FEATURE_TSO6,
+  FEATURE_TX_CHECKSUM,
+  FEATURE_VLAN_STRIP,
+  type LinkState,
+  type NetStatistics,
+} from '../netdev.ts';
+import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
+import { Chip, R } from './chip.ts';
+import { Filters } from './filters.ts';
+import { InterruptControl } from './interrupts.ts';
+import { readStationAddress } from './nvram.ts';
+import { Phy } from './phy.ts';
+import { Receiver, STANDARD_ROOM } from './receive.ts';
+import { resetChip, SWAPS } from './reset.ts';
+import { ChipStatistics } from './statistics.ts';
+import { StatusBlocks } from './status.ts';
+import { Transmitter } from './transmit.ts';
+import { VARIANTS, variantOf } from './variants.ts';
+
+export { supports } from './variants.ts';
+
+/** A frame always arrives in one piece; one that is longer than 1536 bytes, in a buffer of its own kind. */
+export interface Tg3Options extends NetDriverOptions {
+  /** Receive return rings among which RSS spreads connections; with MSI-X, each has a vector. One, if absent. */
+  readonly queues?: number;
+}
+
+/** Resets the card, finds its station address and returns a driver that is not started yet. */
+export async function createTg3(device: PciDevice, options: Tg3Options = {}): Promise<Tg3Driver> {
+  const variant = variantOf(device.id);
+  if (variant === undefined) {
+    const id = [device.id.vendor, device.id.device].map((part) => part.toString(16).padStart(4, '0')).join(':');
+    const known = VARIANTS.map(({ device }) => device.toString(16)).join(', ');
+    throw new DeviceError('UNSUPPORTED', `${device.name} is ${id}: the tg3 driver knows 14e4:${known}`);
+  }
+  device.enable({ memory: true });
+  const chip = new Chip(device, variant);
+  if (chip.gone) throw goneError(device);
+  await resetChip(chip);
+  const mac = await readStationAddress(chip, options.ignoreNvmChecksum === true);
+  return new Tg3Driver(chip, mac, options);
+}
+
+/** MAC_MODE.PORT_MODE. */
+const PORT_MII = 1 << 2; // 10 and 100 Mbit/s
+const PORT_GMII = 2 << 2;
+/** MAC_TX_LENGTHS: the gap between frames, and the slot time, which half duplex at 1000 Mbit/s needs longer. */
+const GAPS = (6 << 8) | (2 << 12);
+const SLOT_TIME = 0x20;
+const SLOT_TIME_1000_HALF = 0xff;
+/** How often block 0 is looked at for a change of the link, which interrupts only while somebody waits for work. */
+const LINK_LOOK = 100 * MILLISECOND;
+const DMA_ERRORS = 0x3fc; // RDMAC_MODE and WDMAC_MODE: attention on whatever can go wrong
+/** The RSS specification's example key: it spreads well. */
+const RSS_KEY = [
+  0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
+  0xbeac01fa,
+];
+
+export class Tg3Driver extends NetDriver {
+  protected readonly rx: Receiver;
+  protected readonly tx: Transmitter;
+  readonly #chip: Chip;
+  readonly #phy: Phy;
+  readonly #status: StatusBlocks;
+  readonly #filters: Filters;
+  readonly #interrupts: InterruptControl;
+  readonly #counters: ChipStatistics;
+  readonly #modes: readonly InterruptMode[];
+
+  constructor(chip: Chip, mac: Uint8Array, options: Tg3Options) {
+    const { rxDescriptors = 512, txDescriptors = 512, queues = 1, bufferSize = FRAME_BUFFER } = options;
+    const { name, features, maxFrame, maxQueues } = chip.variant;
+    checkRing('rxDescriptors', rxDescriptors);
+    checkRing('txDescriptors', txDescriptors);
+    if (!Number.isInteger(queues) || queues < 1 || queues > maxQueues) {
+      throw new DeviceError('INVALID', `queues ${queues}: ${name} has ${maxQueues}`);
+    }
+    checkBuffers(bufferSize);
+    super(chip.device, { model: `tg3 ${name}`, features, longestFrame: maxFrame }, options);
+    this.#chip = chip;
+    this.#modes = options.interrupts ?? ['msix', 'msi', 'intx'];
+    this.#phy = new Phy(chip);
+    this.#status = new StatusBlocks(chip);
+    this.rx = new Receiver(chip, this.pool, this.#status, rxDescriptors, queues);
+    this.tx = new Transmitter(chip, this.#status, txDescriptors);
+    this.#filters = new Filters(chip, mac);
+    this.#counters = new ChipStatistics(chip);
+    this.#interrupts = new InterruptControl(chip, this.#status, {
+      work: () => this.workArrived(),
+      link: () => this.linkMayHaveChanged(),
+      failed: (error) => this.fail(error),
+    });
+  }
+
+  // ---- Bring-up -----------------------------------------------------------------------------------------------------
+
+  protected get gone(): boolean {
+    return this.#chip.gone;
+  }
+
+  protected async bringUp(): Promise<void> {
+    const answered = await resetChip(this.#chip);
+    this.log(answered ? 'device reset, boot code complete' : 'device reset, no boot code answers: going on without it');
+    this.#interrupts.enable(this.#modes, this.rx.queues);
+    this.#initialiseChip();
+    await this.#initialiseBuffers();
+    this.#initialiseRings();
+    this.#initialiseMac();
+    await this.#interrupts.startCoalescing();
+    this.#startBlocks();
+    this.#startMacs();
+    await this.#phy.negotiate(); // takes seconds on copper; the link's interrupt tells when it is done
+    this.#watchLink();
+    this.#interrupts.unmask();
+    this.log(`waiting for interrupts (${this.#interrupts.mode}, vectors: ${this.#interrupts.vectors})`);
+  }
+
+  /** Byte orders, checksums, the bus. */
+  #initialiseChip(): void {
+    const chip = this.#chip;
+    const { GRC_MODE, GRC_MISC_CFG, GRC_LOCAL_CTRL, DMA_RW_CTRL } = R;
+    if (chip.variant.is577xx) {
+      this.#mendPcie();
+      chip.modify(DMA_RW_CTRL, DMA_RW_CTRL.DIS_CACHE_ALIGNMENT, DMA_RW_CTRL.DIS_CACHE_ALIGNMENT);
+    } else chip.write(DMA_RW_CTRL, 0x76180000);
+    // The fields of checksums hold the pseudo header's sums; rings are the host's.
+    const rings = GRC_MODE.HOST_STACKUP | GRC_MODE.HOST_SENDBDS;
+    chip.write(GRC_MODE, SWAPS | rings | GRC_MODE.NO_TX_PHDR_CSUM | GRC_MODE.IRQ_ON_MAC_ATTN);
+    chip.modify(GRC_MISC_CFG, 0xff, 65 << 1); // the timer counts microseconds, from 66 MHz
+    chip.set(GRC_LOCAL_CTRL, GRC_LOCAL_CTRL.INT_ON_ATTN | GRC_LOCAL_CTRL.AUTO_SEEPROM);
+  }
+
+  /** Errata of the 577xx's PCIe block, as Linux's tg3_reset_hw mends them. */
+  #mendPcie(): void {
+    const chip = this.#chip;
+    const { GRC_MODE, CPMU_PADRNG_CTL, CPMU_LSPD_10MB_CLK, PCIE_TL_8 } = R;
+    const { bar } = chip;
+    chip.set(CPMU_PADRNG_CTL, 1 << 18);
+    const mode = chip.read(GRC_MODE);
+    chip.write(GRC_MODE, mode | GRC_MODE.PCIE_DL_SEL);
+    const training = PCIE_TL_8.at + 4; // of the data link layer, while that is selected
+    bar.write32(training, ((bar.read32(training) & ~0xff) | 0x2c) >>> 0);
+    chip.write(GRC_MODE, mode);
+    chip.modify(CPMU_LSPD_10MB_CLK, 0x1f0000, 0x130000); // 6.25 MHz
+  }
+
+  /** How the packet memory is divided, and when it counts as short. */
+  async #initialiseBuffers(): Promise<void> {
+    const chip = this.#chip;
+    const { BUFMGR_MODE } = R;
+    const [receive, high] = this.#watermarks();
+    chip.write(R.BUFMGR_MB_RDMA_LOW_WATER, 0);
+    chip.write(R.BUFMGR_MB_MACRX_LOW_WATER, receive);
+    chip.write(R.BUFMGR_MB_HIGH_WATER, high);
+    chip.write(R.BUFMGR_DMA_LOW_WATER, 5);
+    chip.write(R.BUFMGR_DMA_HIGH_WATER, 10);
+    chip.write(BUFMGR_MODE, BUFMGR_MODE.ENABLE | BUFMGR_MODE.ATTN_ENABLE);
+    await chip.poll(
+      BUFMGR_MODE,
+      BUFMGR_MODE.ENABLE,
+      BUFMGR_MODE.ENABLE,
+      20 * MILLISECOND,
+      'starting the buffer manager',
+    );
+  }
+
+  #watermarks(): readonly [number, number] {
+    if (!this.#chip.variant.is577xx) return [0x10, 0x60];
+    return this.mtu > ETHERNET_MTU ? [0x7e, 0xea] : [0x2a, 0xa0];
+  }
+
+  #initialiseRings(): void {
+    const { rx, tx } = this;
+    this.#status.setUp(this.#chip, this.#interrupts.vectors);
+    rx.setUp(this.mtu);
+    rx.checksums = this.has(FEATURE_RX_CHECKSUM);
+    tx.features = this.features.enabled;
+    tx.mtu = this.mtu;
+    tx.setUp(this.#chip);
+    this.log(`receive rings: ${rx.size} buffers, return rings: ${rx.queues}; send ring: ${tx.size} descriptors`);
+  }
+
+  #initialiseMac(): void {
+    const chip = this.#chip;
+    const { MAC_MODE, SNDDATAI_STATSCTRL } = R;
+    this.#filters.apply();
+    chip.write(R.MAC_RX_MTU_SIZE, this.mtu + 22); // header, tag and FCS
+    chip.write(R.MAC_TX_LENGTHS, GAPS | SLOT_TIME);
+    chip.write(R.MAC_RCV_RULE_CFG, 1 << 3); // every frame is of class 1
+    chip.write(R.RCVLPC_CONFIG, 0x181);
+    if (chip.variant.is577xx) chip.set(R.RDMA_RSRVCTRL_REG, R.RDMA_RSRVCTRL_REG.FIFO_OFLW_FIX);
+    chip.clear(R.RCVLPC_STATS_ENABLE, R.RCVLPC_STATS_ENABLE.DACK_FIX);
+    chip.write(R.RCVLPC_STATSCTRL, 1);
+    chip.write(R.SNDDATAI_STATSENAB, 0xffffff);
+    chip.write(SNDDATAI_STATSCTRL, SNDDATAI_STATSCTRL.ENABLE | SNDDATAI_STATSCTRL.FASTUPD);
+    const engines = MAC_MODE.TDE_ENABLE | MAC_MODE.RDE_ENABLE | MAC_MODE.FHDE_ENABLE;
+    const counters = MAC_MODE.RXSTAT_ENABLE | MAC_MODE.RXSTAT_CLEAR | MAC_MODE.TXSTAT_ENABLE | MAC_MODE.TXSTAT_CLEAR;
+    chip.write(MAC_MODE, engines | counters | PORT_GMII);
+    this.#spreadConnections();
+  }
+
+  /** RSS: hash results to return rings, in turn. */
+  #spreadConnections(): void {
+    const { queues } = this.rx;
+    if (queues === 1) return;
+    const { MAC_RSS_INDIR_TBL, MAC_RSS_HASH_KEY } = R;
+    for (let word = 0; word < MAC_RSS_INDIR_TBL.count; word++) {
+      let entries = 0;
+      for (let entry = 8 * word; entry < 8 * word + 8; entry++) entries = (entries << 4) | (entry % queues);
+      this.#chip.write(MAC_RSS_INDIR_TBL, entries, word);
+    }
+    for (const [word, key] of RSS_KEY.entries()) this.#chip.write(MAC_RSS_HASH_KEY, key, word);
+  }
+
+  /** From memory inwards; descriptors are fetched from here on. */
+  #startBlocks(): void {
+    const chip = this.#chip;
+    const { RCVCC_MODE, RCVLPC_MODE, WDMAC_MODE, RDMAC_MODE, RCVDCC_MODE, SNDDATAC_MODE, SNDBDC_MODE } = R;
+    const { RCVBDI_MODE, RCVDBDI_MODE, SNDDATAI_MODE, SNDBDI_MODE, SNDBDS_MODE } = R;
+    chip.write(RCVCC_MODE, RCVCC_MODE.ENABLE | RCVCC_MODE.ATTN_ENABLE);
+    chip.write(RCVLPC_MODE, RCVLPC_MODE.ENABLE);
+    const { is577xx } = chip.variant;
+    chip.write(WDMAC_MODE, WDMAC_MODE.ENABLE | DMA_ERRORS | (is577xx ? WDMAC_MODE.STATUS_TAG_FIX : 0));
+    chip.write(RDMAC_MODE, RDMAC_MODE.ENABLE | DMA_ERRORS | this.#readModes());
+    chip.write(RCVDCC_MODE, RCVDCC_MODE.ENABLE | RCVDCC_MODE.ATTN_ENABLE);
+    chip.write(SNDDATAC_MODE, SNDDATAC_MODE.ENABLE);
+    chip.write(SNDBDC_MODE, SNDBDC_MODE.ENABLE | SNDBDC_MODE.ATTN_ENABLE);
+    chip.write(RCVBDI_MODE, RCVBDI_MODE.ENABLE | RCVBDI_MODE.RCB_ATTN_ENAB);
+    chip.write(RCVDBDI_MODE, RCVDBDI_MODE.ENABLE | RCVDBDI_MODE.INV_RING_SZ);
+    chip.write(SNDDATAI_MODE, SNDDATAI_MODE.ENABLE | (1 << 3)); // 3: segmentation by hardware
+    chip.write(SNDBDI_MODE, SNDBDI_MODE.ENABLE | SNDBDI_MODE.ATTN_ENABLE);
+    chip.write(SNDBDS_MODE, SNDBDS_MODE.ENABLE | SNDBDS_MODE.ATTN_ENABLE);
+    this.rx.fill();
+    this.log(`produced ${this.rx.used} receive buffers`);
+  }
+
+  #readModes(): number {
+    const { RDMAC_MODE } = R;
+    const { is577xx, shortLimit } = this.#chip.variant;
+    let modes = RDMAC_MODE.FIFO_LONG_BURST | RDMAC_MODE.IPV4_LSO_EN;
+    if (is577xx) modes |= RDMAC_MODE.IPV6_LSO_EN;
+    if (shortLimit === 2048 && this.mtu <= ETHERNET_MTU) modes |= RDMAC_MODE.JMB_2K_MMRR;
+    return modes;
+  }
+
+  #startMacs(): void {
+    const chip = this.#chip;
+    chip.write(R.MAC_LOW_WMARK_MAX_RX_FRAME, chip.variant.is577xx ? 1 : 2);
+    chip.write(R.MAC_LED_CTRL, R.MAC_LED_CTRL.MODE_PHY_1);
+    this.#applyTransmitMode(false);
+    this.log('transmit MAC enabled');
+    this.#applyReceiveMode();
+    this.log('receive MAC enabled');
+  }
+
+  #applyTransmitMode(sendPause: boolean): void {
+    const { MAC_TX_MODE } = R;
+    let mode = MAC_TX_MODE.ENABLE;
+    if (this.#chip.variant.is577xx) mode |= MAC_TX_MODE.MBUF_LOCKUP_FIX;
+    if (sendPause) mode |= MAC_TX_MODE.FLOW_CTRL_ENABLE;
+    this.#chip.write(MAC_TX_MODE, mode);
+  }
+
+  /** MAC_RX_MODE, from everything that has a say in it. */
+  #applyReceiveMode(): void {
+    const { MAC_RX_MODE } = R;
+    const strip = this.has(FEATURE_VLAN_STRIP);
+    let mode = MAC_RX_MODE.ENABLE;
+    if (!strip) mode |= MAC_RX_MODE.KEEP_VLAN_TAG;
+    if (this.#filters.promiscuous) mode |= MAC_RX_MODE.PROMISC;
+    if (this.link.rxPause) mode |= MAC_RX_MODE.FLOW_CTRL_ENABLE;
+    if (this.#chip.variant.is577xx) mode |= MAC_RX_MODE.IPV6_CSUM_ENABLE;
+    if (this.rx.queues > 1) {
+      mode |= MAC_RX_MODE.RSS_ENABLE | MAC_RX_MODE.RSS_ITBL_HASH_BITS;
+      mode |= MAC_RX_MODE.RSS_IPV4_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV4_HASH_EN;
+      mode |= MAC_RX_MODE.RSS_IPV6_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV6_HASH_EN;
+    }
+    this.rx.vlanStrip = strip;
+    this.#chip.write(MAC_RX_MODE, mode);
+  }
+
+  /** Blocks stop one after the other, then the reset: no DMA, no interrupt. */
+  protected async quiesce(): Promise<void> {
+    this.#interrupts.silence();
+    this.#interrupts.disable();
+    await resetChip(this.#chip);
+  }
+
+  protected override release(): void {
+    super.release();
+    this.#status.close();
+  }
+
+  // ---- Interrupts ---------------------------------------------------------------------------------------------------
+
+  protected arm(packets: number): void {
+    this.#interrupts.learn(packets);
+    this.#interrupts.arm();
+  }
+
+  protected disarm(): void {
+    this.#interrupts.silence();
+  }
+
+  protected provoke(): void {
+    this.#interrupts.provoke();
+  }
+
+  // ---- Link ---------------------------------------------------------------------------------------------------------
+
+  /** The MAC's attention makes it into block 0, and interrupts. */
+  #watchLink(): void {
+    const { MAC_EVENT, MAC_STATUS, MAC_MI_STAT } = R;
+    this.#chip.write(MAC_MI_STAT, MAC_MI_STAT.LNKSTAT_ATTN_ENAB);
+    this.#chip.write(MAC_STATUS, MAC_STATUS.LNKSTATE_CHANGED);
+    this.#chip.write(MAC_EVENT, MAC_EVENT.LNKSTATE_CHANGED);
+    const look = this.device.time.every(LINK_LOOK, () => {
+      if (this.ready) this.guard(() => this.#interrupts.lookAtLink());
+      if (!this.ready) look.stop();
+    });
+  }
+
+  protected readLink(): Promise<LinkState> {
+    return this.#phy.readLink(this.link);
+  }
+
+  protected applyLink({ speed, fullDuplex, txPause }: LinkState): void {
+    const chip = this.#chip;
+    const { MAC_MODE } = R;
+    const port = speed === 1000 ? PORT_GMII : PORT_MII;
+    chip.modify(MAC_MODE, MAC_MODE.PORT_MODE | MAC_MODE.HALF_DUPLEX, port | (fullDuplex ? 0 : MAC_MODE.HALF_DUPLEX));
+    chip.write(R.MAC_TX_LENGTHS, GAPS | (speed === 1000 && !fullDuplex ? SLOT_TIME_1000_HALF : SLOT_TIME));
+    this.#applyTransmitMode(txPause);
+    this.#applyReceiveMode();
+  }
+
+  /** The consumer moves as the card sends; and a station that is told to wait is told so again and again. */
+  protected get sendProgress(): number {
+    return this.tx.consumer + 0x10000 * this.#counters.all().RX_STATS_XOFF_PAUSE_RECVD!;
+  }
+
+  // ---- Settings -----------------------------------------------------------------------------------------------------
+
+  get mac(): Uint8Array {
+    return this.#filters.mac.slice();
+  }
+
+  setMac(mac: Uint8Array): void {
+    checkStationAddress(mac);
+    this.#filters.mac.set(mac);
+    if (this.ready) this.#filters.applyMac();
+  }
+
+  protected applyMtu(): void {
+    this.tx.mtu = this.mtu;
+  }
+
+  protected applyFeatures(): void {
+    this.tx.features = this.features.enabled;
+    this.rx.checksums = this.has(FEATURE_RX_CHECKSUM);
+    if (this.ready) this.#applyReceiveMode();
+  }
+
+  protected resolveFeatures(wanted: number): number {
+    return (wanted & FEATURE_TX_CHECKSUM) === 0 ? wanted & ~(FEATURE_TSO4 | FEATURE_TSO6) : wanted;
+  }
+
+  setPromiscuous(on: boolean): void {
+    this.#filters.promiscuous = on;
+    if (this.ready) this.#applyReceiveMode();
+  }
+
+  setAllMulticast(on: boolean): void {
+    this.#filters.allMulticast = on;
+    if (this.ready) this.#filters.applyMulticast();
+  }
+
+  setMulticast(addresses: readonly Uint8Array[]): void {
+    checkMulticast(addresses);
+    this.#filters.setMulticast(addresses);
+    if (this.ready) this.#filters.applyMulticast();
+  }
+
+  /** These chips have no VLAN filter: every VLAN is received, listed or not. */
+  addVlan(id: number): void {
+    checkVlan(id);
+  }
+
+  removeVlan(id: number): void {
+    checkVlan(id);
+  }
+
+  // ---- Statistics ---------------------------------------------------------------------------------------------------
+
+  protected accumulate(): void {
+    this.#counters.accumulate();
+  }
+
+  statistics(): NetStatistics {
+    this.count();
+    const chip = this.#counters.all();
+    const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
+    const { malformed, packets, bytes } = this.rx;
+    const { refused, abandoned } = this.tx;
+    const txPackets = sum('TX_STATS_UCAST', 'TX_STATS_MCAST', 'TX_STATS_BCAST');
+    return {
+      ...this.counts,
+      rxPackets: packets,
+      rxBytes: bytes,
+      txPackets,
+      txBytes: Math.max(0, sum('TX_STATS_OCTETS') - 4 * txPackets), // the chip counts the FCS
+      rxErrors:
+        malformed +
+        sum('RX_STATS_FCS_ERRORS', 'RX_STATS_ALIGN_ERRORS', 'RX_STATS_FRAME_TOO_LONG', 'RX_STATS_UNDERSIZE') +
+        sum('RX_STATS_FRAGMENTS', 'RX_STATS_JABBERS', 'IN_ERRORS_CNT'),
+      txErrors: refused + abandoned + this.tx.malformed + sum('TX_STATS_MAC_ERRORS', 'TX_STATS_EXCESSIVE_COL'),
+      rxMissed: sum('IN_DISCARDS_CNT'),
+      rxNoBuffer: sum('NO_RCV_BD_CNT'),
+      multicast: sum('RX_STATS_MCAST'),
+      interrupts: this.#interrupts.count,
+    };
+  }
+
+  /** The chip's own counters, by Linux's names. */
+  chipStatistics(): Record<string, number> {
+    this.count();
+    return this.#counters.all();
+  }
+
+  resetStatistics(): void {
+    this.count();
+    this.#counters.reset();
+    this.#interrupts.count = 0;
+    this.rx.packets = 0;
+    this.rx.bytes = 0;
+    this.rx.malformed = 0;
+    this.tx.refused = 0;
+    this.tx.abandoned = 0;
+    this.tx.malformed = 0;
+    this.forgetCounts();
+  }
+}
+
+const MIN_DESCRIPTORS = 32;
+const MAX_DESCRIPTORS = 512;
+
+/** The rings have 512 entries; fewer may be in use. */
+function checkRing(what: string, size: number): void {
+  if (Number.isInteger(size) && size >= MIN_DESCRIPTORS && size <= MAX_DESCRIPTORS && size % 8 === 0) return;
+  throw new DeviceError(
+    'INVALID',
+    `${what} ${size}: give a multiple of 8 from ${MIN_DESCRIPTORS} to ${MAX_DESCRIPTORS}`,
+  );
+}
+
+function checkBuffers(bufferSize: number): void {
+  const least = STANDARD_ROOM + HEADROOM;
+  if (bufferSize >= least) return;
+  throw new DeviceError('INVALID', `bufferSize ${bufferSize}: the card writes up to ${least} bytes, headroom included`);
+}

@@ -1,0 +1,387 @@
+/**
+ * Transmit: one ring of send descriptors, whose consumer the status block tells. Broadcom 5718-PG108-R, "Send Rings".
+ *
+ * The card finds headers by itself; a descriptor only says what to fill in.
+ */
+import {
+  addToChecksum,
+  ETHERTYPE_VLAN,
+  foldChecksum,
+  get16,
+  Headers,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+  parseHeaders,
+  put16,
+  swap16,
+} from '../../sim/packet.ts';
+import {
+  TX_VLAN as BD_VLAN,
+  SEND_BD,
+  SRAM_SEND_RCB,
+  TX_COAL_NOW,
+  TX_CPU_POST_DMA,
+  TX_CPU_PRE_DMA,
+  TX_END,
+  TX_HDRLEN_2,
+  TX_IP_CSUM,
+  TX_JUMBO,
+  TX_TCPUDP_CSUM,
+} from '../../sim/tg3/descriptors.ts';
+import type { DmaMemory, RegisterSpace } from '../device.ts';
+import { ETHERNET_MTU } from '../net-driver.ts';
+import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
+import { acceptable, countPieces, ETHERNET_AND_TAG, OFFLOADS, SHORTEST, TSO } from '../requests.ts';
+import { type Chip, R } from './chip.ts';
+import type { StatusBlocks } from './status.ts';
+
+const ENTRIES = 512;
+const LAST = ENTRIES - 1;
+/** A BD's length is a 16-bit number. */
+const MAX_DATA = 0xffff;
+/** The 577xx loses BDs of this size and less (Linux: SHORT_DMA_BUG). */
+const TOO_SHORT = 8;
+/** Frames beyond must be marked as long ones, on chips that have such. */
+const STANDARD_FRAME = 1518;
+const ETHERNET_HEADER = 14;
+/** IP and TCP headers that the descriptors have room to tell: 255 words; or 20 and 20 bytes with 31 words of options. */
+const MAX_HEADER_577XX = ETHERNET_AND_TAG + 255 * 4;
+const MAX_HEADER_575X = ETHERNET_AND_TAG + 40 + 31 * 4;
+const PLAIN_HEADERS = 40;
+
+export class Transmitter {
+  readonly size: number;
+  /** Packets the card could not have sent, and those that were thrown away unsent. */
+  refused = 0;
+  abandoned = 0;
+  /** Indices in the status block beyond what was sent. */
+  malformed = 0;
+  /** Packets whose buffers went back, for moderation. */
+  completed = 0;
+  /** FEATURE_ bits in effect. */
+  features = 0;
+  mtu = 1500;
+  readonly #bar: RegisterSpace;
+  readonly #memory: DmaMemory;
+  readonly #words: Uint32Array;
+  readonly #blocks: StatusBlocks;
+  readonly #status: Uint32Array;
+  readonly #statusAt: number;
+  /** A packet is kept at its last descriptor. */
+  readonly #slots: (PacketBuffer | null)[] = new Array<PacketBuffer | null>(ENTRIES).fill(null);
+  readonly #is577xx: boolean;
+  readonly #shortLimit: number;
+  readonly #maxHeader: number;
+  readonly #headers = new Headers();
+  #clean = 0; // the oldest descriptor in use
+  #tail = 0; // the next to use
+  #free: number;
+  #refusedIndex = -1;
+
+  constructor(chip: Chip, status: StatusBlocks, size: number) {
+    const { is577xx, shortLimit } = chip.variant;
+    this.size = size;
+    this.#bar = chip.bar;
+    this.#memory = chip.device.dma.alloc(ENTRIES * SEND_BD, 64);
+    this.#words = this.#memory.words;
+    this.#blocks = status;
+    this.#status = status.words;
+    this.#statusAt = status.sendWord;
+    this.#is577xx = is577xx;
+    this.#shortLimit = shortLimit;
+    this.#maxHeader = is577xx ? MAX_HEADER_577XX : MAX_HEADER_575X;
+    this.#free = size - 1;
+  }
+
+  /** Where the ring is. The transmitter must be off. */
+  setUp(chip: Chip): void {
+    this.empty();
+    chip.writeSram(SRAM_SEND_RCB, 0);
+    chip.writeSram(SRAM_SEND_RCB + 4, this.#memory.iova);
+    chip.writeSram(SRAM_SEND_RCB + 8, ENTRIES << 16);
+    chip.write(R.MBOX_SEND_PROD, 0);
+  }
+
+  /** Descriptors in use. */
+  get used(): number {
+    return this.size - 1 - this.#free;
+  }
+
+  /** Up to where the card has sent, as far as it says. */
+  get consumer(): number {
+    return this.#status[this.#statusAt]! >>> 16;
+  }
+
+  /** Whether the card has reported something that `reclaim` would free. */
+  get ready(): boolean {
+    return this.#finished() !== this.#clean;
+  }
+
+  /** The consumer; the oldest descriptor in use where the card says what cannot be. */
+  #finished(): number {
+    const { consumer } = this;
+    if (((consumer - this.#clean) & LAST) <= this.used && consumer < ENTRIES) return consumer;
+    if (consumer !== this.#refusedIndex) {
+      this.#refusedIndex = consumer;
+      this.malformed++;
+    }
+    return this.#clean;
+  }
+
+  transmit(from: PacketBuffer[], first: number, count: number): number {
+    const words = this.#words;
+    const slots = this.#slots;
+    const longest = Math.min(STANDARD_FRAME, this.mtu + ETHERNET_AND_TAG);
+    const end = first + count;
+    const start = this.#tail;
+    if (this.#free < count) this.reclaim();
+    let tail = start;
+    let free = this.#free;
+    let at = first;
+    for (; at < end; at++) {
+      const packet = from[at]!;
+      const { length } = packet;
+      if (packet.next !== null || (packet.flags & OFFLOADS) !== 0 || length > longest || length < SHORTEST) {
+        this.#tail = tail;
+        this.#free = free;
+        const placed = this.#place(packet);
+        tail = this.#tail;
+        free = this.#free;
+        if (placed) continue;
+        break;
+      }
+      if (free === 0) break;
+      const word = tail << 2;
+      words[word] = 0;
+      words[word + 1] = packet.iova + packet.start;
+      words[word + 2] = (length << 16) | TX_END;
+      words[word + 3] = 0;
+      slots[tail] = packet;
+      tail = (tail + 1) & LAST;
+      free--;
+    }
+    this.#tail = tail;
+    this.#free = free;
+    if (tail !== start) {
+      // The batch's last is reported at once, so that nothing is left behind.
+      words[(((tail - 1) & LAST) << 2) + 2]! |= TX_COAL_NOW;
+      this.#bar.write32(R.MBOX_SEND_PROD.at, tail);
+    }
+    return at - first;
+  }
+
+  /** Frees what is done. Returns free descriptors. */
+  reclaim(): number {
+    const finished = this.#finished();
+    const slots = this.#slots;
+    let clean = this.#clean;
+    let packets = 0;
+    while (clean !== finished) {
+      const packet = slots[clean]!;
+      if (packet !== null) {
+        slots[clean] = null;
+        packet.free();
+        packets++;
+      }
+      clean = (clean + 1) & LAST;
+    }
+    this.#free += (clean - this.#clean) & LAST;
+    this.#clean = clean;
+    this.completed += packets;
+    return this.#free;
+  }
+
+  /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
+  #place(packet: PacketBuffer): boolean {
+    if (!acceptable(packet, this.features, this.mtu, this.#maxHeader)) return this.#refuse(packet);
+    if (this.#is577xx && packet.next !== null) lengthenShortPieces(packet);
+    const limit = this.mtu > ETHERNET_MTU ? MAX_DATA : this.#shortLimit;
+    const pieces = countPieces(packet, limit);
+    if (pieces > this.size - 1) return this.#refuse(packet);
+    if (pieces > this.#free && pieces > this.reclaim()) return false;
+    let flags = 0;
+    let word3 = 0;
+    if ((packet.flags & TSO) !== 0) {
+      const segmentation = this.#prepareSegmentation(packet);
+      if (segmentation === NOT_POSSIBLE) return this.#refuse(packet);
+      flags = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (segmentation & 0xffff);
+      word3 = segmentation & 0xffff_0000;
+    } else if ((packet.flags & (TX_L4_CHECKSUM | TX_IP_CHECKSUM)) !== 0) {
+      const sums = this.#prepareChecksums(packet);
+      if (sums === NOT_POSSIBLE) return this.#refuse(packet);
+      flags = sums;
+    }
+    if ((packet.flags & TX_VLAN) !== 0) {
+      flags |= BD_VLAN;
+      word3 |= packet.vlan & 0xffff;
+    }
+    const total = packet.next === null ? packet.length : packet.total;
+    if (this.#is577xx && total > STANDARD_FRAME && (packet.flags & TSO) === 0) flags |= TX_JUMBO;
+    this.#placePieces(packet, limit, flags, word3);
+    return true;
+  }
+
+  #refuse(packet: PacketBuffer): true {
+    this.refused++;
+    packet.free();
+    return true;
+  }
+
+  /** The card sums TCP and UDP where it finds them by itself; what else is asked for is summed here. */
+  #prepareChecksums(packet: PacketBuffer): number {
+    const { flags, bytes, start, checksumStart, checksumOffset } = packet;
+    const headers = this.#headers;
+    parseHeaders(bytes, start, packet.length, headers);
+    let bits = 0;
+    if ((flags & TX_IP_CHECKSUM) !== 0) {
+      if (headers.version !== 4) return NOT_POSSIBLE;
+      put16(bytes, start + headers.l3 + 10, 0);
+      bits |= TX_IP_CSUM;
+    }
+    if ((flags & TX_L4_CHECKSUM) === 0) return bits;
+    const sumAt = checksumStart + checksumOffset;
+    if (checksumStart < ETHERNET_HEADER || sumAt + 2 > packet.length) return NOT_POSSIBLE;
+    const expected = headers.protocol === PROTOCOL_TCP ? 16 : headers.protocol === PROTOCOL_UDP ? 6 : -1;
+    const byCard =
+      headers.l4 === checksumStart && checksumOffset === expected && (headers.version === 4 || this.#is577xx);
+    if (byCard) return bits | TX_TCPUDP_CSUM;
+    const sum = ~sumChain(packet, checksumStart) & 0xffff;
+    put16(bytes, start + sumAt, sum === 0 && (flags & TX_UDP) !== 0 ? 0xffff : sum);
+    return bits;
+  }
+
+  /**
+   * The card writes lengths and sums of every segment: as it wants them, the IPv4 header has the length of a segment, and
+   * no sum; TCP has no sum. Returns the MSS word in 31:16 and flags, by which the chips are told where the payload starts.
+   */
+  #prepareSegmentation(packet: PacketBuffer): number {
+    const { flags, bytes } = packet;
+    const headers = this.#headers;
+    const ipv4 = (flags & TX_TSO4) !== 0;
+    parseHeaders(bytes, packet.start, packet.length, headers);
+    if (headers.protocol !== PROTOCOL_TCP || headers.version !== (ipv4 ? 4 : 6)) return NOT_POSSIBLE;
+    if (headers.payload !== packet.headerLength || headers.l4 === 0) return NOT_POSSIBLE;
+    const shift = headers.l3 - ETHERNET_HEADER;
+    if (shift !== 0 && !liftTag(packet, shift)) return NOT_POSSIBLE;
+    const header = headers.payload - headers.l3; // IP and TCP
+    const l3 = packet.start + headers.l3 - shift;
+    if (ipv4) {
+      put16(bytes, l3 + 2, header + packet.mss);
+      put16(bytes, l3 + 10, 0);
+    }
+    put16(bytes, l3 + headers.l4 - headers.l3 + 16, 0);
+    const { mss } = packet;
+    if (!this.#is577xx) {
+      const options = (header - PLAIN_HEADERS) >> 2;
+      return mss > 0x7ff || options < 0 ? NOT_POSSIBLE : (mss << 16) | (options << 27);
+    }
+    const headerWords = header >> 2;
+    const low = (headerWords & 3) << 14;
+    const middle = (headerWords & 4) !== 0 ? TX_HDRLEN_2 : 0;
+    return mss > 0x3fff ? NOT_POSSIBLE : ((low | mss) << 16) | middle | ((headerWords >> 3) << 10);
+  }
+
+  #placePieces(packet: PacketBuffer, limit: number, flags: number, word3: number): void {
+    for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+      let address = piece.iova + piece.start;
+      let left = piece.length;
+      while (left > 0) {
+        let part = Math.min(left, limit);
+        const rest = left - part;
+        if (rest > 0 && rest <= TOO_SHORT) part -= TOO_SHORT;
+        this.#put(address, part, flags, word3);
+        address += part;
+        left -= part;
+      }
+    }
+    const last = (this.#tail - 1) & LAST;
+    this.#words[(last << 2) + 2]! |= TX_END;
+    this.#slots[last] = packet;
+  }
+
+  #put(address: number, length: number, flags: number, word3: number): void {
+    const words = this.#words;
+    const tail = this.#tail;
+    const word = tail << 2;
+    words[word] = 0;
+    words[word + 1] = address;
+    words[word + 2] = (length << 16) | flags;
+    words[word + 3] = word3;
+    this.#slots[tail] = null;
+    this.#tail = (tail + 1) & LAST;
+    this.#free--;
+  }
+
+  /** Frees every buffer, sent or not; those not sent are counted. The card must be quiet. */
+  empty(): void {
+    this.reclaim();
+    for (let i = 0; i < ENTRIES; i++) {
+      const packet = this.#slots[i]!;
+      if (packet === null) continue;
+      packet.free();
+      this.abandoned++;
+      this.#slots[i] = null;
+    }
+    this.#words.fill(0);
+    this.#blocks.forget();
+    this.#clean = 0;
+    this.#tail = 0;
+    this.#free = this.size - 1;
+    this.#refusedIndex = -1;
+  }
+
+  close(): void {
+    this.empty();
+    this.#memory.free();
+  }
+}
+
+/** No MSS word and flags look like that. */
+const NOT_POSSIBLE = -1;
+
+/** The ones' complement sum from an offset to the packet's end; pieces may be of odd length. */
+function sumChain(packet: PacketBuffer, from: number): number {
+  let sum = 0;
+  let odd = false;
+  let skip = from;
+  for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
+    const length = piece.length - skip;
+    const part = foldChecksum(addToChecksum(piece.bytes, piece.start + skip, length));
+    sum += odd ? swap16(part) : part;
+    if (length & 1) odd = !odd;
+    skip = 0;
+  }
+  return foldChecksum(sum);
+}
+
+/**
+ * The card counts headers from behind an untagged Ethernet header: a tag in the frame becomes one to insert. False where
+ * there is more than that in between.
+ */
+function liftTag(packet: PacketBuffer, shift: number): boolean {
+  const { bytes, start } = packet;
+  if (shift !== 4 || get16(bytes, start + 12) !== ETHERTYPE_VLAN || (packet.flags & TX_VLAN) !== 0) return false;
+  packet.vlan = get16(bytes, start + 14);
+  packet.flags |= TX_VLAN;
+  bytes.copyWithin(start + 4, start, start + 12);
+  packet.start += 4;
+  packet.length -= 4;
+  packet.total -= 4;
+  packet.headerLength -= 4;
+  return true;
+}
+
+/** Pieces that are too short for the card take bytes from the end of the one before, or give theirs to the one behind. */
+function lengthenShortPieces(packet: PacketBuffer): void {
+  let before: PacketBuffer = packet;
+  for (let piece = packet.next; piece !== null; piece = piece.next) {
+    if (piece.length > 0 && piece.length <= TOO_SHORT && before.length > 2 * TOO_SHORT && piece.start >= TOO_SHORT) {
+      piece.start -= TOO_SHORT;
+      before.length -= TOO_SHORT;
+      piece.length += TOO_SHORT;
+      const from = before.start + before.length;
+      piece.bytes.set(before.bytes.subarray(from, from + TOO_SHORT), piece.start);
+    }
+    before = piece;
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * The cards of the family that this driver knows, and in what they differ.
+ *
+ * Sources: Broadcom 5718-PG108-R and 5722-PG101-R, and facts (values, limits, errata) from Linux 6.1
+ * drivers/net/ethernet/broadcom/tg3.c.
+ */
+import type { PciId } from '../device.ts';
+import {
+  FEATURE_JUMBO,
+  FEATURE_RX_CHECKSUM,
+  FEATURE_TSO4,
+  FEATURE_TSO6,
+  FEATURE_TX_CHECKSUM,
+  FEATURE_VLAN_INSERT,
+  FEATURE_VLAN_STRIP,
+} from '../netdev.ts';
+
+export interface Variant {
+  readonly name: string;
+  readonly device: number;
+  readonly features: number;
+  /** The newer generation: CPMU, MSI-X, jumbo ring, RSS, IPv6, TSO as HW_TSO_3 wants it; no transmit BD of 8 bytes or less. */
+  readonly is577xx: boolean;
+  /** The longest frame, with header and CRC. */
+  readonly maxFrame: number;
+  readonly returnEntries: number;
+  /** Receive return rings. */
+  readonly maxQueues: number;
+  /** Buffers in the standard ring that the card asks for at a time, at most. */
+  readonly replenish: number;
+  /** Bytes a transmit BD points at, at most, while the MTU is 1500 or less; it takes any length up to 65535 beyond. */
+  readonly shortLimit: number;
+}
+
+const COMMON = FEATURE_RX_CHECKSUM | FEATURE_TX_CHECKSUM | FEATURE_TSO4 | FEATURE_VLAN_STRIP | FEATURE_VLAN_INSERT;
+
+const BCM575X = {
+  features: COMMON,
+  is577xx: false,
+  maxFrame: 1518,
+  returnEntries: 512,
+  maxQueues: 1,
+  replenish: 8,
+  shortLimit: 0xffff,
+} as const;
+
+const BCM577XX = {
+  features: COMMON | FEATURE_TSO6 | FEATURE_JUMBO,
+  is577xx: true,
+  maxFrame: 9018,
+  returnEntries: 1024,
+  maxQueues: 4,
+  replenish: 25,
+  shortLimit: 0xffff,
+} as const;
+
+const VENDOR = 0x14e4;
+
+export const VARIANTS: readonly Variant[] = [
+  { ...BCM577XX, name: 'BCM57762', device: 0x1682, shortLimit: 2048 },
+  { ...BCM577XX, name: 'BCM57765', device: 0x16b4 },
+  { ...BCM575X, name: 'BCM5721', device: 0x1659 },
+  { ...BCM575X, name: 'BCM5751', device: 0x1677 },
+];
+
+/** Whether this driver drives a function with this identity. */
+export function supports(id: PciId): boolean {
+  return variantOf(id) !== undefined;
+}
+
+export function variantOf({ vendor, device }: PciId): Variant | undefined {
+  return vendor === VENDOR ? VARIANTS.find((variant) => variant.device === device) : undefined;
+}
