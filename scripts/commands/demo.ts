@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import { cacheFolder } from '../../vm/cache.ts';
-import { findModel } from '../catalogue.ts';
+import { driverOf, findModel, type Model } from '../catalogue.ts';
 import { OPTIONS, whole } from '../options.ts';
 import { awaitIperf, iperf, type Ping, ping, settle, type Tcp } from '../rig/kernel-traffic.ts';
 import { sweep } from '../rig/ledger.ts';
@@ -18,6 +18,7 @@ import { bold, dim } from '../terminal/style.ts';
 import { bits, bytes, count, mac, packets, time } from '../terminal/units.ts';
 
 interface DemoOptions {
+  readonly model: Model;
   readonly seconds: number;
   readonly pcap?: string;
   readonly trace?: string;
@@ -37,8 +38,13 @@ export function addDemo(program: Command): void {
     .summary('two cards, a wire, and real traffic between two network namespaces')
     .description(
       "Sends ping and iperf3's TCP from one network namespace to another, through two TAP interfaces, two user-space\n" +
-        'drivers and two models of an 82540EM on a wire. Needs root, or user namespaces; where there is neither,\n' +
+        'drivers and two models of a card on a wire. Needs root, or user namespaces; where there is neither,\n' +
         'generated traffic takes the same way.',
+    )
+    .addOption(
+      new Option('--model <name>', 'the cards (see fauxnic devices)')
+        .argParser(findModel)
+        .default(findModel('e1000'), 'e1000'),
     )
     .addOption(new Option('--seconds <n>', 'of TCP, each way').argParser(whole(1, 3600)).default(3))
     .addOption(OPTIONS.pcap().default(undefined, 'demo.pcapng in the cache folder'))
@@ -112,13 +118,14 @@ class Demo {
   }
 
   async #openCards(): Promise<void> {
-    const { wire, trace, seed } = this.#options;
+    const { model, wire, trace, seed } = this.#options;
     const joined = this.#why === null ? ['TAP', 'TAP'] : ['generator', 'echo'];
-    this.#say(bold(`${joined[0]} ── e1000 driver ── 82540EM ══ wire ══ 82540EM ── e1000 driver ── ${joined[1]}`));
+    const [driver, chip] = [`${driverOf(model).name} driver`, model.chip];
+    this.#say(bold(`${joined[0]} ── ${driver} ── ${chip} ══ wire ══ ${chip} ── ${driver} ── ${joined[1]}`));
     if (this.#why !== null) this.#say(`  no kernel traffic here (${this.#why}), so generated traffic takes this way`);
     else if (!isRoot || inside === 'user') this.#say(dim('  inside a user namespace: no privileges needed'));
     this.#rig = await Rig.open({
-      model: findModel('e1000'),
+      model,
       wire: { ...wire, seed },
       pcap: this.#pcap,
       pcapLimit: CAPTURE_LIMIT,
