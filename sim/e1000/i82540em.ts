@@ -4,12 +4,14 @@
  * This file is the chip as a whole: PCI identity and BARs, control and status, resets, and how the blocks hang together.
  * Source: Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual"; sections are its.
  */
+import { TellsWhatIsMissing } from '../nic/missing.ts';
+import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
 import { CACHE_LINE_SIZE, CAP_PCI_X, CAP_POWER_MANAGEMENT, MIN_GNT } from '../pci/config.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
-import { place, RegisterFile, type RegisterMap } from '../registers.ts';
+import { place, RegisterFile } from '../registers.ts';
 import type { Trace } from '../trace.ts';
-import { FCS_ERROR, type Medium, type Port, type Station } from '../wire/port.ts';
+import { FCS_ERROR, type Port } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
 import { Eeprom, factoryImage } from './eeprom.ts';
 import { Filters } from './filters.ts';
@@ -42,7 +44,7 @@ export interface E1000Options {
 
 const DEFAULT_MAC = new Uint8Array([0x02, 0x00, 0x00, 0x82, 0x54, 0x01]); // locally administered
 
-export class E1000 extends PciFunction implements Outlet {
+export class E1000 extends PciFunction implements Outlet, PortOwner {
   readonly registers: RegisterFile;
   readonly eeprom: Eeprom;
   readonly phy: Phy;
@@ -50,6 +52,7 @@ export class E1000 extends PciFunction implements Outlet {
   readonly #interrupts: InterruptBlock;
   readonly #statistics: Statistics;
   readonly #filters: Filters;
+  readonly #checksums: ChecksumUnit;
   readonly #flow: FlowControl;
   readonly #receive: Receive;
   readonly #transmit: Transmit;
@@ -79,10 +82,11 @@ export class E1000 extends PciFunction implements Outlet {
       accessDone: () => this.#interrupts.raise(ICR.MDAC),
     });
     this.#filters = new Filters(registers);
+    this.#checksums = new ChecksumUnit(registers);
     this.#flow = new FlowControl(registers, host.clock, this.#statistics);
     this.#receive = new Receive(host, registers, this.dma, {
       filters: this.#filters,
-      checksums: new ChecksumUnit(registers),
+      checksums: this.#checksums,
       flow: this.#flow,
       interrupts: this.#interrupts,
       statistics: this.#statistics,
@@ -97,7 +101,7 @@ export class E1000 extends PciFunction implements Outlet {
       },
     });
     this.#io = new IoPort(registers);
-    this.port = new E1000Port(options.name ?? 'e1000', this);
+    this.port = new CardPort(options.name ?? 'e1000', this);
     registers.onWrite(CTRL, (value) => this.#controlWritten(value));
     registers.onWrite(CTRL_EXT, (value) => {
       if (value & CTRL_EXT.EE_RST) this.#loadEeprom();
@@ -153,6 +157,7 @@ export class E1000 extends PciFunction implements Outlet {
     this.#transmit.reset();
     this.#receive.reset();
     this.#flow.reset();
+    this.#checksums.settle();
     this.#loadEeprom();
     this.#settleLink();
     this.#words[ICR.word] = 0; // of the link that a reset drops no cause is left
@@ -304,6 +309,7 @@ export class E1000 extends PciFunction implements Outlet {
     this.registers.refused = state.refused;
     this.#linkUp = state.linkUp;
     this.#filters.settle();
+    this.#checksums.settle();
     this.#interrupts.restore(state.interrupts);
     this.eeprom.restore(state.eeprom);
     this.phy.restore(state.phy);
@@ -311,59 +317,5 @@ export class E1000 extends PciFunction implements Outlet {
     this.#receive.restore(state.receive);
     this.#transmit.restore(state.transmit);
     this.#io.address = state.io;
-  }
-}
-
-/** Says once, by name, when a register is touched that the model only stores. */
-class TellsWhatIsMissing implements Trace {
-  readonly #to: Trace;
-  readonly #told = new Set<string>();
-
-  constructor(to: Trace) {
-    this.#to = to;
-  }
-
-  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
-    this.#to.register(map, kind, offset, value);
-    const row = map.find(offset);
-    if (row?.lacks === undefined || this.#told.has(row.name)) return;
-    this.#told.add(row.name);
-    this.note(map.chip, `${row.name} is not modelled: ${row.lacks}`);
-  }
-
-  descriptor(chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
-    this.#to.descriptor(chip, ring, index, words, at, count);
-  }
-
-  note(chip: string, text: string): void {
-    this.#to.note(chip, text);
-  }
-}
-
-/** The plug. */
-class E1000Port implements Port {
-  readonly name: string;
-  medium: Medium | null = null;
-  readonly #chip: E1000;
-
-  constructor(name: string, chip: E1000) {
-    this.name = name;
-    this.#chip = chip;
-  }
-
-  get station(): Station | null {
-    return this.#chip.phy.station;
-  }
-
-  partnerChanged(partner: Station | null): void {
-    this.#chip.phy.partnerChanged(partner);
-  }
-
-  receive(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    this.#chip.arrive(bytes, start, length, flags);
-  }
-
-  receiveBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
-    return this.#chip.arriveBurst(bytes, starts, lengths, count);
   }
 }

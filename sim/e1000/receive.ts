@@ -4,13 +4,13 @@
 import type { Alarm } from '../clock.ts';
 import { copyBytes } from '../copy.ts';
 import type { BusMaster, Window } from '../memory.ts';
+import { Fifo } from '../nic/fifo.ts';
 import { ETHERNET_HEADER, get16, isBroadcast, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import type { ChecksumUnit } from './checksum.ts';
-import { RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
-import { Fifo } from './fifo.ts';
+import { DESCRIPTOR, RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
 import { EXACT, type Filters, REJECTED } from './filters.ts';
 import { DISCARDED, type FlowControl, ORDINARY, PASSED } from './flow-control.ts';
 import type { InterruptBlock } from './interrupts.ts';
@@ -381,7 +381,7 @@ export class Receive {
     const { words } = this.ring;
     words[at + 2] = word2;
     words[at + 3] = word3;
-    this.ring.written();
+    this.ring.written(DESCRIPTOR / 2);
     this.#registers.trace?.descriptor('82540EM', 'rx', index, words, at, 4);
   }
 

@@ -26,6 +26,7 @@ import type { RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import { TransmitContext } from './context.ts';
 import {
+  DESCRIPTOR,
   TX_DATA_LENGTH,
   TX_DD,
   TX_DEXT,
@@ -311,7 +312,7 @@ export class Transmit {
         if (!this.ring.writable) this.#dma.faults++;
         else if (ring[at + 2]! & (TX_RS | TX_RPS)) {
           ring[at + 3]! |= TX_DD;
-          this.ring.written();
+          this.ring.written(DESCRIPTOR / 2);
         }
       }
       index = this.ring.next(index);

@@ -1,6 +1,6 @@
 /**
- * The receive half of the packet buffer (manual section 3.2.2): frames wait here while the host has no descriptor for them.
- * Whole frames, first in first out; one that does not fit is missed.
+ * The receive half of a card's packet buffer: frames wait here while the host has no descriptor for them. Whole frames,
+ * first in first out; one that does not fit is missed.
  */
 import { copyBytes } from '../copy.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
@@ -8,7 +8,7 @@ import type { Host, PacketMemory } from '../pci/function.ts';
 const ENTRIES = 1024; // 64 KB of the shortest frames
 const LINE = 64; // frames start at multiples of it, so that they can be summed and copied by words
 
-/** A frame does not wrap; with twice the chip's 64 KB there is always room to start again at 0. */
+/** A frame does not wrap; with twice the 64 KB that a chip has at most there is always room to start again at 0. */
 const MEMORY = 128 * 1024;
 
 export class Fifo {

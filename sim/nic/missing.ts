@@ -1,0 +1,28 @@
+import type { RegisterMap } from '../registers.ts';
+import type { Trace } from '../trace.ts';
+
+/** Says once, by name, when a register is touched that the model only stores. */
+export class TellsWhatIsMissing implements Trace {
+  readonly #to: Trace;
+  readonly #told = new Set<string>();
+
+  constructor(to: Trace) {
+    this.#to = to;
+  }
+
+  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
+    this.#to.register(map, kind, offset, value);
+    const row = map.find(offset);
+    if (row?.lacks === undefined || this.#told.has(row.name)) return;
+    this.#told.add(row.name);
+    this.note(map.chip, `${row.name} is not modelled: ${row.lacks}`);
+  }
+
+  descriptor(chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
+    this.#to.descriptor(chip, ring, index, words, at, count);
+  }
+
+  note(chip: string, text: string): void {
+    this.#to.note(chip, text);
+  }
+}
