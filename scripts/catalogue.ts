@@ -9,6 +9,9 @@ import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
 import type { Host, PciFunction } from '../sim/pci/function.ts';
 import type { RegisterMap } from '../sim/registers.ts';
+import { Tg3 } from '../sim/tg3/bcm57xx.ts';
+import { CHIPS, type ChipName } from '../sim/tg3/chips.ts';
+import { BCM57XX } from '../sim/tg3/registers.ts';
 import type { Port } from '../sim/wire/port.ts';
 import { UsageError } from './errors.ts';
 
@@ -55,7 +58,25 @@ export const MODELS: readonly Model[] = [
     registers: I82540EM,
     make: (host, options) => new E1000(host, options),
   },
+  tg3('tg3', 'PCI Express, one gigabit copper port, MSI-X, jumbo frames'),
+  tg3('tg3-57765', 'PCI Express, one gigabit copper port, MSI-X, jumbo frames'),
+  tg3('tg3-5721', 'PCI Express, one gigabit copper port'),
+  tg3('tg3-5751', 'PCI Express, one gigabit copper port'),
 ];
+
+function tg3(name: ChipName, about: string): Model {
+  const chip = CHIPS[name];
+  return {
+    name,
+    chip: chip.name,
+    about: `Broadcom NetXtreme, ${about}`,
+    id: `14e4:${chip.device.toString(16)}`,
+    driver: 'tg3',
+    linux: 'tg3',
+    registers: BCM57XX,
+    make: (host, options) => new Tg3(host, { ...options, chip: name }),
+  };
+}
 
 export const DRIVERS: readonly DriverEntry[] = [
   {

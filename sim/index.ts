@@ -5,5 +5,7 @@ export { I82540EM } from './e1000/registers.ts';
 export * from './memory.ts';
 export * from './pci/function.ts';
 export * from './registers.ts';
+export { Tg3, type Tg3Options } from './tg3/bcm57xx.ts';
+export { BCM57XX } from './tg3/registers.ts';
 export type { Trace } from './trace.ts';
 export * from './wire/index.ts';

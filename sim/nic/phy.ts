@@ -111,11 +111,13 @@ export abstract class CopperPhy {
     this.#kind = kind;
     this.#events = events;
     this.#negotiation = clock.alarm(() => this.#resolve());
-    this.setDefaults();
+    this.#setDefaults();
   }
 
   /** The link came up, or went. */
   protected abstract linkSet(up: boolean): void;
+  /** The maker's own registers back to what they are after a reset; those among the 32 are. */
+  protected vendorReset(): void {}
   protected abstract readVendor(register: number): number;
   protected abstract writeVendor(register: number, value: number): void;
 
@@ -158,11 +160,12 @@ export abstract class CopperPhy {
 
   /** The hardware reset. */
   reset(): void {
-    this.setDefaults();
+    this.#setDefaults();
+    this.vendorReset();
     this.#restart();
   }
 
-  protected setDefaults(): void {
+  #setDefaults(): void {
     this.registers.fill(0);
     for (const [register, value] of this.#kind.defaults) this.registers[register] = value;
   }
@@ -245,8 +248,10 @@ export abstract class CopperPhy {
   /** Reset and restart clear themselves. */
   #controlWritten(value: number): void {
     const before = this.registers[PHY_CONTROL]!;
-    if (value & RESET && !this.#kind.resetRetains) this.setDefaults();
-    else this.registers[PHY_CONTROL] = value & ~(RESET | RESTART) & 0xffc0;
+    if (value & RESET && !this.#kind.resetRetains) {
+      this.#setDefaults();
+      this.vendorReset();
+    } else this.registers[PHY_CONTROL] = value & ~(RESET | RESTART) & 0xffc0;
     if (value & (RESET | RESTART) || this.registers[PHY_CONTROL] !== before) this.#restart();
   }
 

@@ -57,6 +57,7 @@ export class ConfigSpace {
   readonly #clearable: Uint8Array;
   #lastCapability = CAPABILITIES - 1; // so that the first link goes to the pointer itself
   readonly #hooks: { at: number; end: number; hook: () => void }[] = [];
+  readonly #readHooks: { at: number; end: number; hook: () => void }[] = [];
 
   constructor(id: PciIdentity, size: 256 | 4096 = 256) {
     this.bytes = new Uint8Array(size);
@@ -78,11 +79,12 @@ export class ConfigSpace {
     this.allow(INTERRUPT_LINE, 1, 0xff);
   }
 
-  /** Declares a base address register (6.2.5.1): `size` is a power of two. */
-  bar(index: number, kind: 'memory' | 'io', size: number): void {
+  /** Declares a base address register (6.2.5.1): `size` is a power of two. A `wide` one takes the next index, too. */
+  bar(index: number, kind: 'memory' | 'io', size: number, { wide = false, prefetchable = false } = {}): void {
     const at = BAR0 + 4 * index;
-    this.poke(at, 4, kind === 'io' ? 1 : 0);
+    this.poke(at, 4, kind === 'io' ? 1 : (wide ? 4 : 0) | (prefetchable ? 8 : 0));
     this.allow(at, 4, ~(size - 1) & (kind === 'io' ? ~3 : ~15));
+    if (wide) this.allow(at + 4, 4, 0xffffffff);
   }
 
   /** Links a capability of `length` bytes in at `at` (multiple of 4) and returns `at`. The list keeps the order of calls. */
@@ -112,9 +114,15 @@ export class ConfigSpace {
     this.#hooks.push({ at, end: at + length, hook });
   }
 
+  /** Runs `hook` before software reads anything of [at, at + length): it pokes what is there now. */
+  onRead(at: number, length: number, hook: () => void): void {
+    this.#readHooks.push({ at, end: at + length, hook });
+  }
+
   /** As software reads: out of range is all ones, as from a slot with nothing in it. */
   read(at: number, width: 1 | 2 | 4): number {
     if (at < 0 || at + width > this.bytes.length) return 0xffffffff >>> (32 - 8 * width);
+    for (const { at: from, end, hook } of this.#readHooks) if (at < end && at + width > from) hook();
     return this.peek(at, width);
   }
 

@@ -108,9 +108,9 @@ export abstract class PciFunction {
     this.traceChanged(trace);
   }
 
-  protected addBar(index: number, region: Region): void {
+  protected addBar(index: number, region: Region, options?: { wide?: boolean; prefetchable?: boolean }): void {
     this.bars[index] = region;
-    this.config.bar(index, region.kind, region.size);
+    this.config.bar(index, region.kind, region.size, options);
   }
 
   /** Adds an MSI capability (6.8.1), one vector, with 64-bit addresses, at config offset `at`. */

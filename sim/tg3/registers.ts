@@ -12,7 +12,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
   MISC_HOST_CTRL: {
     at: 0x0068,
     access: 'RW',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'miscellaneous host control',
     live: true,
     fields: {
@@ -32,7 +32,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
   DMA_RW_CTRL: {
     at: 0x006c,
     access: 'RW',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'DMA rw control',
     live: true,
     fields: {
@@ -54,7 +54,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
   PCISTATE: {
     at: 0x0070,
     access: 'RW',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'pcistate',
     live: true,
     fields: {
@@ -75,7 +75,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
   CLOCK_CTRL: {
     at: 0x0074,
     access: 'RW',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'clock control',
     live: true,
     fields: {
@@ -91,38 +91,20 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
       DELAY_PCI_GRANT: 31,
     },
   },
-  REG_BASE_ADDR: {
-    at: 0x0078,
-    access: 'RW',
-    section: 'PCI mirror / config device-specific',
-    title: 'register base address',
-    live: true,
-  },
+  REG_BASE_ADDR: { at: 0x0078, access: 'RW', section: 'PCI configuration', title: 'register base address', live: true },
   MEM_WIN_BASE_ADDR: {
     at: 0x007c,
     access: 'RW',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'memory window base address',
     live: true,
   },
-  REG_DATA: {
-    at: 0x0080,
-    access: 'RW',
-    section: 'PCI mirror / config device-specific',
-    title: 'register data',
-    live: true,
-  },
-  MEM_WIN_DATA: {
-    at: 0x0084,
-    access: 'RW',
-    section: 'PCI mirror / config device-specific',
-    title: 'memory window data',
-    live: true,
-  },
+  REG_DATA: { at: 0x0080, access: 'RW', section: 'PCI configuration', title: 'register data', live: true },
+  MEM_WIN_DATA: { at: 0x0084, access: 'RW', section: 'PCI configuration', title: 'memory window data', live: true },
   GEN15_PRODID_ASICREV: {
     at: 0x00fc,
     access: 'RO',
-    section: 'PCI mirror / config device-specific',
+    section: 'PCI configuration',
     title: 'gen15 prodid asicrev',
     live: true,
   },
@@ -2056,6 +2038,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
     access: 'RW',
     section: 'NVRAM',
     title: 'cmd',
+    writable: 0x0,
     live: true,
     fields: { RESET: 0, DONE: 3, GO: 4, WR: 5, ERASE: 6, FIRST: 7, LAST: 8, WREN: 16, WRDI: 17 },
   },
@@ -2095,6 +2078,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
     access: 'RW',
     section: 'NVRAM',
     title: 'swarb',
+    writable: 0x0,
     live: true,
     fields: {
       REQ_SET0: 0,

@@ -1,0 +1,112 @@
+/**
+ * 802.3x flow control (IEEE 802.3 annex 31B): PAUSE frames received hold the transmitter; when the packet memory has few
+ * buffers left, the chip sends them.
+ */
+import type { Clock } from '../clock.ts';
+import { get16, MIN_FRAME, put16 } from '../packet.ts';
+import type { RegisterFile } from '../registers.ts';
+import { BCM57XX } from './registers.ts';
+import type { Statistics } from './statistics.ts';
+
+const R = BCM57XX.r;
+const { MAC_ADDR_HIGH, MAC_ADDR_LOW, MAC_RX_MODE, MAC_TX_MODE } = R;
+const MAC_CONTROL = 0x8808;
+const OPCODE_PAUSE = 0x0001;
+const QUANTUM_BITS = 512;
+const GROUP = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
+const MBUF = 128; // bytes
+const SHORT_PAUSE = 0x1fff;
+const LONG_PAUSE = 0xffff; // MAC_TX_MODE.LONG_PAUSE_ENABLE
+
+/** What a MAC control frame comes to. */
+export const ORDINARY = 0;
+export const CONSUMED = 1;
+
+export class FlowControl {
+  readonly #words: Uint32Array;
+  readonly #clock: Clock;
+  readonly #statistics: Statistics;
+  readonly #frame = new Uint8Array(MIN_FRAME);
+  /** Nanoseconds on the clock until which the partner asked us to be quiet; 0 where it did not. */
+  pausedUntil = 0;
+  #sentXoff = false;
+
+  constructor(registers: RegisterFile, clock: Clock, statistics: Statistics) {
+    this.#words = registers.words;
+    this.#clock = clock;
+    this.#statistics = statistics;
+  }
+
+  /**
+   * A frame that arrived undamaged and whole. MAC control is counted, obeyed, and kept from the host unless it wants it.
+   * @param bitTime nanoseconds a bit at the present speed.
+   */
+  received(bytes: Uint8Array, start: number, bitTime: number): number {
+    if (get16(bytes, start + 12) !== MAC_CONTROL) return ORDINARY;
+    const mode = this.#words[MAC_RX_MODE.word]!;
+    this.#statistics.count(R.MAC_RX_STATS_MAC_CTRL_RECVD);
+    if (get16(bytes, start + 14) !== OPCODE_PAUSE || !isTo(bytes, start))
+      return mode & MAC_RX_MODE.KEEP_MAC_CTRL ? ORDINARY : CONSUMED;
+    const quanta = get16(bytes, start + 16);
+    this.#statistics.count(quanta === 0 ? R.MAC_RX_STATS_XON_PAUSE_RECVD : R.MAC_RX_STATS_XOFF_PAUSE_RECVD);
+    if (mode & MAC_RX_MODE.FLOW_CTRL_ENABLE) {
+      if (quanta > 0 && this.pausedUntil <= this.#clock.now) this.#statistics.count(R.MAC_RX_STATS_XOFF_ENTERED);
+      this.pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * QUANTUM_BITS * bitTime;
+    }
+    return mode & MAC_RX_MODE.KEEP_PAUSE ? ORDINARY : CONSUMED;
+  }
+
+  /** The packet memory has so many bytes left. Returns the PAUSE frame to send, or null. */
+  level(free: number): Uint8Array | null {
+    if (!(this.#words[MAC_TX_MODE.word]! & MAC_TX_MODE.FLOW_CTRL_ENABLE)) return null;
+    const mbufs = free / MBUF;
+    if (!this.#sentXoff && mbufs <= this.#words[R.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
+      this.#sentXoff = true;
+      this.#statistics.count(R.MAC_TX_STATS_XOFF_SENT);
+      return this.#pause(this.#words[MAC_TX_MODE.word]! & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE);
+    }
+    if (!this.#sentXoff || mbufs < this.#words[R.BUFMGR_MB_HIGH_WATER.word]!) return null;
+    this.#sentXoff = false;
+    this.#statistics.count(R.MAC_TX_STATS_XON_SENT);
+    return this.#pause(0);
+  }
+
+  /** Annex 31B.1: to the group address, from the station's, opcode 1, quanta, zeros. */
+  #pause(quanta: number): Uint8Array {
+    const frame = this.#frame;
+    const high = this.#words[MAC_ADDR_HIGH.word]!;
+    const low = this.#words[MAC_ADDR_LOW.word]!;
+    frame.set(GROUP);
+    put16(frame, 6, high);
+    put16(frame, 8, low >>> 16);
+    put16(frame, 10, low);
+    put16(frame, 12, MAC_CONTROL);
+    put16(frame, 14, OPCODE_PAUSE);
+    put16(frame, 16, quanta);
+    return frame;
+  }
+
+  get sentXoff(): boolean {
+    return this.#sentXoff;
+  }
+
+  reset(): void {
+    this.pausedUntil = 0;
+    this.#sentXoff = false;
+  }
+
+  save(): unknown {
+    return { pause: Math.max(0, this.pausedUntil - this.#clock.now), sentXoff: this.#sentXoff };
+  }
+
+  restore(saved: unknown): void {
+    const state = saved as { pause: number; sentXoff: boolean };
+    this.pausedUntil = state.pause === 0 ? 0 : this.#clock.now + state.pause;
+    this.#sentXoff = state.sentXoff;
+  }
+}
+
+function isTo(bytes: Uint8Array, start: number): boolean {
+  for (let i = 0; i < 6; i++) if (bytes[start + i] !== GROUP[i]) return false;
+  return true;
+}
