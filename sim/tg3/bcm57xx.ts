@@ -322,6 +322,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
       if (this.#words[R.RX_CPU_MODE.word]! & R.RX_CPU_MODE.HALT)
         this.#words[R.RX_CPU_STATE.word]! |= R.RX_CPU_STATE.HALTED;
     });
+    registers.onWrite(R.FTQ_RESET, () => undefined); // nothing here waits between blocks
     registers.onRead(R.CPMU_CHIP_ID, () => (this.chip.is57765 ? this.chip.revisionId : 0));
     registers.onRead(R.CPMU_MUTEX_GNT, () => this.#words[R.CPMU_MUTEX_REQ.word]!);
   }

@@ -147,7 +147,7 @@ export class Receive {
     const words = this.#words;
     const std = R.RCVDBDI_STD_ADDR_HIGH.word;
     const flags = words[std + 2]!;
-    const buffer = this.#chip.is57765 ? flags & R.RCVDBDI_STD_LEN_FLAGS.BUFFER : 0;
+    const buffer = this.#chip.is57765 ? field(flags, R.RCVDBDI_STD_LEN_FLAGS.BUFFER) : 0;
     this.#bufferSize = buffer === 0 ? STANDARD_BUFFER : buffer;
     lay(this.#standard, words, std);
     const jumbo = R.RCVDBDI_JUMBO_ADDR_HIGH.word;
