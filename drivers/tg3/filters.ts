@@ -38,6 +38,11 @@ export class Filters {
     this.#multicast = addresses.map((address) => address.slice());
   }
 
+  /** The card takes some groups, and perhaps more than those. */
+  get hashed(): boolean {
+    return this.#multicast.length > 0 && !this.promiscuous && !this.allMulticast;
+  }
+
   applyMulticast(): void {
     const table = new Uint32Array(HASH_WORDS);
     for (const address of this.#multicast) {

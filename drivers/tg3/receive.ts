@@ -5,7 +5,7 @@
  * A return descriptor names the buffer by what was written beside it (opaque). A word of it is believed only if such a
  * buffer is the card's at that moment.
  */
-import { get16, Headers, PROTOCOL_UDP, parseHeaders } from '../../sim/packet.ts';
+import { get16, Headers, isBroadcast, PROTOCOL_UDP, parseHeaders } from '../../sim/packet.ts';
 import {
   RX_VLAN as BD_VLAN,
   RCB,
@@ -46,6 +46,7 @@ import {
   RX_IP_CHECKSUM_GOOD,
   RX_L4_CHECKSUM_BAD,
   RX_L4_CHECKSUM_GOOD,
+  RX_MULTICAST_MISS,
   RX_VLAN,
 } from '../packet.ts';
 import { type Chip, R } from './chip.ts';
@@ -180,6 +181,8 @@ export class Receiver {
   /** What the card was told to do, and descriptors therefore mean. */
   checksums = false;
   vlanStrip = false;
+  /** Groups are being received by the hash, which takes more than those. */
+  hashed = false;
   readonly queues: number;
   readonly #chip: Chip;
   readonly #bar: RegisterSpace;
@@ -387,6 +390,9 @@ export class Receiver {
       if (this.vlanStrip && (flags & BD_VLAN) !== 0) {
         packet.vlan = errors & 0xffff;
         found |= RX_VLAN;
+      }
+      if (this.hashed && (packet.bytes[packet.start]! & 1) !== 0 && !isBroadcast(packet.bytes, packet.start)) {
+        found |= RX_MULTICAST_MISS;
       }
       packet.flags = found;
       into[taken++] = packet;

@@ -297,6 +297,7 @@ export class Tg3Driver extends NetDriver {
       mode |= MAC_RX_MODE.RSS_IPV6_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV6_HASH_EN;
     }
     this.rx.vlanStrip = strip;
+    this.rx.hashed = this.#filters.hashed;
     this.#chip.write(MAC_RX_MODE, mode);
   }
 
@@ -393,12 +394,17 @@ export class Tg3Driver extends NetDriver {
 
   setAllMulticast(on: boolean): void {
     this.#filters.allMulticast = on;
-    if (this.ready) this.#filters.applyMulticast();
+    this.#applyMulticast();
   }
 
   setMulticast(addresses: readonly Uint8Array[]): void {
     checkMulticast(addresses);
     this.#filters.setMulticast(addresses);
+    this.#applyMulticast();
+  }
+
+  #applyMulticast(): void {
+    this.rx.hashed = this.#filters.hashed;
     if (this.ready) this.#filters.applyMulticast();
   }
 
