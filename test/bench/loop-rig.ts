@@ -1,15 +1,29 @@
-/** Two 82540EM models, each with its driver, on an ideal wire in one thread, and frames that go from one to the other. */
+/** Two models of a card, each with its driver, on an ideal wire in one thread, and frames that go from one to the other. */
 import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
 import { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
-import { createE1000, type E1000Driver } from '../../drivers/e1000/e1000.ts';
+import type { PciDevice } from '../../drivers/device.ts';
+import { createE1000 } from '../../drivers/e1000/e1000.ts';
+import type { NetDriver, NetDriverOptions } from '../../drivers/net-driver.ts';
 import { HEADROOM, type PacketBuffer } from '../../drivers/packet.ts';
+import { createTg3 } from '../../drivers/tg3/tg3.ts';
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { addToChecksum, foldChecksum, put16 } from '../../sim/packet.ts';
+import type { Host, PciFunction } from '../../sim/pci/function.ts';
+import { Tg3 } from '../../sim/tg3/bcm57xx.ts';
 import { Link } from '../../sim/wire/link.ts';
+import type { Port } from '../../sim/wire/port.ts';
 
 export const BATCH = 64;
+
+export interface Kind {
+  make(host: Host, mac: Uint8Array): PciFunction & { readonly port: Port };
+  open(device: PciDevice, options: NetDriverOptions): Promise<NetDriver>;
+}
+
+export const E1000_CARD: Kind = { make: (host, mac) => new E1000(host, { mac }), open: createE1000 };
+export const TG3_CARD: Kind = { make: (host, mac) => new Tg3(host, { mac }), open: createTg3 };
 
 export interface LoopRig {
   /** Sends a batch of frames and receives what arrives; returns how many did. */
@@ -18,14 +32,14 @@ export interface LoopRig {
 }
 
 /** @param length of a frame, without FCS. */
-export async function openLoop(length: number): Promise<LoopRig> {
+export async function openLoop(length: number, kind = E1000_CARD): Promise<LoopRig> {
   const clock = new Clock();
   const memory = new HostMemory(64 * 1024 * 1024);
   const link = new Link(clock);
-  const cards = await Promise.all([1, 2].map((last) => openCard(clock, memory, link, last)));
+  const cards = await Promise.all([1, 2].map((last) => openCard(kind, clock, memory, link, last)));
   for (const card of cards) await runClock(clock, card.start());
-  await runFor(clock, 100 * MILLISECOND);
-  const [near, far] = cards as [E1000Driver, E1000Driver];
+  await runFor(clock, 500 * MILLISECOND);
+  const [near, far] = cards as [NetDriver, NetDriver];
   if (!near.link.up || !far.link.up) throw new Error('no link');
   writeFrames(near, udpFrame(length, far.mac, near.mac));
   return {
@@ -36,21 +50,27 @@ export async function openLoop(length: number): Promise<LoopRig> {
   };
 }
 
-async function openCard(clock: Clock, memory: HostMemory, link: Link, last: number): Promise<E1000Driver> {
+async function openCard(
+  { make, open }: Kind,
+  clock: Clock,
+  memory: HostMemory,
+  link: Link,
+  last: number,
+): Promise<NetDriver> {
   const mac = Uint8Array.of(2, 0, 0, 0, 0, last);
   const device = openSim(
     (host) => {
-      const card = new E1000(host, { mac });
+      const card = make(host, mac);
       link.plug(card.port);
       return card;
     },
-    { name: 'sim:e1000', clock, memory },
+    { name: 'sim:card', clock, memory },
   );
-  return await runClock(clock, createE1000(device, { rxDescriptors: 512, txDescriptors: 512, buffers: 2048 }));
+  return await runClock(clock, open(device, { rxDescriptors: 512, txDescriptors: 512, buffers: 2048 }));
 }
 
 /** The frame is written once into every buffer; what is measured is rings, models and driver. */
-function writeFrames(card: E1000Driver, frame: Uint8Array): void {
+function writeFrames(card: NetDriver, frame: Uint8Array): void {
   const all: PacketBuffer[] = [];
   for (let packet = card.pool.take(); packet !== null; packet = card.pool.take()) {
     packet.bytes.set(frame, HEADROOM);
@@ -59,7 +79,7 @@ function writeFrames(card: E1000Driver, frame: Uint8Array): void {
   for (const packet of all) packet.free();
 }
 
-function rounds(near: E1000Driver, far: E1000Driver, length: number): (batch?: number) => number {
+function rounds(near: NetDriver, far: NetDriver, length: number): (batch?: number) => number {
   const out: PacketBuffer[] = [];
   const into: PacketBuffer[] = [];
   return (batch = BATCH) => {

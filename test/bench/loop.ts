@@ -1,7 +1,10 @@
-/** `loop`: driver and model in one thread, against a C loop that does the same ring work (loop.c). */
+/**
+ * `loop`: driver and model in one thread, against a C loop that does the same ring work (loop.c); and tg3's, against
+ * e1000's of the same size.
+ */
 import { execFileSync } from 'node:child_process';
 import { performance } from 'node:perf_hooks';
-import { openLoop } from './loop-rig.ts';
+import { E1000_CARD, openLoop, TG3_CARD } from './loop-rig.ts';
 import { median, type Result, result } from './result.ts';
 import { compile } from './yardstick.ts';
 
@@ -24,7 +27,17 @@ export async function bench(): Promise<Result[]> {
       result(name, median(rates.map(([ours]) => ours)), 'frames/s', median(rates.map(([, theirs]) => theirs))),
     );
   }
+  results.push(await benchTg3());
   return results;
+}
+
+async function benchTg3(): Promise<Result> {
+  const tg3 = await openLoop(64 - FCS, TG3_CARD);
+  const e1000 = await openLoop(64 - FCS, E1000_CARD);
+  for (const { round } of [tg3, e1000]) measure(round); // warm up
+  const rates = Array.from({ length: RUNS }, () => [measure(tg3.round), measure(e1000.round)] as const);
+  for (const { close } of [tg3, e1000]) await close();
+  return result('loop/tg3', median(rates.map(([ours]) => ours)), 'frames/s', median(rates.map(([, theirs]) => theirs)));
 }
 
 function measure(round: () => number): number {
