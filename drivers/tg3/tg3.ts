@@ -278,7 +278,8 @@ export class Tg3Driver extends NetDriver {
     const { MAC_TX_MODE } = R;
     let mode = MAC_TX_MODE.ENABLE;
     if (this.#chip.variant.is577xx) mode |= MAC_TX_MODE.MBUF_LOCKUP_FIX;
-    if (sendPause) mode |= MAC_TX_MODE.FLOW_CTRL_ENABLE;
+    // PAUSE for as long as can be: XON ends it.
+    if (sendPause) mode |= MAC_TX_MODE.FLOW_CTRL_ENABLE | MAC_TX_MODE.LONG_PAUSE_ENABLE;
     this.#chip.write(MAC_TX_MODE, mode);
   }
 
