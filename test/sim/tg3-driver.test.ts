@@ -587,6 +587,48 @@ test('tags go in and out without any VLAN filter', async (t) => {
   t.is(into[0]!.vlan, 6);
 });
 
+for (const bufferSize of [undefined, 16384 + 64]) {
+  test(`buffers of ${bufferSize ?? 'one frame'}: with an MTU of 9000 frames of every length come and go`, async (t) => {
+    const { driver, peer, clock, device, start } = await open({ mtu: 9000, bufferSize, buffers: 1024 });
+    await start();
+    const into: PacketBuffer[] = [];
+    for (const length of [60, 1514, 1518, 1532, 1533, 1536, 1540, 3000, 6140, 6144, 9014]) {
+      const frame = Uint8Array.from({ length }, (_, i) => i * 3);
+      frame.set(driver.mac);
+      put16(frame, 12, 0x88b5);
+      peer.send(frame);
+      await runFor(clock, MILLISECOND);
+      t.is(driver.receive(into, 8), 1, `${length} bytes`);
+      t.is(driver.transmit(into, 0, 1), 1);
+      await runFor(clock, MILLISECOND);
+      t.deepEqual(peer.take()?.bytes, frame, `${length} bytes`);
+      driver.reclaim();
+    }
+    t.is(driver.statistics().rxErrors, 0);
+    await runClock(clock, driver.close());
+    t.is(device.dma.used, 0);
+  });
+}
+
+test('a card that is told to wait by PAUSE does not count as hung', async (t) => {
+  const { driver, peer, clock, start } = await open();
+  await start();
+  t.true(driver.link.rxPause);
+  const pause = new Uint8Array(60);
+  pause.set([0x01, 0x80, 0xc2, 0, 0, 1]);
+  pause.set([0x88, 0x08, 0, 1, 0xff, 0xff], 12);
+  peer.send(pause);
+  t.is(driver.transmit([packetOf(driver, broadcast())], 0, 1), 1);
+  for (let i = 0; i < 500; i++) {
+    await runFor(clock, 20 * MILLISECOND);
+    peer.send(pause);
+  }
+  t.is(peer.waiting, 0);
+  t.is(driver.statistics().txHangs, 0);
+  await runFor(clock, SECOND);
+  t.is(peer.waiting, 1);
+});
+
 // ---- Several queues -------------------------------------------------------------------------------------------------
 
 function udp4(port: number): Uint8Array {

@@ -1,0 +1,58 @@
+/** The tg3 driver over vfio-user, on our own server in a process of its own: the netdev spec. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { InterruptMode } from '../../drivers/device.ts';
+import { createTg3 } from '../../drivers/tg3/tg3.ts';
+import { NetdevStream } from '../../vm/netdev-stream.ts';
+import { openVfioUser } from '../../vm/vfio-user/client.ts';
+import { netdevSpec } from '../spec/netdev.ts';
+import { streamBench } from '../util/stream-bench.ts';
+import { Place } from './command.ts';
+import { enterNamespace } from './lane.ts';
+
+enterNamespace(import.meta.url);
+const { t } = await import('tap');
+
+const place = new Place();
+t.teardown(() => place.remove());
+
+const CARDS: readonly [model: string, modes: readonly InterruptMode[]][] = [
+  ['tg3', ['msix', 'intx']],
+  ['tg3-5751', ['msi']],
+];
+
+for (const [model, modes] of CARDS)
+  await t.test(model, { timeout: 240_000 }, async (t) => {
+    const socket = join(place.folder, model);
+    const wire = join(place.folder, `${model}-wire`);
+    const server = place.fauxnic(`serve ${model} --socket ${socket} --peer stream=${wire}`, { timeout: 600_000 });
+    t.teardown(async () => {
+      server.kill('SIGINT');
+      await server;
+      await place.quiet();
+    });
+    for (const deadline = performance.now() + 10_000; !existsSync(wire); ) {
+      if (performance.now() > deadline) throw new Error('10 s without fauxnic serve');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const connect = () => NetdevStream.connect(wire);
+    for (const interrupts of modes)
+      await t.test(interrupts, async (t) => {
+        const tests: [name: string, body: () => Promise<void>][] = [];
+        netdevSpec(
+          (name, body) => tests.push([name, body]),
+          async (options) => {
+            const stream = connect();
+            try {
+              const device = await openVfioUser(socket, { name: `vfio-user:${model}` });
+              const driver = await createTg3(device, { buffers: 1024, ...options, interrupts: [interrupts] });
+              return streamBench({ device, driver, stream, reconnect: connect });
+            } catch (error) {
+              stream.close();
+              throw error;
+            }
+          },
+        );
+        for (const [name, body] of tests) await t.test(name, body);
+      });
+  });
