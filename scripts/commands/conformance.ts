@@ -3,7 +3,7 @@ import { guestParts } from '../../vm/parts.ts';
 import { findModel, type Model } from '../catalogue.ts';
 import { BED_MODULES, type Subject } from '../conformance/bed.ts';
 import { runTests, type TestResult } from '../conformance/run.ts';
-import { TESTS, type Test } from '../conformance/tests.ts';
+import { type Test, testsOf } from '../conformance/tests.ts';
 import { UsageError } from '../errors.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -48,7 +48,7 @@ export function addConformance(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
 async function conformance(model: Model, options: Options): Promise<number> {
-  const tests = TESTS.filter(({ name }) => options.only?.test(name) ?? true);
+  const tests = testsOf(model.linux).filter(({ name }) => options.only?.test(name) ?? true);
   if (tests.length === 0) throw new UsageError(`--only ${options.only!.source} names no test: see --list`);
   if (options.list) {
     console.log(tests.map(({ name }) => name).join('\n'));

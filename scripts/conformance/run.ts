@@ -2,7 +2,7 @@
 import type { GuestParts } from '../../vm/parts.ts';
 import { lineOf } from '../errors.ts';
 import { Bed, Fault, type Subject } from './bed.ts';
-import { TESTS, type Test } from './tests.ts';
+import { type Test, testsOf } from './tests.ts';
 
 export interface TestResult {
   readonly name: string;
@@ -25,7 +25,8 @@ export interface RunOptions {
 
 /** Throws where the guest does not come up; a guest that ends later fails the tests that remain. */
 export async function runTests(options: RunOptions): Promise<TestResult[]> {
-  const { parts, subject, tests = TESTS, signal, started, beginning } = options;
+  const { parts, subject, signal, started, beginning } = options;
+  const tests = options.tests ?? testsOf(subject.kind === 'sim' ? subject.model.linux : subject.linux);
   const bed = await Bed.open({ ...parts, subject, signal, started });
   const results: TestResult[] = [];
   try {
