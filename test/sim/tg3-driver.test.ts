@@ -1,7 +1,7 @@
 /** The tg3 driver on the BCM57xx's model, as every chip that it can be: the netdev spec, and what is the driver's own. */
 import test from 'ava';
 import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
-import { openSim } from '../../drivers/backends/sim.ts';
+import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
 import { DeviceError, type InterruptMode } from '../../drivers/device.ts';
 import { FEATURE_TX_CHECKSUM } from '../../drivers/netdev.ts';
 import { type PacketBuffer, TX_L4_CHECKSUM, TX_TSO4, TX_VLAN } from '../../drivers/packet.ts';
@@ -347,6 +347,22 @@ test('return descriptors that name no buffer, or frames longer than theirs, cost
   t.is(driver.pool.available, driver.pool.size);
 });
 
+test('an index that goes back gives nothing up a second time', async (t) => {
+  const opened = await open();
+  const { driver, peer, start, clock } = opened;
+  await start();
+  const scribble = await scribbler(opened);
+  for (let i = 0; i < 100; i++) peer.send(broadcast());
+  await runFor(clock, MILLISECOND);
+  const into: PacketBuffer[] = [];
+  t.is(driver.receive(into, 200), 100); // and their descriptors have fresh buffers by now
+  for (const packet of into) packet.free();
+  scribble(4, 90);
+  t.is(driver.receive(into, 2000), 0);
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
+
 // ---- Life -----------------------------------------------------------------------------------------------------------
 
 test('a transmitter that hangs is reset, and carries frames again', async (t) => {
@@ -557,16 +573,41 @@ test('no descriptor points at 8 bytes or less, nor a 57762’s at more than 2048
   t.is(driver.transmit(packets, 0, packets.length), packets.length);
   await runFor(clock, MILLISECOND);
   for (let i = 0; i < packets.length; i++) t.deepEqual(peer.take()!.bytes, frame);
+  const lengths = sentLengths(device);
+  t.is(lengths.length, 8);
+  t.true(lengths.every((length) => length > 8));
+});
+
+/** What the first descriptors of the send ring point at, as many as were sent. */
+function sentLengths(device: SimDevice): number[] {
   const bar = device.bar(0);
   bar.write32(R.MEM_WIN_BASE_ADDR.at, 0x104);
   const ring = bar.read32(R.MEM_WIN_DATA.at);
   const words = new Uint32Array(4);
-  const used = bar.read32(R.MBOX_SEND_PROD.at);
-  t.is(used, 8);
-  for (let i = 0; i < used; i++) {
+  return Array.from({ length: bar.read32(R.MBOX_SEND_PROD.at) }, (_, i) => {
     device.function.dma.read(ring + 16 * i, new Uint8Array(words.buffer), 0, 16);
-    t.true(words[2]! >>> 16 > 8);
-  }
+    return words[2]! >>> 16;
+  });
+}
+
+test('a piece of a little more than 2048 bytes leaves no descriptor of a few', async (t) => {
+  const { driver, device, peer, clock, start } = await open({ bufferSize: 4096 + 64, buffers: 1024 });
+  await start();
+  const frame = new Uint8Array(2052);
+  frame.set(OTHER);
+  frame.set(MAC, 6);
+  frame.set([0x08, 0x00, 0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2], 12);
+  put16(frame, 16, 2038);
+  frame[46] = 0x50;
+  const packet = packetOf(driver, frame);
+  packet.flags = TX_TSO4;
+  packet.mss = 1000;
+  packet.headerLength = 54;
+  t.is(driver.transmit([packet], 0, 1), 1);
+  await runFor(clock, MILLISECOND);
+  t.is(peer.waiting, 2);
+  const lengths = sentLengths(device);
+  t.deepEqual(lengths, [2040, 12]);
 });
 
 test('tags go in and out without any VLAN filter', async (t) => {
@@ -593,15 +634,17 @@ for (const bufferSize of [undefined, 16384 + 64]) {
     await start();
     const into: PacketBuffer[] = [];
     for (const length of [60, 1514, 1518, 1532, 1533, 1536, 1540, 3000, 6140, 6144, 9014]) {
-      const frame = Uint8Array.from({ length }, (_, i) => i * 3);
-      frame.set(driver.mac);
-      put16(frame, 12, 0x88b5);
-      peer.send(frame);
+      const frames = [3, 5].map((step) => Uint8Array.from({ length }, (_, i) => i * step));
+      for (const frame of frames) {
+        frame.set(driver.mac);
+        put16(frame, 12, 0x88b5);
+        peer.send(frame);
+      }
       await runFor(clock, MILLISECOND);
-      t.is(driver.receive(into, 8), 1, `${length} bytes`);
-      t.is(driver.transmit(into, 0, 1), 1);
+      t.is(driver.receive(into, 8), 2, `${length} bytes`);
+      t.is(driver.transmit(into, 0, 2), 2);
       await runFor(clock, MILLISECOND);
-      t.deepEqual(peer.take()?.bytes, frame, `${length} bytes`);
+      for (const frame of frames) t.deepEqual(peer.take()?.bytes, frame, `${length} bytes`);
       driver.reclaim();
     }
     t.is(driver.statistics().rxErrors, 0);
