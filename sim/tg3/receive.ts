@@ -88,6 +88,7 @@ export class Receive {
   readonly #zeros = new Uint8Array(FCS);
   #jumboExtended = false;
   #bufferSize = STANDARD_BUFFER;
+  #starved = false; // the frame that waits longest waits for a buffer
   #draining = false;
 
   constructor(
@@ -187,6 +188,7 @@ export class Receive {
     this.#statistics.receivedOne(bytes, start);
     this.#statistics.receivedOctets(length + FCS);
     if (this.#fifo.empty && this.#deliver(bytes, start, length, flags)) return;
+    if (this.#starved) this.#statistics.count(R.RCVLPC_NO_RCV_BD_CNT);
     if (!this.#fifo.push(this.#capacity, bytes, start, length, flags)) this.#statistics.count(R.RCVLPC_IN_DISCARDS_CNT);
     this.#level();
   }
@@ -317,10 +319,8 @@ export class Receive {
     const ring = jumbo ? this.#jumboRing : this.#standard;
     const supplied = words[jumbo ? MBOX_JUMBO_PROD.word : MBOX_STD_PROD.word]!;
     const from = jumbo ? coalescing.jumboConsumer : coalescing.stdConsumer;
-    if (ring.count === 0 || from === supplied % ring.count) {
-      this.#statistics.count(R.RCVLPC_NO_RCV_BD_CNT);
-      return false;
-    }
+    this.#starved = ring.count === 0 || from === supplied % ring.count;
+    if (this.#starved) return false;
     const to = coalescing.returnProducers[which]!;
     const next = ret.next(to);
     if (ret.count === 0 || next === words[MBOX_RET_CON.word + 2 * which]! % ret.count) return false;
@@ -406,16 +406,19 @@ export class Receive {
 
   reset(): void {
     this.#fifo.clear();
+    this.#starved = false;
     this.settle();
   }
 
   save(): unknown {
-    return this.#fifo.save();
+    return { fifo: this.#fifo.save(), starved: this.#starved };
   }
 
   restore(saved: unknown): void {
+    const state = saved as { fifo: unknown; starved: boolean };
     this.settle();
-    this.#fifo.restore(saved);
+    this.#fifo.restore(state.fifo);
+    this.#starved = state.starved;
   }
 }
 

@@ -1,0 +1,160 @@
+/**
+ * What a driver, or a guest, may do wrong on purpose. The rule: the model never throws, does a bounded amount of work, and
+ * says what it refused in a counter.
+ */
+import test from 'ava';
+import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
+import { SRAM_RET_RCB, SRAM_SEND_RCB, TX_CPU_POST_DMA, TX_CPU_PRE_DMA, TX_END } from '../../../sim/tg3/descriptors.ts';
+import { Prng } from '../../../sim/wire/prng.ts';
+import { ethernet, ip, PARTNER, pattern, STATION } from '../../util/packets.ts';
+import { BASE, Bench, R, SEND_RING } from '../../util/tg3-harness.ts';
+
+const NOWHERE = 0x4000_0000;
+const OUT = { to: PARTNER, from: STATION };
+
+test('rings that are not mapped: faults are counted, and nothing moves', (t) => {
+  const b = new Bench();
+  b.rcb(SRAM_SEND_RCB, NOWHERE, SEND_RING);
+  b.write(R.MBOX_SEND_PROD, 5);
+  t.is(b.card.dma.faults, 1);
+  t.is(b.sendConsumer, 0);
+  b.rcb(SRAM_RET_RCB, NOWHERE, 512);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 2);
+  b.rcb(SRAM_RET_RCB, b.returnRings[0]!, 512);
+  b.write(R.RCVDBDI_STD_ADDR_LOW, NOWHERE);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 3);
+});
+
+test('a status block that is not mapped: the fault is counted, and nothing interrupts', (t) => {
+  const b = new Bench();
+  b.write(R.HOSTCC_STATUS_BLK_HOST_LOW, NOWHERE);
+  b.inject(ethernet());
+  t.is(b.card.dma.faults, 1);
+  t.is(b.rises, 0);
+});
+
+test('buffers that are not mapped: the frame is dropped, or returned with an error', (t) => {
+  const b = new Bench();
+  b.post(0, NOWHERE, (100 << 16) | TX_END, 0);
+  b.send(ethernet(OUT));
+  t.is(b.sent().length, 1);
+  t.is(b.card.refused.packets, 1);
+  b.words[(b.standardRing - BASE) / 4 + 1] = NOWHERE;
+  b.inject(ethernet());
+  const at = (b.returnRings[0]! - BASE) / 4;
+  t.not(b.words[at + 3]! & (1 << 10), 0);
+  t.not(b.words[at + 5]! >>> 16, 0);
+});
+
+test('memory unmapped under the card: no view of it is left', (t) => {
+  const b = new Bench();
+  b.send(ethernet(OUT));
+  b.inject(ethernet());
+  b.space.unmap(BASE);
+  const before = b.ram.slice();
+  b.ring();
+  b.inject(ethernet());
+  b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
+  t.true(b.card.dma.faults > 0);
+  t.deepEqual(b.ram, before);
+});
+
+test('indices beyond their rings are taken modulo the ring', (t) => {
+  const b = new Bench();
+  b.data(ethernet(OUT));
+  b.write(R.MBOX_SEND_PROD, 0xffff_fe01); // 0x601: 1 of 512
+  t.is(b.sendConsumer, 1);
+  b.write(R.MBOX_RET_CON, 0x600);
+  b.write(R.MBOX_STD_PROD, 0xffff_f010);
+  for (let i = 0; i < 20; i++) b.inject(ethernet());
+  t.is(b.producer(), 16);
+});
+
+test('rings of no entries, of one, and of more than there can be', (t) => {
+  for (const entries of [0, 1, 0xffff]) {
+    const b = new Bench();
+    b.rcb(SRAM_SEND_RCB, b.sendRing, entries);
+    b.rcb(SRAM_RET_RCB, b.returnRings[0]!, entries);
+    b.write(R.RCVDBDI_STD_LEN_FLAGS, entries << 16);
+    b.write(R.MBOX_SEND_PROD, 700);
+    for (let i = 0; i < 100; i++) b.inject(ethernet());
+    b.write(R.MBOX_RET_CON, 3);
+    t.pass();
+  }
+});
+
+test('a ring without an end of a packet: one packet of the most there can be, refused', (t) => {
+  const b = new Bench();
+  for (let i = 0; i < SEND_RING - 1; i++) b.post(0, BASE, 0xffff << 16, 0);
+  b.ring();
+  t.is(b.card.refused.packets, 1);
+  b.post(0, BASE, (60 << 16) | TX_END, 0);
+  b.ring();
+  t.is(b.sendConsumer, 0); // the refused packet is done with, the ring's whole length
+  t.deepEqual(b.sent(), []);
+});
+
+test('MSS 1: a doorbell makes so many frames and no more at once', (t) => {
+  let frames = 0;
+  const b = new Bench({ onFrame: () => frames++ });
+  const { bytes } = ip({ ...OUT, segmented: true, data: pattern(60_000), checksum: 0 });
+  const address = b.alloc(bytes.length);
+  b.put(address, bytes);
+  const flags = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (1 << 10) | TX_END; // 40 bytes of header: n = 10
+  for (let i = 0; i < 8; i++) b.post(0, address, (bytes.length << 16) | flags, ((1 | (2 << 14)) << 16) >>> 0);
+  b.ring();
+  t.is(frames, 65536);
+  b.clock.advance(1e9);
+  t.is(frames, 8 * 60_000);
+  t.is(b.sendConsumer, 8);
+});
+
+for (const chip of Object.keys(CHIPS) as ChipName[]) {
+  test(`property: ${chip}: random registers, memory and frames: nothing throws, and a reset brings all back`, (t) => {
+    const seed = 7;
+    const random = new Prng(seed);
+    const number = (below: number) => Math.floor(random.next() * below);
+    const word = () => number(2) * number(0x1_0000_0000) + number(0x600);
+    const offsets = Object.values(R).flatMap(({ at, count, stride }) => [at, at + (count - 1) * stride]);
+    let b = new Bench({ chip, onFrame: () => {} });
+    t.notThrows(() => {
+      for (let i = 0; i < 4000; i++) {
+        const at = offsets[number(offsets.length)]!;
+        switch (number(8)) {
+          case 0:
+            b.card.readBar(0, number(0x1_0000), ([1, 2, 4] as const)[number(3)]!);
+            break;
+          case 1:
+            b.card.config.write(number(0x200) & ~3, 4, word());
+            b.decode();
+            break;
+          case 2:
+            b.sramWrite(number(0x400) & ~3, word());
+            break;
+          case 3:
+            b.inject(ethernet({ length: 20 + number(1600) }));
+            break;
+          case 4:
+            b.words[number(b.words.length)] = word();
+            break;
+          case 5:
+            b.clock.advance(number(1_000_000));
+            break;
+          case 6:
+            b.write(R.MBOX_SEND_PROD, number(0x800));
+            break;
+          default:
+            if (at !== R.GRC_MISC_CFG.at || number(10) === 0) b.card.writeBar(0, at, 4, word());
+        }
+      }
+    }, `seed ${seed}`);
+    const { clock } = b;
+    b.card.reset('power-on');
+    b.clock.advance(1e9);
+    b = new Bench({ chip, clock });
+    b.send(ethernet(OUT));
+    t.is(b.sent().length, 1);
+  });
+}

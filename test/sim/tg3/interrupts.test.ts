@@ -1,0 +1,191 @@
+/** Host coalescing, interrupt mailboxes, INTx, MSI, MSI-X and receive side scaling. */
+import test from 'ava';
+import { MICROSECOND } from '../../../sim/clock.ts';
+import { ethernet, ip, PARTNER, STATION } from '../../util/packets.ts';
+import { BASE, Bench, R } from '../../util/tg3-harness.ts';
+
+const OUT = { to: PARTNER, from: STATION };
+const MSI = 0x58;
+const MSIX = 0xa0;
+
+function msi(b: Bench): void {
+  b.card.config.write(MSI + 4, 4, 0xfee0_0000);
+  b.card.config.write(MSI + 12, 2, 0x41);
+  b.card.config.write(MSI + 2, 2, 1);
+}
+
+function msix(b: Bench, vectors = 5): void {
+  for (let vector = 0; vector < vectors; vector++) {
+    const at = 16 * vector;
+    b.card.writeBar(2, at, 4, 0xfee0_0000);
+    b.card.writeBar(2, at + 8, 4, 0x50 + vector);
+    b.card.writeBar(2, at + 12, 4, 0);
+  }
+  b.card.config.write(MSIX + 2, 2, 0x8000);
+}
+
+test('frames are told of when enough have come, or when the first has waited long enough', (t) => {
+  const b = new Bench();
+  b.write(R.HOSTCC_RXMAX_FRAMES, 3);
+  b.write(R.HOSTCC_RXCOL_TICKS, 20);
+  const { tag } = b;
+  b.inject(ethernet());
+  b.inject(ethernet());
+  t.is(b.tag, tag);
+  b.inject(ethernet());
+  t.is(b.tag, tag + 1);
+  t.is(b.producer(), 3);
+  b.inject(ethernet());
+  b.clock.advance(19 * MICROSECOND);
+  t.is(b.producer(), 3);
+  b.clock.advance(MICROSECOND);
+  t.is(b.producer(), 4);
+});
+
+test('in the ISR blocks are written by other limits, and nothing interrupts; the tag says what was missed', (t) => {
+  const b = new Bench();
+  b.write(R.HOSTCC_RXCOAL_MAXF_INT, 2);
+  b.write(R.MBOX_INTERRUPT, 1);
+  const { tag } = b;
+  b.inject(ethernet());
+  t.is(b.tag, tag);
+  b.inject(ethernet());
+  t.is(b.tag, tag + 1);
+  t.false(b.line);
+  b.write(R.MBOX_INTERRUPT, tag << 24); // acknowledged less than there is
+  t.true(b.line);
+  t.is(b.read(R.PCISTATE) & R.PCISTATE.INT_NOT_ACTIVE, 0);
+  b.write(R.MBOX_INTERRUPT, b.tag << 24);
+  t.false(b.line);
+  t.not(b.read(R.PCISTATE) & R.PCISTATE.INT_NOT_ACTIVE, 0);
+});
+
+test('one frame left in the ISR is told of when it ends', (t) => {
+  const b = new Bench();
+  b.write(R.HOSTCC_RXCOAL_MAXF_INT, 5);
+  b.write(R.MBOX_INTERRUPT, 1);
+  b.inject(ethernet());
+  t.is(b.producer(), 0);
+  b.write(R.MBOX_INTERRUPT, b.tag << 24);
+  t.is(b.producer(), 1);
+  t.true(b.line);
+});
+
+test('NOW: a block at once, with an interrupt and without; nothing while a block on the way is off', (t) => {
+  const b = new Bench();
+  const { tag } = b;
+  b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
+  t.is(b.tag, tag + 1);
+  t.is(b.rises, 1);
+  t.is(b.read(R.HOSTCC_MODE) & R.HOSTCC_MODE.NOW, 0);
+  b.write(R.MBOX_INTERRUPT, b.tag << 24);
+  b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW | R.HOSTCC_MODE.NOINT_ON_NOW);
+  t.is(b.tag, tag + 2);
+  t.is(b.rises, 1);
+  b.clear(R.WDMAC_MODE, R.WDMAC_MODE.ENABLE);
+  b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
+  t.is(b.tag, tag + 2);
+});
+
+test('tags count to 255 and go on with 1', (t) => {
+  const b = new Bench();
+  const seen = new Set<number>();
+  for (let i = 0; i < 600; i++) {
+    b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
+    seen.add(b.tag);
+  }
+  t.is(seen.size, 255);
+  t.false(seen.has(0));
+});
+
+test('MSI: a message, and the mailbox says "in the ISR" by itself; one-shot off, it does not', (t) => {
+  const b = new Bench();
+  msi(b);
+  b.inject(ethernet());
+  b.inject(ethernet());
+  t.deepEqual(b.messages, [[0, 0xfee0_0000, 0, 0x41]]);
+  t.is(b.read(R.MBOX_INTERRUPT), 1);
+  t.false(b.line);
+  b.set(R.MSGINT_MODE, R.MSGINT_MODE.ONE_SHOT_DISABLE);
+  b.write(R.MBOX_INTERRUPT, b.tag << 24);
+  b.inject(ethernet());
+  b.inject(ethernet());
+  t.is(b.messages.length, 3);
+});
+
+test('MSI on a 5750 is one-shot where PCIE_TRANSACTION_CFG says so', (t) => {
+  const b = new Bench({ chip: 'tg3-5751' });
+  msi(b);
+  b.inject(ethernet());
+  t.is(b.read(R.MBOX_INTERRUPT) & 0xffffff, 0);
+  b.set(R.PCIE_TRANSACTION_CFG, R.PCIE_TRANSACTION_CFG.TRANS_CFG_1SHOT_MSI);
+  b.inject(ethernet());
+  t.is(b.read(R.MBOX_INTERRUPT), 1);
+  t.is(b.messages.length, 2);
+});
+
+test('an interrupt that was masked comes when the mask goes', (t) => {
+  const b = new Bench();
+  msi(b);
+  b.set(R.MISC_HOST_CTRL, R.MISC_HOST_CTRL.MASK_PCI_INT);
+  b.inject(ethernet());
+  t.is(b.messages.length, 0);
+  b.clear(R.MISC_HOST_CTRL, R.MISC_HOST_CTRL.MASK_PCI_INT);
+  t.is(b.messages.length, 1);
+});
+
+test('RSS: each return ring has a vector and a block of its own; one connection stays in one ring', (t) => {
+  const b = new Bench({ buffers: 200 });
+  msix(b);
+  b.set(R.MSGINT_MODE, R.MSGINT_MODE.MULTIVEC_EN);
+  const blocks = [0, 1, 2, 3].map((i) => {
+    const block = b.alloc(80, 64);
+    b.write(R.HOSTCC_VEC_STATUS_BLK_LOW, block, i);
+    b.write(R.HOSTCC_VEC_RXMAX_FRAMES, 1, i);
+    b.write(R.HOSTCC_VEC_RXCOAL_MAXF_INT, 1, i);
+    return (block - BASE) / 4;
+  });
+  for (let i = 0; i < 10; i++) b.write(R.MAC_RSS_HASH_KEY, 0x6d5a56da + 0x01010101 * i, i);
+  for (let i = 0; i < 16; i++) b.write(R.MAC_RSS_INDIR_TBL, 0x01230123, i);
+  const { RSS_ENABLE, RSS_TCP_IPV4_HASH_EN, RSS_IPV4_HASH_EN } = R.MAC_RX_MODE;
+  b.set(R.MAC_RX_MODE, RSS_ENABLE | RSS_TCP_IPV4_HASH_EN | RSS_IPV4_HASH_EN);
+  const frames = 64;
+  for (let i = 0; i < frames; i++) {
+    const { bytes, l4 } = ip();
+    bytes[l4 + 1] = i; // another port
+    b.inject(bytes);
+  }
+  const producers = [
+    b.words[blocks[0]! + 4]! & 0xffff,
+    b.words[blocks[1]! + 2]! & 0xffff,
+    b.words[blocks[2]! + 3]! >>> 16,
+    b.words[blocks[3]! + 3]! & 0xffff,
+  ];
+  t.is(
+    producers.reduce((sum, n) => sum + n, 0),
+    frames,
+  );
+  for (const n of producers) t.true(n > 0);
+  t.deepEqual([...new Set(b.messages.map(([vector]) => vector))].sort(), [1, 2, 3, 4]);
+  // Block 0 has the send and producer rings, and no return ring.
+  b.send(ethernet(OUT));
+  t.is(b.sendConsumer, 1);
+  t.is(b.producer(), 0);
+  t.is(b.words[blocks[0]! + 4]! >>> 16, 0);
+});
+
+test('RSS: the Toeplitz hash of the published examples', (t) => {
+  // Microsoft, "Verifying the RSS Hash Calculation": 66.9.149.187:2794 to 161.142.100.80:1766.
+  const b = new Bench();
+  const key = [
+    0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
+    0xbeac01fa,
+  ];
+  for (const [i, word] of key.entries()) b.write(R.MAC_RSS_HASH_KEY, word, i);
+  b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.RSS_ENABLE | R.MAC_RX_MODE.RSS_TCP_IPV4_HASH_EN);
+  const { bytes, l3, l4 } = ip();
+  bytes.set([66, 9, 149, 187, 161, 142, 100, 80], l3 + 12);
+  bytes.set([2794 >> 8, 2794 & 0xff, 1766 >> 8, 1766 & 0xff], l4);
+  b.inject(bytes);
+  t.is(b.received()[0]!.hash, 0x51ccc178);
+});

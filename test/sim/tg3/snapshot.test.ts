@@ -1,0 +1,98 @@
+/** All state can be saved at any moment and restored into a fresh card: from there both go on byte for byte alike. */
+import test, { type ExecutionContext } from 'ava';
+import { MICROSECOND } from '../../../sim/clock.ts';
+import { TX_CPU_POST_DMA, TX_CPU_PRE_DMA, TX_END } from '../../../sim/tg3/descriptors.ts';
+import { Prng } from '../../../sim/wire/prng.ts';
+import { ethernet, ip, PARTNER, pattern, pause, STATION } from '../../util/packets.ts';
+import { Bench, R, Recorder } from '../../util/tg3-harness.ts';
+
+const OUT = { to: PARTNER, from: STATION };
+const SEGMENTED = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (1 << 10); // a header of 40 bytes
+const special = (mss: number) => ((mss | (2 << 14)) << 16) >>> 0;
+
+/** Traces and counts everything from now on. */
+function watch(b: Bench): () => unknown {
+  const recorder = new Recorder();
+  b.card.trace = recorder;
+  b.rises = 0;
+  b.sent();
+  return () => ({
+    trace: recorder.lines.filter((line) => !line.includes('GRC_TIMER')),
+    sent: b.sent().map((frame) => Buffer.from(frame).toString('hex')),
+    rises: b.rises,
+    next: b.clock.next - b.clock.now,
+    state: b.card.save(),
+    refused: b.card.refused,
+  });
+}
+
+/** Forks the bench and does the same with both. */
+function compare(t: ExecutionContext, b: Bench, act: (b: Bench) => void): void {
+  const copy = b.fork(987_654_321);
+  const results = [b, copy].map((bench) => {
+    const result = watch(bench);
+    act(bench);
+    return result();
+  });
+  t.deepEqual(results[1], results[0]);
+  t.true(Buffer.from(copy.ram).equals(b.ram), 'memory');
+}
+
+test('in the midst of a packet, and of a segmentation that the partner holds', (t) => {
+  const b = new Bench();
+  b.data(ethernet({ ...OUT, length: 100 }), 0);
+  b.ring();
+  compare(t, b, (b) => b.send(ethernet({ ...OUT, length: 100 })));
+  b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.FLOW_CTRL_ENABLE);
+  b.inject(pause(100));
+  b.send(ip({ ...OUT, segmented: true, data: pattern(5000), checksum: 0 }).bytes, SEGMENTED | TX_END, special(1000));
+  compare(t, b, (b) => b.clock.advance(1_000_000));
+  t.is(b.sendConsumer, 3);
+});
+
+test('with events that no status block told of, in the ISR, with frames waiting for buffers', (t) => {
+  const b = new Bench({ buffers: 4 });
+  b.write(R.HOSTCC_RXMAX_FRAMES, 10);
+  b.write(R.HOSTCC_RXCOL_TICKS, 50);
+  for (let seed = 1; seed < 9; seed++) b.inject(ethernet({ seed }));
+  b.clock.advance(10 * MICROSECOND);
+  compare(t, b, (b) => {
+    b.clock.advance(100 * MICROSECOND);
+    b.give(8);
+    b.write(R.MBOX_INTERRUPT, b.tag << 24);
+    b.received();
+  });
+});
+
+test('while the link negotiates', (t) => {
+  const b = new Bench();
+  b.mdio(0, 0x1200);
+  b.clock.advance(20_000 * MICROSECOND);
+  compare(t, b, (b) => b.clock.advance(40_000 * MICROSECOND));
+});
+
+for (let seed = 1; seed <= 12; seed++) {
+  test(`at a random moment in random traffic, seed ${seed}`, (t) => {
+    const random = new Prng(seed);
+    const number = (below: number) => Math.floor(random.next() * below);
+    const b = new Bench({ buffers: 300, memory: 8 << 20 });
+    b.write(R.HOSTCC_RXMAX_FRAMES, 1 + number(8));
+    b.write(R.HOSTCC_TXMAX_FRAMES, 1 + number(8));
+    b.write(R.HOSTCC_RXCOL_TICKS, 20);
+    b.write(R.HOSTCC_TXCOL_TICKS, 72);
+    const steps = Array.from({ length: 60 }, () => [number(6), number(1000)] as const);
+    const step = (b: Bench, [what, n]: readonly [number, number]) => {
+      if (what === 0) b.send(ethernet({ ...OUT, length: 60 + n }));
+      else if (what === 1) b.data(ethernet({ ...OUT, length: 60 + n }), n & 1 ? TX_END : 0);
+      else if (what === 2) b.inject(ip({ data: pattern(n) }).bytes);
+      else if (what === 3) b.clock.advance(n * 100);
+      else if (what === 4) b.write(R.MBOX_INTERRUPT, n & 1 ? 1 : b.tag << 24);
+      else b.received();
+    };
+    const at = number(steps.length);
+    for (const s of steps.slice(0, at)) step(b, s);
+    compare(t, b, (b) => {
+      for (const s of steps.slice(at)) step(b, s);
+    });
+  });
+}
