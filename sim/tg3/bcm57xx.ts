@@ -411,7 +411,8 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   get heldUntil(): number {
     const { medium } = this.port;
     const free = medium === null ? 0 : medium.freeAt(this.port);
-    return Math.max(free, this.#flow.pausedUntil);
+    const { pausedUntil } = this.#flow;
+    return free > pausedUntil ? free : pausedUntil;
   }
 
   /** @internal Send's outlet: to the wire, or around. Without link a frame goes nowhere. */

@@ -25,6 +25,7 @@ const { GRC_MODE, HOSTCC_MODE, MAC_EVENT, MAC_STATUS, MBOX_INTERRUPT, MISC_HOST_
 const { PCIE_TRANSACTION_CFG } = R;
 export const VECTORS = 5;
 export const RETURN_RINGS = 4;
+const ALL_RINGS = RETURN_RINGS;
 const BLOCK = 32; // bytes written of a status block, in every mode
 const IN_ISR = MBOX_INTERRUPT.IN_ISR;
 const VECTOR_REGISTERS = 6; // words from one vector's limits to the next's
@@ -177,10 +178,12 @@ export class HostCoalescing {
       vector === 0
         ? [R.HOSTCC_STATUS_BLK_HOST_HIGH.word, R.HOSTCC_STATUS_BLK_HOST_LOW.word]
         : [R.HOSTCC_VEC_STATUS_BLK_HIGH.word + 2 * (vector - 1), R.HOSTCC_VEC_STATUS_BLK_LOW.word + 2 * (vector - 1)];
-    const address = this.#words[high]! * 0x1_0000_0000 + ((this.#words[low]! & ~7) >>> 0);
+    const start = (this.#words[low]! & ~7) >>> 0;
+    // Below 4 GiB it stays a small integer: a product would be a number on the heap for every block.
+    const address = this.#words[high] === 0 ? start : this.#words[high]! * 0x1_0000_0000 + start;
     const window = this.#windows[vector]!;
     if (window.covers(address, BLOCK) && window.mapping.writable) {
-      this.#fill(window.mapping.words, (address - window.mapping.start) / 4, vector, tag);
+      this.#fill(window.mapping.words, (address - window.mapping.start) >>> 2, vector, tag);
       return true;
     }
     this.#fill(this.#block, 0, vector, tag);
@@ -189,16 +192,19 @@ export class HostCoalescing {
 
   /** The status word comes last: whoever sees it sees the rest. */
   #fill(words: Uint32Array, at: number, vector: number, tag: number): void {
-    const returned = this.returnProducers;
-    const shares = this.#multiVector;
-    const shows = (ring: number) => (!shares || vector === ring + 1 ? returned[ring]! : 0);
     const own = vector === 0;
-    words[at + ST_RET1_STD] = shows(1) | (own ? this.stdConsumer << 16 : 0);
-    words[at + ST_RET3_RET2] = shows(3) | (shows(2) << 16);
-    words[at + ST_RET0_SEND] = shows(0) | (own ? this.sendConsumer << 16 : 0);
+    const only = this.#multiVector ? vector - 1 : ALL_RINGS;
+    words[at + ST_RET1_STD] = this.#shown(1, only) | (own ? this.stdConsumer << 16 : 0);
+    words[at + ST_RET3_RET2] = this.#shown(3, only) | (this.#shown(2, only) << 16);
+    words[at + ST_RET0_SEND] = this.#shown(0, only) | (own ? this.sendConsumer << 16 : 0);
     words[at + ST_JUMBO] = own ? this.jumboConsumer : 0;
     words[at + ST_TAG] = tag;
     words[at + ST_STATUS] = ST_UPDATED | (own && this.#attended ? ST_LINK_CHANGED : 0);
+  }
+
+  /** A return ring's producer, in a block for all of them or for `only` one. */
+  #shown(ring: number, only: number): number {
+    return only === ALL_RINGS || only === ring ? this.returnProducers[ring]! : 0;
   }
 
   #modeWritten(value: number): void {
