@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import test from 'ava';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
+import { BCM57XX } from '../../sim/tg3/registers.ts';
 
 /** A page, without the padding that aligns its tables. */
 function page(name: string): string {
@@ -15,12 +16,17 @@ function lacking({ rows }: RegisterMap): string[] {
   return [...reasons].map(([why, names]) => `| ${names.join(', ')} | ${why} |`);
 }
 
-test('what the 82540EM lacks is in its page, row by row', (t) => {
-  const text = page('82540em.md');
-  for (const line of lacking(I82540EM)) t.true(text.includes(`\n${line}\n`), line);
-});
+for (const [chip, name, map] of [
+  ['82540EM', '82540em.md', I82540EM],
+  ['BCM57xx', 'bcm57xx.md', BCM57XX],
+] as const) {
+  test(`what the ${chip} lacks is in its page, row by row`, (t) => {
+    const text = page(name);
+    for (const line of lacking(map)) t.true(text.includes(`\n${line}\n`), line);
+  });
 
-test("every line of the page's table is still true", (t) => {
-  const table = page('82540em.md').split('## What is missing')[1]!.split('\n\n')[2]!;
-  t.deepEqual(table.trim().split('\n').slice(2), lacking(I82540EM));
-});
+  test(`every line of the ${chip} page's table is still true`, (t) => {
+    const table = page(name).split('## What is missing')[1]!.split('\n\n')[2]!;
+    t.deepEqual(table.trim().split('\n').slice(2), lacking(map));
+  });
+}
