@@ -411,8 +411,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   get heldUntil(): number {
     const { medium } = this.port;
     const free = medium === null ? 0 : medium.freeAt(this.port);
-    const { pausedUntil } = this.#flow;
-    return free > pausedUntil ? free : pausedUntil;
+    return Math.max(free, this.#flow.pausedUntil);
   }
 
   /** @internal Send's outlet: to the wire, or around. Without link a frame goes nowhere. */
