@@ -278,15 +278,24 @@ async function counters(bed: Bed): Promise<(name: string) => number> {
   return (name) => counts.get(name) ?? Number.NaN;
 }
 
+/** The counts at a moment when nothing passes, so that what shows late is in them. `afresh`: the wire's counts start there. */
+async function countersAtRest(bed: Bed, afresh: boolean): Promise<(name: string) => number> {
+  for (let attempt = 1; ; attempt++) {
+    if (afresh) bed.wire.clear();
+    const seen = bed.wire.fromCard.frames + bed.wire.toCard.frames;
+    const counts = await counters(bed);
+    if (bed.wire.fromCard.frames + bed.wire.toCard.frames === seen || attempt === 10) return counts;
+  }
+}
+
 async function statistics(bed: Bed): Promise<string> {
   const driver = driverOf(bed);
-  const before = await counters(bed);
-  bed.wire.clear();
+  const before = await countersAtRest(bed, true);
   for (let i = 0; i < 7; i++) bed.wire.inject(BROADCAST);
   await bed.sh(`ping -q -c 50 -i 0.01 -s 1000 ${PEER_ADDRESS}; ping -q -c 3 -i 0.02 -b 10.9.0.255 || true`);
   await bed.transfer('in');
   await heard(bed, () => {}); // until all is quiet
-  const after = await counters(bed);
+  const after = await countersAtRest(bed, false);
   const { fromCard, toCard } = bed.wire;
   const wanted: [about: string, names: readonly string[], count: number][] = [
     ['rx packets', driver.counters['rx packets'], toCard.frames],
