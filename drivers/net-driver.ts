@@ -105,6 +105,7 @@ export abstract class NetDriver implements NetDevice {
   #packetsAtInterrupt = 0;
   #checkingLink = false;
   #checkLinkAgain = false;
+  #linkChecked: Promise<void> = Promise.resolve();
   #watchdog: { stop(): void } | null = null;
   #starvedRetry: { stop(): void } | null = null;
   #lastProgress = -1;
@@ -382,7 +383,14 @@ export abstract class NetDriver implements NetDevice {
   /** For the card's interrupt, and the watchdog's sake. */
   protected linkMayHaveChanged(): void {
     this.#checkLinkAgain = true;
-    if (!this.#checkingLink) void this.#checkLink().catch((error: unknown) => this.fail(error));
+    if (!this.#checkingLink) this.#linkChecked = this.#checkLink().catch((error: unknown) => this.fail(error));
+  }
+
+  async checkLink(): Promise<LinkState> {
+    if (this.ready) this.linkMayHaveChanged();
+    await this.#linkChecked;
+    if (this.failure !== null) throw this.failure;
+    return this.#link;
   }
 
   async #checkLink(): Promise<void> {

@@ -90,6 +90,8 @@ export interface NetDevice {
   rearm(): void;
 
   on(event: NetEvent, listener: () => void): void;
+  /** Looks at the link now, whatever interrupts say, and resolves to what it is; 'link' where that is something else. */
+  checkLink(): Promise<LinkState>;
   setMac(mac: Uint8Array): void;
   setMtu(mtu: number): Promise<void>;
   setFeatures(enabled: number): Promise<void>;

@@ -326,6 +326,25 @@ function openTroubled(options: E1000Options = {}) {
   >;
 }
 
+test('a link that is looked at is known before any interrupt or watchdog tells of it', async (t) => {
+  const { driver, clock, link, model, start } = await openTroubled();
+  await start();
+  const events: boolean[] = [];
+  driver.on('link', () => events.push(driver.link.up));
+  t.is(await runClock(clock, driver.checkLink()), driver.link);
+  t.deepEqual(events, [], 'nothing new');
+  link.disconnect();
+  t.true(driver.link.up);
+  const looks = [driver.checkLink(), driver.checkLink()];
+  t.deepEqual(await runClock(clock, Promise.all(looks)), [driver.link, driver.link]);
+  t.deepEqual(events, [false]);
+  link.connect();
+  await runFor(clock, SECOND);
+  t.deepEqual(events, [false, true]);
+  model.gone = true;
+  await t.throwsAsync(runClock(clock, driver.checkLink()), code('FAILED', /no longer answers/));
+});
+
 test('a transmitter that hangs is reset, and carries frames again', async (t) => {
   const { driver, peer, clock, model, start } = await openTroubled();
   await start();

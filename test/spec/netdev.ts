@@ -654,6 +654,7 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     cable(true);
     await linkUp(bench);
     assert.deepEqual(seen, [false, true]);
+    assert.deepEqual(await bench.run(driver.checkLink()), driver.link);
     bench.send(plainFrame(driver.mac, 9));
     assert.equal((await receiveCount(bench, 1)).map((packet) => packet.free()).length, 1);
     assert.equal((await received(bench)).length, 0);
@@ -683,6 +684,7 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     await bench.run(driver.stop());
     assert.equal(driver.pool.available, driver.pool.size);
     assert.equal(driver.link.up, false);
+    assert.equal((await bench.run(driver.checkLink())).up, false);
     assert.equal(driver.receive([], 10), 0);
     bench.send(plainFrame(driver.mac, 1));
     await bench.pass(100); // so that the card has not heard it

@@ -149,6 +149,10 @@ export class FakeNetDevice implements NetDevice {
     this.#listeners.push(listener);
   }
 
+  async checkLink(): Promise<LinkState> {
+    return this.link;
+  }
+
   setLink(up: boolean): void {
     this.link = { ...this.link, up };
     for (const listener of this.#listeners) listener();
