@@ -541,7 +541,8 @@ export abstract class NetDriver implements NetDevice {
   }
 }
 
-function describeLink({ up, speed, fullDuplex, rxPause, txPause }: LinkState): string {
+/** As the log has it. */
+export function describeLink({ up, speed, fullDuplex, rxPause, txPause }: LinkState): string {
   if (!up) return 'no link';
   const duplex = fullDuplex ? 'full' : 'half';
   return `link negotiated: ${duplex} duplex, ${speed} Mbit/s, txpause ${txPause ? 'on' : 'off'}, rxpause ${rxPause ? 'on' : 'off'}`;

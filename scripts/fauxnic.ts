@@ -12,6 +12,7 @@ import { addDrive } from './commands/drive.ts';
 import { addServe } from './commands/serve.ts';
 import { addVm } from './commands/vm.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
+import { hangUp } from './stop-signals.ts';
 import { paint } from './terminal/style.ts';
 
 const DEBUG = process.argv.includes('--debug');
@@ -67,10 +68,14 @@ function say(text: string): void {
   process.stderr.write(`${paint('red', 'fauxnic:')} ${DEBUG ? text : text.replace(/\s*\n\s*/g, ' ')}\n`);
 }
 
-// A reader that has gone (head, less) is no failure.
+// A reader that has gone (head, less) is no failure. A terminal that has gone ends the command as SIGHUP does.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(0);
-  fail(error);
+  if (error.code === 'EIO') hangUp();
+  else fail(error);
+});
+process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EIO') hangUp();
 });
 process.on('uncaughtException', fail);
 

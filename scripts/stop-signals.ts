@@ -2,7 +2,10 @@ import { constants } from 'node:os';
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** The first of SIGINT, SIGTERM and SIGHUP asks for a clean stop; the second ends the process at once. */
+/**
+ * The first of SIGINT, SIGTERM and SIGHUP asks for a clean stop; the second ends the process at once, but for SIGHUP: a
+ * terminal that goes may say so more than once.
+ */
 export class StopSignals {
   /** Aborted at the first signal. */
   readonly signal: AbortSignal;
@@ -25,8 +28,16 @@ export class StopSignals {
   }
 
   readonly #take = (name: NodeJS.Signals): void => {
-    if (this.received !== null) process.exit(this.exitCode);
+    if (this.received !== null) {
+      if (name !== 'SIGHUP') process.exit(this.exitCode);
+      return;
+    }
     this.received = name as (typeof SIGNALS)[number];
     this.#controller.abort();
   };
+}
+
+/** The terminal has gone, which a read or a write found out: as if SIGHUP had come. */
+export function hangUp(): void {
+  if (!process.emit('SIGHUP', 'SIGHUP')) process.exit(128 + constants.signals.SIGHUP);
 }

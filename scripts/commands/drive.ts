@@ -7,9 +7,11 @@ import { findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
 import { type DriveOptions, Run } from '../rig/drive-run.ts';
+import { DriverLog } from '../rig/driver-log.ts';
 import { checkCapture } from '../rig/report.ts';
 import { Rig, type Setup } from '../rig/rig.ts';
 import { ROLES, type RoleKind } from '../rig/roles.ts';
+import { KEYS } from '../rig/session.ts';
 import { OutsideRig } from '../rig/target.ts';
 import { StopSignals } from '../stop-signals.ts';
 
@@ -26,6 +28,10 @@ At the other end of the wire of sim:MODEL and qemu:DEVICE there is a model with 
 
 A device that another process serves (vfio-user:PATH) has its own wire, of which nothing is known here: --peer, --pcap,
 --trace and --wire are the server's (see fauxnic serve).
+
+At a terminal single keys work while it runs:
+${KEYS.map(([key, what]) => `  ${key}  ${what}`).join('\n')}
+A terminal that goes ends the run as SIGTERM does. With --json, and where input or output is no terminal, there are none.
 
 Examples:
   fauxnic drive sim:e1000 --generate --seconds 5
@@ -85,13 +91,14 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);
   check(options, near, far);
   const stop = new StopSignals();
+  const log = new DriverLog();
   const rig =
     what.model === null
-      ? await OutsideRig.open(what.backend, what.address, { ...cardOptions(options), mac: options.mac })
-      : await openRig(what, options, far);
+      ? await OutsideRig.open(what.backend, what.address, { ...nearOptions(options), log: log.add })
+      : await openRig(what, options, far, log);
   let run: Run | undefined;
   try {
-    run = new Run(rig, options, near, far);
+    run = new Run(rig, options, near, far, log);
     await run.until(stop.signal);
   } finally {
     run?.stop();
@@ -105,10 +112,10 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   process.exitCode = endless && stop.received === 'SIGINT' ? 0 : stop.exitCode;
 }
 
-function openRig(target: WiredTarget, options: DriveOptions, far: RoleKind): Promise<Setup> {
+function openRig(target: WiredTarget, options: DriveOptions, far: RoleKind, log: DriverLog): Promise<Setup> {
   return Rig.open({
     ...target,
-    near: { ...cardOptions(options), mac: options.mac },
+    near: { ...nearOptions(options), log: log.add },
     far: far === 'none' ? null : cardOptions(options),
     wire: { ...options.wire, seed: options.seed },
     pcap: options.pcap,
@@ -145,6 +152,10 @@ function check(options: DriveOptions, near: RoleKind, far: RoleKind): void {
     throw new UsageError(
       `frames of ${longest} bytes: at most ${most} are generated at an MTU of ${options.mtu ?? 1500}`,
     );
+}
+
+function nearOptions(options: DriveOptions) {
+  return { ...cardOptions(options), mac: options.mac };
 }
 
 function cardOptions({ mtu, rxRing, txRing, features, tso }: DriveOptions) {

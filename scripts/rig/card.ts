@@ -14,6 +14,8 @@ export interface CardOptions {
   readonly txDescriptors?: number;
   /** All that the card has, if absent. */
   readonly features?: number;
+  /** Hears the driver's steps. */
+  readonly log?: (line: string) => void;
 }
 
 /** A device and the driver that drives it. */
@@ -67,6 +69,6 @@ export async function openDriver(entry: DriverEntry, device: PciDevice, options:
   const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);
-  const { mtu, rxDescriptors, txDescriptors, features } = options;
-  return await entry.open(device, { mtu, rxDescriptors, txDescriptors, features, bufferSize, buffers });
+  const { mtu, rxDescriptors, txDescriptors, features, log } = options;
+  return await entry.open(device, { mtu, rxDescriptors, txDescriptors, features, log, bufferSize, buffers });
 }

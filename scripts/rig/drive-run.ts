@@ -1,13 +1,14 @@
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
+import { DOWN, describeLink } from '../../drivers/net-driver.ts';
 import type { LinkState } from '../../drivers/netdev.ts';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import type { Rate } from '../options.ts';
-import { LiveLine } from '../terminal/live.ts';
 import { labelled } from '../terminal/print.ts';
-import { bold, paint } from '../terminal/style.ts';
+import { bold } from '../terminal/style.ts';
 import { bits, bytes, count, packets, time } from '../terminal/units.ts';
 import type { Card } from './card.ts';
-import { cardDrops, cardJson, cardText, featureText, linkText, Rates, summaryTable, wireJson } from './report.ts';
+import type { DriverLog } from './driver-log.ts';
+import { cardJson, cardText, featureText, linkText, summaryTable, wireJson } from './report.ts';
 import type { Setup } from './rig.ts';
 import {
   echoRole,
@@ -19,6 +20,7 @@ import {
   sinkRole,
   tapRole,
 } from './roles.ts';
+import { Session } from './session.ts';
 
 export interface DriveOptions {
   readonly tap?: string | true;
@@ -54,19 +56,23 @@ export class Run {
   readonly #options: DriveOptions;
   readonly #near: Role;
   readonly #far: Role;
+  readonly #log: DriverLog;
   readonly #quiet: boolean;
   readonly #finished: Promise<void>;
   #finish!: () => void;
   #fail!: (error: unknown) => void;
   #started = 0;
   #elapsed = 0;
-  #stopped = false;
+  /** When the statistics were reset, in seconds. */
+  #countedSince = 0;
   /** As they were before the cards were stopped. */
   #links: LinkState[] = [];
 
-  constructor(rig: Setup, options: DriveOptions, near: RoleKind, far: RoleKind) {
+  /** @param log what the near card's driver says. */
+  constructor(rig: Setup, options: DriveOptions, near: RoleKind, far: RoleKind, log: DriverLog) {
     this.#rig = rig;
     this.#options = options;
+    this.#log = log;
     this.#quiet = options.json === true || options.trace === '-';
     this.#finished = new Promise((resolve, reject) => {
       this.#finish = resolve;
@@ -124,32 +130,49 @@ export class Run {
   }
 
   async until(signal: AbortSignal): Promise<void> {
-    this.#log();
+    this.#sayStart();
     this.#rig.start();
     this.#far.start();
     this.#near.start();
     for (const role of [this.#near, this.#far]) role.tap?.up();
     this.#started = performance.now();
-    const rates = new Rates(this.#rig.near);
-    const live = this.#quiet ? null : new LiveLine((interval) => this.#live(rates, interval));
-    for (const { driver, name } of this.#rig.cards)
-      driver.on('link', () => {
-        if (!this.#stopped) live?.print(labelled('link', `${name} ${linkText(driver.link)}`));
-      });
+    const session = this.#quiet ? null : this.#session();
     const { seconds } = this.#options;
     const timer = seconds === undefined ? undefined : setTimeout(this.#finish, seconds * 1000);
     signal.addEventListener('abort', this.#finish);
     if (signal.aborted) this.#finish();
     try {
       await this.#finished;
-      this.#elapsed = (performance.now() - this.#started) / 1000;
+      this.#elapsed = this.#seconds;
       await this.#settle();
     } finally {
       clearTimeout(timer);
-      live?.stop();
-      this.#stopped = true;
+      session?.close();
       this.#links = this.#rig.cards.map(({ driver }) => driver.link);
     }
+  }
+
+  #session(): Session {
+    return new Session({
+      rig: this.#rig,
+      roles: [this.#near, this.#far],
+      log: this.#log,
+      elapsed: () => this.#seconds,
+      summary: () => this.#figures(this.#seconds).join('\n'),
+      reset: () => this.#reset(),
+      quit: this.#finish,
+    });
+  }
+
+  #reset(): void {
+    for (const { driver } of this.#rig.cards) driver.resetStatistics();
+    for (const role of [this.#near, this.#far]) role.reset();
+    this.#countedSince = this.#seconds;
+  }
+
+  /** Since the cards were joined to something. */
+  get #seconds(): number {
+    return (performance.now() - this.#started) / 1000;
   }
 
   stop(): void {
@@ -157,10 +180,13 @@ export class Run {
     this.#far.stop();
   }
 
-  #log(): void {
+  #sayStart(): void {
     if (this.#quiet) return;
     const { near, far, linkNote } = this.#rig;
-    const lines = this.#rig.cards.map((card) => labelled('card', cardText(card)));
+    const links = [DOWN, near.driver.link].map(describeLink); // what became of it is below
+    const steps = this.#log.taken().filter((step) => !links.includes(step));
+    const lines = steps.map((step, i) => labelled(i === 0 ? 'bring-up' : '', step));
+    lines.push(...this.#rig.cards.map((card) => labelled('card', cardText(card))));
     lines.push(labelled('offloads', featureText(near)));
     lines.push(labelled('link', `${linkText(near.driver.link)}${linkNote}`));
     lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));
@@ -171,15 +197,6 @@ export class Run {
     if (this.#rig.capture) lines.push(labelled('capture', this.#rig.capture.path));
     if (this.#rig.trace) lines.push(labelled('trace', this.#rig.trace.path));
     console.log(lines.join('\n'));
-  }
-
-  #live(rates: Rates, interval: number): string {
-    const { near } = this.#rig;
-    const { up, speed } = near.driver.link;
-    const dropped = cardDrops(near) + this.#near.dropped;
-    const drops = dropped === 0 ? 'no drops' : paint('yellow', `${count(dropped)} dropped`);
-    const elapsed = `${((performance.now() - this.#started) / 1000).toFixed(0).padStart(4)} s`;
-    return `${elapsed}  ${rates.text(interval)} · ${drops} · link ${up ? `${speed}` : paint('red', 'down')}`;
   }
 
   report(): void {
@@ -205,12 +222,20 @@ export class Run {
   }
 
   #summary(): string {
-    const { trace, capture, cards } = this.#rig;
-    const lines = [bold(`after ${this.#elapsed.toFixed(1)} s`), summaryTable(cards, [this.#near, this.#far])];
-    for (const role of [this.#near, this.#far]) lines.push(...sinkLines(role, this.#elapsed));
+    const { trace, capture } = this.#rig;
+    const lines = this.#figures(this.#elapsed);
     if (capture) lines.push(labelled('capture', `${capture.path} (${bytes(capture.size)}); tshark -r ${capture.path}`));
     if (trace) lines.push(labelled('trace', `${trace.path} (${count(trace.lines)} lines)`));
     return lines.join('\n');
+  }
+
+  #figures(elapsed: number): string[] {
+    const roles = [this.#near, this.#far];
+    const since = this.#countedSince;
+    const counted = since === 0 ? '' : `, counted since ${since.toFixed(1)} s`;
+    const lines = [bold(`after ${elapsed.toFixed(1)} s${counted}`), summaryTable(this.#rig.cards, roles)];
+    for (const role of roles) lines.push(...sinkLines(role, elapsed));
+    return lines;
   }
 }
 

@@ -7,7 +7,7 @@ import { table } from '../terminal/table.ts';
 import { bits, count, mac, packets } from '../terminal/units.ts';
 import type { Card } from './card.ts';
 import type { Setup } from './rig.ts';
-import type { Role } from './roles.ts';
+import type { Drop, Role } from './roles.ts';
 
 export function linkText({ up, speed, fullDuplex, rxPause, txPause }: LinkState): string {
   if (!up) return 'down';
@@ -33,42 +33,64 @@ export function cardDrops({ driver }: Card): number {
   return rxErrors + txErrors + rxMissed;
 }
 
-export interface Reading {
-  readonly rxPackets: number;
-  readonly txPackets: number;
-  readonly rxBytes: number;
-  readonly txBytes: number;
+/** The same with the names of what was lost, and with what the card is joined to: only those there are. */
+export function namedDrops({ driver }: Card, role: Role): Drop[] {
+  const { rxErrors, txErrors, rxMissed } = driver.statistics();
+  const all: Drop[] = [
+    ['no room on the card', rxMissed],
+    ['receive errors', rxErrors],
+    ['transmit errors', txErrors],
+    ...role.drops(),
+  ];
+  return all.filter(([, frames]) => frames > 0);
 }
 
-/** Rates between two looks at a card. */
+const RATES = ['rxPackets', 'txPackets', 'rxBytes', 'txBytes', 'interrupts'] as const;
+export type Reading = Readonly<Record<(typeof RATES)[number], number>>;
+
+/** Rates between looks at a card. */
 export class Rates {
   readonly #card: Card;
-  #last: Reading;
+  readonly #window: number;
+  /** The looks that still count: when, in seconds, and what had been counted then. */
+  #looks: { readonly at: number; readonly counts: Reading }[];
 
-  constructor(card: Card) {
+  /** @param window seconds that a rate is taken over; by default from one look to the next. */
+  constructor(card: Card, window = 0) {
     this.#card = card;
-    this.#last = card.driver.statistics();
+    this.#window = window;
+    this.#looks = [{ at: 0, counts: card.driver.statistics() }];
   }
 
   /** @param interval seconds since the last time. */
   next(interval: number): Reading {
-    const now = this.#card.driver.statistics();
-    const last = this.#last;
-    this.#last = now;
-    const per = (name: keyof Reading) => Math.max(0, now[name] - last[name]) / interval;
+    const last = this.#looks.at(-1)!;
+    const look = { at: last.at + interval, counts: this.#card.driver.statistics() };
+    // Counts that went down began anew in between.
+    if (RATES.some((name) => look.counts[name] < last.counts[name])) this.#looks = [{ at: last.at, counts: NOTHING }];
+    this.#looks.push(look);
+    while (this.#looks.length > 2 && look.at - this.#looks[1]!.at >= this.#window) this.#looks.shift();
+    const { at, counts } = this.#looks[0]!;
+    const per = (name: keyof Reading) => Math.max(0, look.counts[name] - counts[name]) / (look.at - at);
     return {
       rxPackets: per('rxPackets'),
       txPackets: per('txPackets'),
       rxBytes: per('rxBytes'),
       txBytes: per('txBytes'),
+      interrupts: per('interrupts'),
     };
   }
 
-  /** "rx 812 kpps 9.8 Gbit/s · tx …" */
   text(interval: number): string {
-    const { rxPackets, rxBytes, txPackets, txBytes } = this.next(interval);
-    return `rx ${packets(rxPackets)} ${bits(rxBytes * 8)} · tx ${packets(txPackets)} ${bits(txBytes * 8)}`;
+    return rateText(this.next(interval));
   }
+}
+
+const NOTHING: Reading = { rxPackets: 0, txPackets: 0, rxBytes: 0, txBytes: 0, interrupts: 0 };
+
+/** "rx 812 kpps 9.8 Gbit/s · tx …" */
+export function rateText({ rxPackets, rxBytes, txPackets, txBytes }: Reading): string {
+  return `rx ${packets(rxPackets)} ${bits(rxBytes * 8)} · tx ${packets(txPackets)} ${bits(txBytes * 8)}`;
 }
 
 export function cardJson(card: Card, role: Role | null) {

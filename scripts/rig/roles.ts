@@ -1,7 +1,7 @@
 /** What a card's frames are joined to: the same at either end of the wire. */
 import { Echo } from '../../drivers/join/echo.ts';
 import { Generator, type GeneratorOptions, Sink, SinkJoin } from '../../drivers/join/generator.ts';
-import { superFramePool, TapJoin } from '../../drivers/join/tap-join.ts';
+import { superFramePool, TapJoin, type TapJoinStatistics } from '../../drivers/join/tap-join.ts';
 import { openTap, type Tap, watch } from '../../native/index.ts';
 import type { Card } from './card.ts';
 
@@ -20,8 +20,16 @@ export interface Role {
   stop(): void;
   /** Frames dropped between card and whatever it is joined to. */
   readonly dropped: number;
+  /** The same by what became of them. */
+  drops(): readonly Drop[];
   statistics(): Record<string, unknown>;
+  /** Counts from nothing again; not those that a generator or a sink judges losses by. */
+  reset(): void;
 }
+
+export type Drop = readonly [what: string, frames: number];
+
+const NOTHING_DROPPED = { dropped: 0, drops: () => [] } as const;
 
 export interface RoleContext {
   readonly card: Card;
@@ -62,6 +70,19 @@ export function tapRole({ card, pump, failed }: RoleContext, { name, gro = true,
     gro,
     failed,
   });
+  let refusedBefore = 0;
+  const refused = () => tap.refused - refusedBefore;
+  const drops = (): readonly Drop[] => {
+    const { droppedMalformed, droppedNoBuffers, droppedDamaged, droppedShape, droppedKernelBusy } = join.statistics;
+    return [
+      ['malformed, from the kernel', droppedMalformed],
+      ['no buffers for what the kernel sent', droppedNoBuffers],
+      ['damaged', droppedDamaged],
+      ['no room for a header', droppedShape],
+      ['kernel busy', droppedKernelBusy],
+      ['refused by the kernel', refused()],
+    ];
+  };
   return {
     kind: 'tap',
     about: `TAP ${tap.name}`,
@@ -72,10 +93,14 @@ export function tapRole({ card, pump, failed }: RoleContext, { name, gro = true,
       tap.close();
     },
     get dropped() {
-      const { droppedMalformed, droppedNoBuffers, droppedDamaged, droppedShape, droppedKernelBusy } = join.statistics;
-      return droppedMalformed + droppedNoBuffers + droppedDamaged + droppedShape + droppedKernelBusy + tap.refused;
+      return drops().reduce((sum, [, frames]) => sum + frames, 0);
     },
-    statistics: () => ({ tap: tap.name, ...join.statistics, refused: tap.refused }),
+    drops,
+    statistics: () => ({ tap: tap.name, ...join.statistics, refused: refused() }),
+    reset() {
+      for (const name of Object.keys(join.statistics)) join.statistics[name as keyof TapJoinStatistics] = 0;
+      refusedBefore = tap.refused;
+    },
   };
 }
 
@@ -86,8 +111,9 @@ export function echoRole({ card, failed }: RoleContext): Role {
     about: 'echo: answers ARP, pings, UDP',
     start: () => echo.start(),
     stop: () => echo.close(),
-    dropped: 0,
+    ...NOTHING_DROPPED,
     statistics: () => ({ ...echo.statistics }),
+    reset: () => void Object.assign(echo.statistics, { received: 0, answered: 0, ignored: 0 }),
   };
 }
 
@@ -111,8 +137,9 @@ export function generateRole({ card, now, pump, failed }: RoleContext, options: 
     sink,
     start: () => generator.start(),
     stop: () => generator.stop(),
-    dropped: 0,
+    ...NOTHING_DROPPED,
     statistics: () => ({ sent: generator.sent, sentBytes: generator.sentBytes, ...sinkStatistics(sink) }),
+    reset: () => {},
   };
 }
 
@@ -125,8 +152,9 @@ export function sinkRole({ card, now, failed }: RoleContext): Role {
     sink,
     start: () => join.start(),
     stop: () => join.close(),
-    dropped: 0,
+    ...NOTHING_DROPPED,
     statistics: () => sinkStatistics(sink),
+    reset: () => {},
   };
 }
 
@@ -136,8 +164,9 @@ export function noRole(): Role {
     about: 'nobody',
     start: () => {},
     stop: () => {},
-    dropped: 0,
+    ...NOTHING_DROPPED,
     statistics: () => ({}),
+    reset: () => {},
   };
 }
 

@@ -1,53 +1,69 @@
-import { widthOf } from './style.ts';
+import { clip, widthOf } from './style.ts';
 
 const REDRAW = 300; // milliseconds, on a terminal
 const PLAIN = 5000; // and where lines stay
 
-/** One line that is drawn anew while things go on; where there is no terminal, a plain line every few seconds. */
+/** Whether what is drawn can be drawn anew. */
+const drawable = () => Boolean(process.stdout.isTTY) && process.env.TERM !== 'dumb';
+
+/** One line or a few that are drawn anew while things go on; where there is no terminal, plain lines every few seconds. */
 export class LiveLine {
   readonly #text: (interval: number) => string;
-  readonly #terminal: boolean;
+  readonly #terminal = drawable();
   readonly #timer: NodeJS.Timeout;
   #last = performance.now();
-  #shown = false;
+  /** What stands on the terminal, the cursor behind it. */
+  #shown: readonly string[] = [];
 
   /** @param text what to show; gets the seconds since it was asked before. */
   constructor(text: (interval: number) => string, { plain = PLAIN } = {}) {
     this.#text = text;
-    this.#terminal = Boolean(process.stdout.isTTY);
     this.#timer = setInterval(() => this.#draw(), this.#terminal ? REDRAW : plain);
     this.#timer.unref();
   }
 
-  /** Prints a line that stays, above the live one. */
-  print(line: string): void {
-    this.#clear();
-    process.stdout.write(`${line}\n`);
+  /** Prints lines that stay, above the live ones. */
+  print(lines: string): void {
+    process.stdout.write(`${this.#erase()}${lines}\n${this.#shown.join('\n')}`);
   }
 
-  /** Takes the line away. */
+  /** Takes the lines away, until they are drawn the next time. */
+  clear(): void {
+    if (this.#shown.length === 0) return;
+    process.stdout.write(this.#erase());
+    this.#shown = [];
+  }
+
+  /** Takes them away for good. */
   stop(): void {
     clearInterval(this.#timer);
-    this.#clear();
+    this.clear();
   }
 
   #draw(): void {
     const now = performance.now();
-    const line = this.#text((now - this.#last) / 1000);
+    const text = this.#text((now - this.#last) / 1000);
     this.#last = now;
     if (!this.#terminal) {
-      if (line !== '') process.stdout.write(`${line}\n`);
+      if (text !== '') process.stdout.write(`${text}\n`);
       return;
     }
-    const columns = process.stdout.columns || 80;
-    process.stdout.write(
-      `\r\x1b[K${widthOf(line) < columns ? line : `${[...line].slice(0, columns - 1).join('')}\x1b[0m`}`,
-    );
-    this.#shown = true;
+    const { columns, rows } = sizeOfTerminal();
+    const lines = text.split('\n').slice(0, Math.max(1, rows - 1)); // what has scrolled away cannot be drawn over
+    const erase = this.#erase();
+    this.#shown = lines.map((line) => clip(line, columns - 1));
+    process.stdout.write(`${erase}${this.#shown.join('\n')}`);
   }
 
-  #clear(): void {
-    if (this.#shown) process.stdout.write('\r\x1b[K');
-    this.#shown = false;
+  /** Back to where the lines begin, with nothing behind it. A terminal made narrower since has wrapped them. */
+  #erase(): string {
+    if (this.#shown.length === 0) return '';
+    const { columns } = sizeOfTerminal();
+    const height = this.#shown.reduce((sum, line) => sum + Math.max(1, Math.ceil(widthOf(line) / columns)), 0);
+    return `\r${height > 1 ? `\x1b[${height - 1}A` : ''}\x1b[J`;
   }
+}
+
+function sizeOfTerminal() {
+  return { columns: process.stdout.columns || 80, rows: process.stdout.rows || 24 };
 }

@@ -23,6 +23,9 @@ export const dim = (text: string) => paint('dim', text);
 // biome-ignore lint/suspicious/noControlCharactersInRegex: it is one that is looked for
 const SEQUENCES = /\x1b\[[0-9;]*m/g;
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: likewise; those between are kept
+const PARTS = /(\x1b\[[0-9;]*m)/;
+
 /** Columns that a text takes. */
 export function widthOf(text: string): number {
   return [...text.replace(SEQUENCES, '')].length;
@@ -34,4 +37,17 @@ export function padEnd(text: string, width: number): string {
 
 export function padStart(text: string, width: number): string {
   return ' '.repeat(Math.max(0, width - widthOf(text))) + text;
+}
+
+/** As much of a text as fits, its colours whole; what was begun is ended. */
+export function clip(text: string, width: number): string {
+  if (widthOf(text) <= width) return text;
+  let room = width;
+  let clipped = '';
+  for (const part of text.split(PARTS)) {
+    const visible = part.startsWith('\x1b') ? part : [...part].slice(0, room).join('');
+    room -= widthOf(visible);
+    clipped += visible;
+  }
+  return clipped;
 }
