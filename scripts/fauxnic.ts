@@ -13,6 +13,7 @@ import { addServe } from './commands/serve.ts';
 import { addVm } from './commands/vm.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { hangUp } from './stop-signals.ts';
+import { outliveTerminal } from './terminal/gone.ts';
 import { paint } from './terminal/style.ts';
 
 const DEBUG = process.argv.includes('--debug');
@@ -78,5 +79,6 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EIO') hangUp();
 });
 process.on('uncaughtException', fail);
+outliveTerminal();
 
 await makeProgram().parseAsync().catch(fail);

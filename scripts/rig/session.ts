@@ -51,7 +51,7 @@ export const KEYS: readonly (readonly [key: string, what: string])[] = [
 
 const TICK = 1000; // milliseconds
 const RATE_TICKS = 5;
-/** Seconds that a rate on the terminal is taken over: a ping a second is one, not three and none. */
+/** Seconds that a rate is taken over at least: a ping a second is one, not three and none. */
 const WINDOW = 1;
 
 export class Session {
@@ -72,11 +72,10 @@ export class Session {
     this.#options = options;
     this.#near = options.rig.near;
     this.#tickRates = new Rates(this.#near);
-    const terminal = process.stdout.isTTY && process.env.TERM !== 'dumb';
-    const rates = new Rates(this.#near, terminal ? WINDOW : 0);
-    this.#live = new LiveLine((interval) => {
+    const rates = new Rates(this.#near, WINDOW);
+    this.#live = new LiveLine((interval, anew) => {
       const state = this.#state(rates, interval);
-      return terminal ? faceLines(state).join('\n') : faceLine(state);
+      return anew ? faceLines(state).join('\n') : faceLine(state);
     });
     for (const card of options.rig.cards) this.#watch(card);
     options.log.listen((line) => this.#tell(EVENTS, this.#near.name, line));

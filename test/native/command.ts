@@ -15,6 +15,9 @@ export class Place {
     return execa(tool, args, { env: { XDG_CACHE_HOME: this.folder, ...env }, reject: false, timeout, buffer: true });
   };
 
+  /** A shell's line at a terminal of its own, in which $FAUXNIC is the command. */
+  readonly terminal = (line: string) => new Terminal(line, this.folder);
+
   /** Processes, by command line, that the command started and that are still there. */
   processes(): string[] {
     return readdirSync('/proc')
@@ -40,6 +43,45 @@ export class Place {
 
   remove(): void {
     rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** util-linux's script(1) has the terminal; when it is killed, that has gone. */
+export class Terminal {
+  readonly child;
+  #said = '';
+  #from = 0;
+  #heard: () => void = () => {};
+
+  constructor(line: string, folder: string) {
+    const env = { XDG_CACHE_HOME: folder, FAUXNIC: `${process.execPath} ${command}`, TERM: 'xterm' };
+    this.child = execa('script', ['-qefc', line, '/dev/null'], { env, reject: false, timeout: 60_000 });
+    this.child.stdout.on('data', (chunk: Buffer) => {
+      this.#said += chunk.toString();
+      this.#heard();
+    });
+  }
+
+  type(keys: string): void {
+    this.child.stdin.write(keys);
+  }
+
+  /** Waits until it is there, behind what was waited for before; the test's own bound is the limit. */
+  async until(wanted: RegExp): Promise<string> {
+    for (;;) {
+      const found = wanted.exec(this.#said.slice(this.#from));
+      if (found) {
+        this.#from += found.index + found[0].length;
+        return found[0];
+      }
+      await new Promise<void>((resolve) => {
+        this.#heard = resolve;
+      });
+    }
+  }
+
+  get said(): string {
+    return this.#said;
   }
 }
 
