@@ -75,7 +75,7 @@ export class Session {
     const rates = new Rates(this.#near, WINDOW);
     this.#live = new LiveLine((interval, anew) => {
       const state = this.#state(rates, interval);
-      return anew ? faceLines(state).join('\n') : faceLine(state);
+      return anew ? ['', ...faceLines(state)].join('\n') : faceLine(state);
     });
     for (const card of options.rig.cards) this.#watch(card);
     options.log.listen((line) => this.#tell(EVENTS, this.#near.name, line));

@@ -25,10 +25,11 @@ test('help names every command', async (t) => {
   for (const name of ['doctor', 'devices', 'demo', 'drive']) t.regex(stdout, new RegExp(`^  ${name} `, 'm'));
 });
 
-test('help of drive says what is at the other end', async (t) => {
+test('help of drive says what is at the other end, and which keys there are', async (t) => {
   const { stdout, exitCode } = await fauxnic('drive --help');
   t.is(exitCode, 0);
   t.regex(stdout, /At the other end of the wire/);
+  for (const key of ['d', 's', 'r', 'v', 'h', 'q']) t.regex(stdout, new RegExp(`^  ${key}  [a-z]`, 'm'));
 });
 
 test('doctor --json', async (t) => {
