@@ -31,6 +31,13 @@ export interface Row {
   readonly lacks?: string; // what the datasheet gives and the model does not do
 }
 
+/** A row as a map has it. */
+export type NamedRow = Row & {
+  readonly name: string;
+  /** The part of the chip that it belongs to: "interrupts". */
+  readonly block: string;
+};
+
 export type Rows = Readonly<Record<string, Row>>;
 
 /** A register as models and drivers name it: `CTRL.at`, and a mask for each field: `CTRL.SLU`. */
@@ -69,19 +76,20 @@ export function place(mask: number, fieldValue: number): number {
 export class RegisterMap<T extends Rows = Rows> {
   readonly chip: string;
   readonly size: number;
-  readonly rows: readonly (Row & { readonly name: string })[];
+  readonly rows: readonly NamedRow[];
   readonly r: Registers<T>;
   /** For each 32-bit word of the space: 1 + index of its row, 0 where there is none. */
   readonly rowAt: Uint16Array;
   /** For each word, the word it is stored at: itself, unless it is an alias. */
   readonly wordAt: Uint32Array;
 
-  constructor(chip: string, size: number, table: T) {
+  /** @param block says which part of the chip a register belongs to: what `section` names, if absent. */
+  constructor(chip: string, size: number, table: T, block = ({ section }: Row) => section) {
     this.chip = chip;
     this.size = size;
     this.rowAt = new Uint16Array(size / 4);
     this.wordAt = Uint32Array.from(this.rowAt, (_, word) => word);
-    this.rows = Object.entries(table).map(([name, row]) => ({ ...row, name }));
+    this.rows = Object.entries(table).map(([name, row]) => ({ ...row, name, block: block(row) }));
     for (const [index, row] of this.rows.entries()) this.#lay(row, index + 1);
     this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row)])) as Registers<T>;
   }
@@ -103,7 +111,7 @@ export class RegisterMap<T extends Rows = Rows> {
   }
 
   /** The row that answers at a byte offset. */
-  find(offset: number): (Row & { readonly name: string }) | undefined {
+  find(offset: number): NamedRow | undefined {
     return this.rows[(this.rowAt[offset >>> 2] ?? 0) - 1];
   }
 
@@ -183,7 +191,7 @@ export class RegisterFile {
   }
 
   /** Every register, or those named, back to its reset value; hooks do not run. */
-  reset(keep?: (row: Row & { readonly name: string }) => boolean): void {
+  reset(keep?: (row: NamedRow) => boolean): void {
     for (const row of this.map.rows) {
       if (keep?.(row)) continue;
       const { count = 1, stride = 4, reset = 0 } = row;

@@ -39,7 +39,7 @@ import { negotiate, readPause } from './phy.ts';
 import { Receiver } from './receive.ts';
 import { ChipStatistics } from './statistics.ts';
 import { Transmitter } from './transmit.ts';
-import { variantOf } from './variants.ts';
+import { SPEEDS, variantOf } from './variants.ts';
 
 export { supports } from './variants.ts';
 
@@ -61,8 +61,6 @@ export async function createE1000(device: PciDevice, options: E1000Options = {})
   if (options.ignoreNvmChecksum !== true) checkNvm(chip, nvm);
   return new E1000Driver(chip, macOf(nvm), options);
 }
-
-const SPEEDS = [10, 100, 1000, 1000] as const; // STATUS.SPEED (13.4.2)
 
 /** 14.3: software reset, until the chip has loaded its defaults from the NVM again. */
 async function resetChip(chip: Chip): Promise<void> {

@@ -39,8 +39,8 @@ async function mdic(chip: Chip, command: number): Promise<number> {
   return value;
 }
 
-/** The 82574L shares MDIO with its management firmware (82574 datasheet, EXTCNF_CTRL): software asks first. */
-async function owningMdio<T>(chip: Chip, action: () => Promise<T>): Promise<T> {
+/** The 82574L shares MDIO and NVM with its management firmware (82574 datasheet, EXTCNF_CTRL): software asks first. */
+export async function owningMdio<T>(chip: Chip, action: () => Promise<T>): Promise<T> {
   if (!chip.variant.is82574) return action();
   const { EXTCNF_CTRL } = R74;
   const { MDIO_SW_OWNERSHIP: mine } = EXTCNF_CTRL;

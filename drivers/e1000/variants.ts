@@ -5,7 +5,8 @@
  * Sources: Intel 317453 (8254x), Intel 317694 "82574 GbE Controller Family Datasheet" chapter 10, and facts (limits,
  * errata) from Linux 6.1 drivers/net/ethernet/intel/{e1000,e1000e}.
  */
-import { RegisterMap } from '../../sim/registers.ts';
+import { blockOf, I82540EM } from '../../sim/e1000/registers.ts';
+import { RegisterMap, type Row } from '../../sim/registers.ts';
 import type { PciId } from '../device.ts';
 import {
   FEATURE_JUMBO,
@@ -20,7 +21,14 @@ import {
 
 /** Rows in which the 82574L goes beyond the 82540EM, or differs. */
 export const I82574L = new RegisterMap('82574L', 0x20000, {
-  EECD: { at: 0x00010, access: 'RW', section: '10.2.2', title: 'EEPROM Control', live: true, fields: { AUTO_RD: 9 } },
+  EECD: {
+    at: 0x00010,
+    access: 'RW',
+    section: '10.2.2',
+    title: 'EEPROM Control',
+    live: true,
+    fields: { AUTO_RD: 9, NVMTYPE: [16, 15], FLUPD: 19 },
+  },
   EERD: {
     at: 0x00014,
     access: 'RW',
@@ -61,6 +69,14 @@ export const I82574L = new RegisterMap('82574L', 0x20000, {
     title: 'Extended Configuration Control',
     live: true,
     fields: { MDIO_SW_OWNERSHIP: 5 },
+  },
+  EEWR: {
+    at: 0x0102c,
+    access: 'RW',
+    section: '10.2.2',
+    title: 'EEPROM Write',
+    live: true,
+    fields: { START: 0, DONE: 1, ADDR: [15, 2], DATA: [31, 16] },
   },
   GCR: { at: 0x05b00, access: 'RW', section: '10.2.2', title: '3GIO Control', live: true },
 });
@@ -134,6 +150,30 @@ export const VARIANTS: readonly Variant[] = [
     earlyWriteBack: false,
   },
 ];
+
+/** STATUS.SPEED (13.4.2), in Mbit/s. */
+export const SPEEDS = [10, 100, 1000, 1000] as const;
+
+let i82574l: RegisterMap | undefined;
+
+/** All registers of a variant: the family's and its own. */
+export function registersOf({ name, is82574 }: Variant): RegisterMap {
+  if (!is82574)
+    return name === I82540EM.chip ? I82540EM : new RegisterMap(name, I82540EM.size, table(I82540EM), blockOf);
+  i82574l ??= new RegisterMap(name, I82574L.size, merged(table(I82540EM), table(I82574L)), blockOf);
+  return i82574l;
+}
+
+const table = ({ rows }: RegisterMap): Record<string, Row> => Object.fromEntries(rows.map((row) => [row.name, row]));
+
+/** Fields too: a register that differs has what both have. */
+function merged(rows: Record<string, Row>, others: Record<string, Row>): Record<string, Row> {
+  const own = Object.entries(others).map(([name, row]) => [
+    name,
+    { ...rows[name], ...row, fields: { ...rows[name]?.fields, ...row.fields } },
+  ]);
+  return { ...rows, ...(Object.fromEntries(own) as Record<string, Row>) };
+}
 
 /** Whether this driver drives a function with this identity. */
 export function supports(id: PciId): boolean {

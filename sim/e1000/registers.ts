@@ -4,7 +4,7 @@
  * Source: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453), chapter 13;
  * `section` is its. Names are its names, too. Alternate offsets (table 13-2, kept for 82542 software) are aliases.
  */
-import { RegisterMap, type Row } from '../registers.ts';
+import { RegisterMap, type Row, type Rows } from '../registers.ts';
 
 const counter = (at: number, section: string, title: string) =>
   ({ at, access: 'RC', section, title, live: true }) as const;
@@ -35,7 +35,7 @@ const CAUSES = {
 // Bits 5 and 8 are reserved, but store and interrupt like the others: Linux's self-test sets and expects bits 0 to 9.
 const CAUSE_MASK = 0x1ffff;
 
-export const I82540EM = new RegisterMap('82540EM', 0x20000, {
+const ROWS = {
   CTRL: {
     at: 0x00000,
     access: 'RW',
@@ -689,6 +689,39 @@ export const I82540EM = new RegisterMap('82540EM', 0x20000, {
     count: 0x4000,
     lacks: diagnostic,
   },
-});
+} satisfies Rows;
+
+/** Where the blocks of the chip begin. */
+const BLOCKS = [
+  [0x00000, 'general'],
+  [0x00028, 'flow-control'],
+  [0x00034, 'general'],
+  [0x000c0, 'interrupts'],
+  [0x00100, 'receive'],
+  [0x00170, 'flow-control'],
+  [0x00178, 'general'],
+  [0x00400, 'transmit'],
+  [0x00e00, 'general'],
+  [0x02160, 'flow-control'],
+  [0x02400, 'diagnostics'],
+  [0x02800, 'receive'],
+  [0x03000, 'transmit'],
+  [0x03400, 'diagnostics'],
+  [0x03800, 'transmit'],
+  [0x04000, 'statistics'],
+  [0x05000, 'receive'],
+  [0x05200, 'filters'],
+  [0x05800, 'wake-up'],
+  [0x05b00, 'general'],
+  [0x05f00, 'wake-up'],
+  [0x10000, 'diagnostics'],
+] as const;
+
+/** Which block a register belongs to, in this chip and its kin. */
+export function blockOf({ at }: Row): string {
+  return BLOCKS.findLast(([start]) => start <= at)![1];
+}
+
+export const I82540EM = new RegisterMap('82540EM', 0x20000, ROWS, blockOf);
 
 export type E1000Registers = (typeof I82540EM)['r'];
