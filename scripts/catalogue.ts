@@ -1,10 +1,13 @@
 /** What there is: models, drivers, backends, and which of them go together. One table, for the command and its messages. */
 
+import type { ChipTools } from '../drivers/chip-tools.ts';
 import type { PciDevice, PciId } from '../drivers/device.ts';
 import { createE1000, supports } from '../drivers/e1000/e1000.ts';
+import { e1000Tools } from '../drivers/e1000/tools.ts';
 import type { NetDriverOptions } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { createTg3, supports as isTg3 } from '../drivers/tg3/tg3.ts';
+import { EEPROM_WORDS, imageWords } from '../sim/e1000/eeprom.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
 import type { Host, PciFunction } from '../sim/pci/function.ts';
@@ -14,6 +17,7 @@ import { CHIPS, type ChipName } from '../sim/tg3/chips.ts';
 import { BCM57XX } from '../sim/tg3/registers.ts';
 import type { Port } from '../sim/wire/port.ts';
 import { UsageError } from './errors.ts';
+import { describeDescriptor } from './trace-format.ts';
 
 export interface Model {
   readonly name: string;
@@ -26,7 +30,16 @@ export interface Model {
   /** QEMU's own device of that kind, to compare with. */
   readonly qemu?: string;
   readonly registers: RegisterMap;
-  make(host: Host, options: { name: string; mac?: Uint8Array }): PciFunction & { readonly port: Port };
+  /** Bytes of NVM. */
+  readonly nvram: number;
+  make(host: Host, options: ModelOptions): PciFunction & { readonly port: Port };
+}
+
+export interface ModelOptions {
+  readonly name: string;
+  readonly mac?: Uint8Array;
+  /** What its NVM holds, `nvram` bytes; the factory's, with `mac`, if absent. */
+  readonly image?: Uint8Array;
 }
 
 /** A netdev that can be taken apart again. */
@@ -38,6 +51,10 @@ export interface DriverEntry {
   /** Whether it drives a function with this identity. */
   supports(id: PciId): boolean;
   open(device: PciDevice, options: NetDriverOptions): Promise<Driver>;
+  /** What it knows of the chip, for a card that is not driven; absent where nobody has written it yet. */
+  tools?(device: PciDevice): ChipTools;
+  /** A descriptor as a trace shows it. */
+  describe?(ring: string, words: Uint32Array, at: number, count: number): string;
 }
 
 export interface Backend {
@@ -56,7 +73,8 @@ export const MODELS: readonly Model[] = [
     linux: 'e1000',
     qemu: 'e1000',
     registers: I82540EM,
-    make: (host, options) => new E1000(host, options),
+    nvram: 2 * EEPROM_WORDS,
+    make: (host, { image, ...options }) => new E1000(host, { ...options, eeprom: image && imageWords(image) }),
   },
   tg3('tg3', 'PCI Express, one gigabit copper port, MSI-X, jumbo frames'),
   tg3('tg3-57765', 'PCI Express, one gigabit copper port, MSI-X, jumbo frames'),
@@ -84,6 +102,8 @@ export const DRIVERS: readonly DriverEntry[] = [
     cards: ['82540EM (8086:100e)', '82545EM (8086:100f)', '82574L (8086:10d3)'],
     supports,
     open: createE1000,
+    tools: e1000Tools,
+    describe: describeDescriptor,
   },
   {
     name: 'tg3',

@@ -25,6 +25,13 @@ export function whole(low: number, high: number, step = 1): (text: string) => nu
   };
 }
 
+/** 0x40, 0b1000000, 64 */
+export function word32(text: string): number {
+  const value = /^(0x[\da-f]+|0b[01]+|\d+)$/i.test(text) ? Number(text) : NaN;
+  if (value <= 0xffffffff) return value;
+  throw bad('Give a whole number of 32 bits: 0x40, 0b1000000 or 64.');
+}
+
 export function seconds(text: string): number {
   const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
   if (value >= 0.1 && value <= 86_400) return value;

@@ -57,8 +57,7 @@ export class TextTrace implements Trace {
   }
 
   descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
-    const text = count * 4 !== DESCRIPTOR ? raw(words, at, count) : ring === 'rx' ? rx(words, at) : tx(words, at);
-    this.#put(`${ring}[${index}] ${text}`);
+    this.#put(`${ring}[${index}] ${describeDescriptor(ring, words, at, count)}`);
   }
 
   note(_chip: string, text: string): void {
@@ -68,6 +67,12 @@ export class TextTrace implements Trace {
   #put(text: string): void {
     this.#line(`${(this.#now() / 1e9).toFixed(9)} ${this.#name} ${text}`);
   }
+}
+
+/** A descriptor of `count` words at `words[at]`, decoded: "legacy buffer=0x00318040 length=60 EOP IFCS". */
+export function describeDescriptor(ring: string, words: Uint32Array, at: number, count: number): string {
+  if (count * 4 !== DESCRIPTOR) return raw(words, at, count);
+  return ring === 'rx' ? rx(words, at) : tx(words, at);
 }
 
 type Bits = readonly (readonly [mask: number, name: string])[];

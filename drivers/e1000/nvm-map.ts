@@ -1,5 +1,6 @@
 /** What the NVM's words are for: Intel 317453 table 5-2 and §5.6, and what in it can be wrong. */
 
+import { imageWords } from '../../sim/e1000/eeprom.ts';
 import type { Nvram, NvramEntry } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
 import type { Chip } from './chip.ts';
@@ -115,7 +116,7 @@ function textOf(name: string, words: Uint16Array, at: number): { text?: string }
 function wordsOf(image: Uint8Array): Uint16Array {
   if (image.length !== 2 * WORDS)
     throw new DeviceError('INVALID', `an NVM image of ${image.length} bytes: it has ${2 * WORDS}`);
-  return Uint16Array.from({ length: WORDS }, (_, i) => image[2 * i]! | (image[2 * i + 1]! << 8));
+  return imageWords(image);
 }
 
 function bytesOf(words: Uint16Array): Uint8Array {

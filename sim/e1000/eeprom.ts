@@ -45,6 +45,11 @@ export function factoryImage(mac: Uint8Array): Uint16Array {
   return words;
 }
 
+/** The words of an image in bytes, the low byte first: what `ethtool -e` writes to a file. */
+export function imageWords(image: Uint8Array): Uint16Array {
+  return Uint16Array.from({ length: EEPROM_WORDS }, (_, i) => image[2 * i]! | (image[2 * i + 1]! << 8));
+}
+
 export class Eeprom {
   readonly words: Uint16Array;
   readonly #registers: RegisterFile;

@@ -1,0 +1,184 @@
+/** fauxnic regs: registers by name, and what is refused. */
+import test from 'ava';
+import fc from 'fast-check';
+import { openSim } from '../../drivers/backends/sim.ts';
+import { UsageError } from '../../scripts/errors.ts';
+import { alike, choose, chooseAll } from '../../scripts/toolkit/choose.ts';
+import { listing, read, unreadOf, write } from '../../scripts/toolkit/registers.ts';
+import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { I82540EM } from '../../sim/e1000/registers.ts';
+import { RegisterMap } from '../../sim/registers.ts';
+import { fauxnic } from '../util/command.ts';
+
+const map = I82540EM as RegisterMap;
+const names = (text: string) => choose(map, text).map(({ row }) => row.name);
+
+function open() {
+  const device = openSim((host) => new E1000(host), { name: 'sim:e1000' });
+  device.enable({ memory: true });
+  return device.bar(0);
+}
+
+test('a register by name, element, range, offset, alias, block and pattern', (t) => {
+  t.deepEqual(names('ctrl'), ['CTRL']);
+  t.like(choose(map, 'mta[5]')[0], { first: 5, count: 1 });
+  t.like(choose(map, 'MTA[5..7]')[0], { first: 5, count: 3 });
+  t.like(choose(map, '0x05408')[0], { first: 1, count: 1 });
+  t.is(choose(map, '0x5408')[0]!.row.name, 'RAL');
+  t.deepEqual(names('0x128'), ['RDT']);
+  t.deepEqual(names('10264'), ['RDT'], 'decimal');
+  t.deepEqual(names('Interrupts'), ['ICR', 'ITR', 'ICS', 'IMS', 'IMC']);
+  t.deepEqual(names('rdba*'), ['RDBAL', 'RDBAH']);
+});
+
+const REFUSED: [text: string, says: RegExp][] = [
+  ['CTRK', /no register or block "CTRK": did you mean CTRL/],
+  ['interupts', /did you mean interrupts/],
+  ['nonsense', /its blocks are general, flow-control/],
+  ['', /no register or block ""/],
+  ['constructor', /no register or block/],
+  ['MTA[128]', /has 128 registers: give MTA\[0\] to MTA\[127\]/],
+  ['MTA[7..5]', /give MTA\[0\]/],
+  ['MTA[99999999999999999999]', /give MTA\[0\]/],
+  ['MTA[-1]', /no register or block/],
+  ['CTRL[0]', /CTRL is one register: leave \[0\] out/],
+  ['0x04', /no register at 0x00004: near it are (CTRL|STATUS) at/],
+  ['0x2', /no register at/],
+  ['0x20000', /is outside: 82540EM ends at 0x20000/],
+  ['0xffffffffffffffffffffff', /is outside/],
+  ['zz*', /no register or block/],
+];
+for (const [text, says] of REFUSED) {
+  test(`refused: ${text}`, (t) => {
+    const error = t.throws(() => choose(map, text), { instanceOf: UsageError });
+    t.regex(error!.message, says);
+    t.false(error!.message.includes('\n'));
+  });
+}
+
+test('whatever is typed ends in registers or in one line, soon', (t) => {
+  const text = fc.oneof(fc.string({ maxLength: 100 }), fc.stringMatching(/^[A-Z*[\]0-9.x]{0,60}$/));
+  fc.assert(
+    fc.property(text, (text) => {
+      try {
+        t.not(choose(map, text).length, 0);
+      } catch (error) {
+        t.true(error instanceof UsageError, String(error));
+      }
+    }),
+  );
+  t.throws(() => choose(map, `${'*a'.repeat(5000)}!`), { instanceOf: UsageError });
+  t.deepEqual(alike('x'.repeat(1e6), ['CTRL']), []);
+});
+
+test('a list reads nothing that reading changes; named, or with --all, it is read', (t) => {
+  const bar = open();
+  const { ICR, ICS, GPRC } = I82540EM.r;
+  bar.write32(ICS.at, ICR.LSC);
+  const all = read(bar, chooseAll(map), false);
+  t.true(all.every(({ row, value }) => (value === null) === (unreadOf(row) !== undefined)));
+  t.is(all.find(({ name }) => name === 'ICR')!.unread, 'cleared by reading');
+  t.regex(listing(map, all), /cleared by reading: ICR$/m);
+  t.is(read(bar, choose(map, 'interrupts'), true)[0]!.value, ICR.LSC);
+  bar.write32(ICS.at, ICR.LSC);
+  t.is(read(bar, choose(map, 'ICR'), false)[0]!.value, ICR.LSC);
+  t.is(read(bar, choose(map, 'ICR'), false)[0]!.value, 0);
+  t.is(read(bar, choose(map, 'ICS'), true)[0]!.unread, 'write-only');
+  t.is(read(bar, choose(map, 'GPRC'), false)[0]!.at, GPRC.at);
+});
+
+test('a masked write changes the masked bits only', (t) => {
+  fc.assert(
+    fc.property(fc.nat(0xffffffff), fc.nat(0xffffffff), fc.nat(0xffffffff), (start, mask, bits) => {
+      const bar = open();
+      const { MTA } = I82540EM.r;
+      bar.write32(MTA.at + 20, start);
+      const value = (bits & mask) >>> 0;
+      const expected = ((start & ~mask) | value) >>> 0;
+      const written = write(bar, choose(map, 'MTA[5]'), value, mask);
+      t.deepEqual(written, { name: 'MTA[5]', at: MTA.at + 20, before: start, written: expected, after: expected });
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('where 1 acts, bits outside of the mask are not acted on', (t) => {
+  const bar = open();
+  const { ICR, ICS } = I82540EM.r;
+  write(bar, choose(map, 'IMS'), 0x5);
+  t.is(write(bar, choose(map, 'IMS'), 0x2, 0xf).written, 0x2);
+  t.is(bar.read32(I82540EM.r.IMS.at), 0x7);
+  bar.write32(ICS.at, ICR.LSC | ICR.TXDW);
+  t.deepEqual(write(bar, choose(map, 'ICR'), ICR.LSC), {
+    name: 'ICR',
+    at: ICR.at,
+    before: null,
+    written: ICR.LSC,
+    after: null,
+  });
+  t.is(bar.read32(ICR.at), ICR.TXDW);
+});
+
+test('what cannot be written is not', (t) => {
+  const bar = open();
+  const refused = (text: string, value: number, mask: number | undefined, message: RegExp) =>
+    t.throws(() => write(bar, choose(map, text), value, mask), { instanceOf: UsageError, message });
+  refused('STATUS', 1, undefined, /STATUS is only read/);
+  refused('GPRC', 1, undefined, /only read/);
+  refused('MTA', 1, undefined, /for one register/);
+  refused('MTA[0..1]', 1, undefined, /for one register/);
+  refused('receive', 1, undefined, /for one register/);
+  refused('CTRL', 0x100, 0xff, /0x100 has bits outside of the mask 0xff/);
+});
+
+test('a table without blocks of its own has those of its sections', (t) => {
+  const other = new RegisterMap('other', 0x100, {
+    MODE: { at: 0, access: 'RW', title: 'mode', section: 'Receive data/BD initiator' },
+    STAT: { at: 4, access: 'RO', title: 'status', section: 'PCI mirror / config' },
+  });
+  t.is(choose(other, 'receive-data-bd-initiator')[0]!.row.name, 'MODE');
+  t.throws(() => choose(other, 'nonsense'), { message: /receive-data-bd-initiator, pci-mirror-config$/ });
+});
+
+test('the command: decoded, written, as JSON', async (t) => {
+  const { stdout, exitCode } = await fauxnic('regs sim:e1000 ctrl');
+  t.is(exitCode, 0);
+  t.regex(stdout, /^CTRL {2}0x00000 {2}RW {2}Device Control \(82540EM, 13\.4\.1\)\n {2}0x00000201$/m);
+  t.regex(stdout, /^ {2}SPEED +9:8 +2$/m);
+  const written = await fauxnic('regs sim:e1000 LEDCTL --write 0x0e --mask 0x0f');
+  t.is(written.stdout, 'LEDCTL\n  before  0x07068302\n  written 0x0706830e\n  after   0x0706830e');
+  const { registers } = JSON.parse((await fauxnic('regs sim:e1000 --json')).stdout) as {
+    registers: { name: string; value: number | null; unread?: string; fields?: object }[];
+  };
+  t.like(
+    registers.find(({ name }) => name === 'ICR'),
+    { value: null, unread: 'cleared by reading' },
+  );
+  t.like(
+    registers.find(({ name }) => name === 'RAH[0]'),
+    { value: 0x80000154, fields: { RAH: 0x154, AS: 0, AV: 1 } },
+  );
+});
+
+const MISTAKES: [line: string, says: RegExp][] = [
+  ['regs', /missing required argument 'target'/],
+  ['regs sim:x540', /no model "x540"/],
+  ['regs sim:e1000 CTRK', /did you mean CTRL/],
+  ['regs sim:e1000 CTRL --write 0x100000000', /32 bits/],
+  ['regs sim:e1000 CTRL --write -1', /32 bits/],
+  ['regs sim:e1000 CTRL --write 1 --mask x', /32 bits/],
+  ['regs sim:e1000 CTRL --mask 1', /--mask is for a write/],
+  ['regs sim:e1000 --write 1', /for one register/],
+  ['regs sim:e1000 CTRL STATUS --write 1', /for one register/],
+  ['regs vfio-user:/nowhere/nic0', /\/nowhere\/nic0/],
+  ['regs pci:nonsense', /nonsense/],
+];
+for (const [line, says] of MISTAKES) {
+  test(`refused: fauxnic ${line}`, async (t) => {
+    const { stdout, stderr, exitCode } = await fauxnic(line);
+    t.is(exitCode, 2, stderr);
+    t.regex(stderr, says);
+    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.is(stdout, '');
+  });
+}
