@@ -46,8 +46,8 @@ export interface NvramEntry {
 export interface Nvram {
   /** Bytes of an image. */
   readonly size: number;
-  /** What it is addressed by: bytes of a cell, for listings and messages. */
-  readonly cell: 2 | 4;
+  /** What its datasheet's addresses count: bytes, or words of two. */
+  readonly cell: 1 | 2;
   read(): Promise<Uint8Array>;
   /** Writes what is different from `before`. What it does not do by itself: check, keep a copy, read back. */
   write(before: Uint8Array, image: Uint8Array): Promise<void>;

@@ -9,6 +9,7 @@ import { addDevices } from './commands/devices.ts';
 import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDrive } from './commands/drive.ts';
+import { addNvram } from './commands/nvram.ts';
 import { addRegs } from './commands/regs.ts';
 import { addServe } from './commands/serve.ts';
 import { addVm } from './commands/vm.ts';
@@ -37,6 +38,7 @@ function makeProgram(): Command {
   addVm(program);
   addConformance(program);
   addRegs(program);
+  addNvram(program);
   addBind(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);

@@ -1,0 +1,118 @@
+/** What a card's NVM holds, changed without losing it: a copy first, then the write, then a look at what came of it. */
+import type { Nvram, NvramEntry } from '../../drivers/chip-tools.ts';
+import { Failure, lineOf, UsageError } from '../errors.ts';
+import { alike } from './choose.ts';
+
+/**
+ * Writes an image and reads it back. What fails in the middle is undone.
+ * @param keep puts what the NVM holds now where it is safe; says where. Before anything is written.
+ * @returns how many cells changed, and where the copy is; no copy is made where none would.
+ * @throws Failure that says what the NVM holds now.
+ */
+export async function replace(
+  nvram: Nvram,
+  image: Uint8Array,
+  keep: (before: Uint8Array) => string,
+): Promise<{ changed: number; copy: string | null }> {
+  const before = await nvram.read();
+  const changed = differences(nvram, before, image).length;
+  if (changed === 0) return { changed, copy: null };
+  const copy = keep(before);
+  try {
+    await write(nvram, before, image);
+  } catch (error) {
+    throw new Failure(`${lineOf(error)}; ${await undo(nvram, before, copy)}`);
+  }
+  return { changed, copy };
+}
+
+async function write(nvram: Nvram, before: Uint8Array, image: Uint8Array): Promise<void> {
+  await nvram.write(before, image);
+  const after = await nvram.read();
+  const [at] = differences(nvram, after, image);
+  if (at === undefined) return;
+  const { cell } = nvram;
+  const [found, wanted] = [cellText(after, at, cell), cellText(image, at, cell)];
+  throw new Failure(`NVM address ${hex(at / cell)} reads ${found} after ${wanted} was written`);
+}
+
+/** Says how it went. */
+async function undo(nvram: Nvram, before: Uint8Array, copy: string): Promise<string> {
+  try {
+    const now = await nvram.read();
+    if (differences(nvram, now, before).length === 0) return 'the NVM holds what it held: this card may take no writes';
+    await write(nvram, now, before);
+    return 'what it held before was written back';
+  } catch (error) {
+    return `and what it held before could not be written back (${lineOf(error)}): it is in ${copy}`;
+  }
+}
+
+/** Byte offsets of cells that differ. */
+function differences({ size, cell }: Nvram, one: Uint8Array, other: Uint8Array): number[] {
+  const cells = Array.from({ length: size / cell }, (_, i) => i * cell);
+  return cells.filter((at) => cellText(one, at, cell) !== cellText(other, at, cell));
+}
+
+/** A file's bytes as an image. @throws UsageError for what would do harm, unless it is forced. */
+export function acceptable(
+  nvram: Nvram,
+  present: Uint8Array,
+  file: string,
+  bytes: Uint8Array,
+  force: boolean,
+): Uint8Array {
+  const { size } = nvram;
+  if (bytes.length > size || (bytes.length !== size && !force)) {
+    const forced = bytes.length < size ? ' (--force writes what there is of it)' : '';
+    throw new UsageError(
+      `${file} has ${bytes.length} bytes, the NVM ${size}: it is not of this card, or not whole${forced}`,
+    );
+  }
+  const image = present.slice();
+  image.set(bytes);
+  const wrong = nvram.check(image);
+  if (wrong.length > 0 && !force)
+    throw new UsageError(`${file}: ${wrong.join('; ')}: nothing was written (--force writes it as it is)`);
+  return image;
+}
+
+/** By name or address. @throws UsageError where there is no such thing. */
+export function findEntry(nvram: Nvram, image: Uint8Array, what: string): NvramEntry {
+  const { cell, size } = nvram;
+  if (/^(0x[\da-f]+|\d+)$/i.test(what)) {
+    const at = Number(what) * cell;
+    if (at < size) return { name: hex(at / cell), at, length: cell, about: '' };
+    throw new UsageError(`address ${what} is outside: the NVM ends at ${hex(size / cell)}`);
+  }
+  const entries = nvram.entries(image);
+  const entry = entries.find(({ name }) => name === what.toLowerCase());
+  if (entry !== undefined) return entry;
+  const names = entries.map(({ name }) => name);
+  const near = alike(what, names);
+  const instead = near.length > 0 ? `did you mean ${near.join(', ')}?` : `there is ${names.join(', ')}`;
+  throw new UsageError(`the NVM has nothing called ${JSON.stringify(what)}: ${instead}`);
+}
+
+/** "0x600b", or several. */
+export function valueText({ cell }: Nvram, image: Uint8Array, { at, length }: NvramEntry): string {
+  return Array.from({ length: length / cell }, (_, i) => cellText(image, at + i * cell, cell)).join(' ');
+}
+
+function cellText(image: Uint8Array, at: number, cell: number): string {
+  const bytes = Array.from(image.subarray(at, at + cell), (byte) => byte.toString(16).padStart(2, '0'));
+  return `0x${bytes.reverse().join('')}`;
+}
+
+const LINE = 16;
+
+/** Sixteen bytes a line, behind their address. */
+export function hexDump({ cell }: Nvram, image: Uint8Array): string {
+  const lines = Array.from({ length: Math.ceil(image.length / LINE) }, (_, i) => {
+    const bytes = Array.from(image.subarray(i * LINE, (i + 1) * LINE), (byte) => byte.toString(16).padStart(2, '0'));
+    return `${hex((i * LINE) / cell)}  ${bytes.join(' ')}`;
+  });
+  return lines.join('\n');
+}
+
+export const hex = (address: number) => `0x${address.toString(16).padStart(2, '0')}`;

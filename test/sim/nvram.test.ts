@@ -1,0 +1,264 @@
+/** fauxnic nvram: images kept, checked, written and undone; and what is refused. */
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
+import type { Nvram } from '../../drivers/chip-tools.ts';
+import { Failure, UsageError } from '../../scripts/errors.ts';
+import { writeImage, writeNewImage } from '../../scripts/toolkit/files.ts';
+import { acceptable, findEntry, hexDump, replace } from '../../scripts/toolkit/nvram.ts';
+import { fauxnic } from '../util/command.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'fauxnic-nvram-'));
+test.after.always(() => rmSync(folder, { recursive: true }));
+
+let places = 0;
+function place(): { cwd: string; nvram: (line: string) => ReturnType<typeof fauxnic>; files: () => string[] } {
+  const cwd = join(folder, String(places++));
+  mkdirSync(cwd);
+  return { cwd, nvram: (line) => fauxnic(`nvram ${line}`, { cwd }), files: () => readdirSync(cwd).toSorted() };
+}
+
+/** Eight bytes that add up to nothing. */
+class FakeNvram implements Nvram {
+  readonly size = 8;
+  readonly cell = 2;
+  bytes = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 228);
+  /** Bytes that are still taken, before a write fails; and whether it says so. */
+  takes = Infinity;
+  silent = false;
+  read = async () => this.bytes.slice();
+  write = async (_before: Uint8Array, image: Uint8Array) => {
+    for (const [at, byte] of image.entries()) {
+      if (this.bytes[at] === byte) continue;
+      if (this.takes-- > 0) this.bytes[at] = byte;
+      else if (!this.silent) throw new Error('the part gave up');
+    }
+  };
+  check = (image: Uint8Array) => (image.reduce((a, b) => (a + b) & 0xff, 0) === 0 ? [] : ['the sum is wrong']);
+  entries = () => [{ name: 'mac', at: 0, length: 6, about: 'address' }];
+  macOf = (image: Uint8Array) => image.slice(0, 6);
+  withMac = (image: Uint8Array) => image;
+}
+
+const wanted = Uint8Array.of(9, 9, 9, 9, 9, 9, 9, 193);
+
+test('the copy is made before anything is written, and not where nothing would be', async (t) => {
+  const nvram = new FakeNvram();
+  const before = await nvram.read();
+  const kept: Uint8Array[] = [];
+  const keep = (bytes: Uint8Array) => {
+    t.deepEqual(nvram.bytes, before);
+    kept.push(bytes);
+    return 'copy';
+  };
+  t.deepEqual(await replace(nvram, before, keep), { changed: 0, copy: null });
+  t.deepEqual(await replace(nvram, wanted, keep), { changed: 4, copy: 'copy' });
+  t.deepEqual(kept, [before]);
+  t.deepEqual(nvram.bytes, wanted);
+});
+
+test('without a copy nothing is written', async (t) => {
+  const nvram = new FakeNvram();
+  const before = await nvram.read();
+  const keep = () => {
+    throw new UsageError('no room');
+  };
+  await t.throwsAsync(replace(nvram, wanted, keep), { instanceOf: UsageError });
+  t.deepEqual(nvram.bytes, before);
+});
+
+test('whatever fails in the middle of a write is undone, and said', async (t) => {
+  for (let takes = 0; takes < 8; takes++) {
+    for (const silent of [false, true]) {
+      const nvram = new FakeNvram();
+      const before = await nvram.read();
+      nvram.takes = takes;
+      nvram.silent = silent;
+      const { write } = nvram;
+      let first = true;
+      nvram.write = async (...images) => {
+        if (!first) nvram.takes = Infinity;
+        first = false;
+        await write(...images);
+      };
+      const error = await t.throwsAsync(
+        replace(nvram, wanted, () => 'copy'),
+        { instanceOf: Failure },
+      );
+      t.deepEqual(nvram.bytes, before, `${takes}`);
+      t.regex(error.message, silent ? /^NVM address 0x0\d reads/ : /^the part gave up;/);
+      t.regex(error.message, takes === 0 ? /the NVM holds what it held/ : /was written back/);
+    }
+  }
+});
+
+test('where it cannot be undone, the message names the copy', async (t) => {
+  const nvram = new FakeNvram();
+  nvram.takes = 3;
+  const error = await t.throwsAsync(replace(nvram, wanted, () => 'the-copy'));
+  t.regex(error.message, /could not be written back \(the part gave up\): it is in the-copy$/);
+});
+
+test('what is no image of this card is refused, unless forced; too long a one always', (t) => {
+  const nvram = new FakeNvram();
+  const accept = (bytes: Uint8Array, force = false) => acceptable(nvram, nvram.bytes, 'file', bytes, force);
+  t.deepEqual(accept(wanted), wanted);
+  t.throws(() => accept(wanted.slice(1)), { instanceOf: UsageError, message: /file has 7 bytes, the NVM 8.*--force/ });
+  t.throws(() => accept(wanted.with(0, 0)), {
+    instanceOf: UsageError,
+    message: /the sum is wrong: nothing was written/,
+  });
+  t.throws(() => accept(new Uint8Array(9), true), { instanceOf: UsageError });
+  t.deepEqual([...accept(Uint8Array.of(7, 7), true)], [7, 7, 3, 4, 5, 6, 7, 228]);
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 16 }), (bytes) => {
+      const right = bytes.length === 8 && nvram.check(bytes).length === 0;
+      try {
+        t.deepEqual(accept(bytes), bytes);
+        t.true(right);
+      } catch (error) {
+        t.true(error instanceof UsageError && !right, String(error));
+      }
+    }),
+  );
+});
+
+test('by name or address', (t) => {
+  const nvram = new FakeNvram();
+  const find = (what: string) => findEntry(nvram, nvram.bytes, what);
+  t.is(find('MAC').name, 'mac');
+  t.like(find('0x3'), { at: 6, length: 2 });
+  t.throws(() => find('4'), { message: /address 4 is outside: the NVM ends at 0x04/ });
+  t.throws(() => find('mak'), { message: /did you mean mac\?/ });
+  t.throws(() => find('__proto__'), { message: /there is mac$/ });
+  fc.assert(
+    fc.property(fc.string({ maxLength: 50 }), (what) => {
+      try {
+        find(what);
+      } catch (error) {
+        t.true(error instanceof UsageError, String(error));
+      }
+    }),
+  );
+  t.is(hexDump(nvram, nvram.bytes), '0x00  01 02 03 04 05 06 07 e4');
+});
+
+test('a copy never goes over a file that is there', (t) => {
+  const path = join(folder, 'copies');
+  const names = [1, 2, 3].map((n) => writeNewImage(path, Uint8Array.of(n)));
+  t.deepEqual(names, [path, `${path}.1`, `${path}.2`]);
+  t.deepEqual([...readFileSync(path)], [1]);
+});
+
+test('a link to a file stays one', (t) => {
+  const [file, link] = [join(folder, 'linked'), join(folder, 'link')];
+  writeFileSync(file, 'old');
+  symlinkSync(file, link);
+  writeImage(link, Uint8Array.of(5));
+  t.deepEqual([...readFileSync(file)], [5]);
+});
+
+async function ok(t: ExecutionContext, run: ReturnType<typeof fauxnic>): Promise<string> {
+  const { stdout, stderr, exitCode } = await run;
+  t.is(exitCode, 0, stderr);
+  return stdout as string;
+}
+
+test('an image in a file: changed, dumped, restored, and the copies of it', async (t) => {
+  const { cwd, nvram, files } = place();
+  t.is(await ok(t, nvram('sim:e1000 mac')), '02:00:00:82:54:01');
+  const changed = await ok(t, nvram('sim:e1000 mac 02:00:00:00:00:07 --image a'));
+  t.regex(changed, /^3 words written and read back; .* 02:00:00:00:00:07\nwhat it held before is in nvram-02-00/);
+  t.is(await ok(t, nvram('sim:e1000 mac --image a')), '02:00:00:00:00:07');
+  t.regex(await ok(t, nvram('sim:e1000 check --image a')), /✓ the checksum is right/);
+  t.regex(
+    await ok(t, nvram('sim:e1000 restore nvram-02-00-00-82-54-01.backup --image a --backup kept')),
+    /is in kept$/,
+  );
+  t.is(await ok(t, nvram('sim:e1000 get mac --image a')), '02:00:00:82:54:01');
+  t.is(await ok(t, nvram('sim:e1000 get 0x0d --image a')), '0x100e');
+  t.is(await ok(t, nvram('sim:e1000 dump out --image a')), 'out: 128 bytes');
+  t.deepEqual(readFileSync(join(cwd, 'out')), readFileSync(join(cwd, 'a')));
+  t.is(await ok(t, nvram('sim:e1000 restore out --image a')), 'the NVM holds just that: nothing was written');
+  t.deepEqual(files(), ['a', 'kept', 'nvram-02-00-00-82-54-01.backup', 'out']);
+});
+
+test('damaged and truncated files: refused, left alone, forced', async (t) => {
+  const { cwd, nvram, files } = place();
+  await ok(t, nvram('sim:e1000 dump good'));
+  const good = readFileSync(join(cwd, 'good'));
+  writeFileSync(join(cwd, 'bad'), good.with(20, 0xff));
+  writeFileSync(join(cwd, 'short'), good.subarray(0, 100));
+  writeFileSync(join(cwd, 'long'), Buffer.concat([good, good]));
+  writeFileSync(join(cwd, 'huge'), '');
+  truncateSync(join(cwd, 'huge'), 1e9);
+  const before = files();
+  const refused = async (line: string, says: RegExp) => {
+    const { stdout, stderr, exitCode } = await nvram(line);
+    t.is(exitCode, 2, line);
+    t.regex(stderr, says);
+    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.is(stdout, '');
+  };
+  await refused('sim:e1000 restore bad', /the words add up to .*nothing was written/);
+  await refused('sim:e1000 restore short', /short has 100 bytes, the NVM 128/);
+  await refused('sim:e1000 restore long --force', /long has 256 bytes/);
+  await refused('sim:e1000 restore huge', /no image of an NVM/);
+  await refused('sim:e1000 restore missing', /missing: there is no such file/);
+  await refused('sim:e1000 restore .', /\. is no file/);
+  await refused('sim:e1000 restore good --backup bad', /bad is there already/);
+  await refused('sim:e1000 check --image short', /an image of 100 bytes: the NVM of e1000 has 128/);
+  await refused('sim:e1000 check --image missing', /no such file/);
+  await refused('sim:e1000 dump /nowhere/x', /there is no folder \/nowhere/);
+  await refused('sim:e1000 dump /dev/null', /\/dev\/null is no file/);
+  t.deepEqual(files(), before);
+  t.regex(await ok(t, nvram('sim:e1000 restore bad --force --image kept')), /1 words? written/);
+  const { stdout, exitCode } = await nvram('sim:e1000 check --image kept');
+  t.is(exitCode, 1);
+  t.regex(stdout as string, /✗ the words add up to 0x[0-9a-f]{4}, not 0xbaba/);
+  const mac = await nvram('sim:e1000 mac 02:00:00:00:00:07 --image kept');
+  t.is(mac.exitCode, 1);
+  t.regex(mac.stderr, /not right as it is/);
+});
+
+test('what is where, for people and programs', async (t) => {
+  const { nvram } = place();
+  t.regex(await ok(t, nvram('sim:e1000 ls')), /^ {2}0x00\.\.0x02 +mac +02:00:00:82:54:01 +station address$/m);
+  const entries = JSON.parse(await ok(t, nvram('sim:e1000 ls --json'))) as { name: string; value: string }[];
+  t.is(entries.find(({ name }) => name === 'device-id')!.value, '0x100e');
+  t.regex(await ok(t, nvram('sim:e1000 dump')), /^0x00 {2}02 00 00 82 54 01 00 00 /);
+});
+
+const MISTAKES: [line: string, says: RegExp][] = [
+  ['sim:e1000', /missing required argument 'action'/],
+  ['sim:e1000 burn', /Give one of dump, restore/],
+  ['sim:e1000 toString', /Give one of/],
+  ['sim:e1000 restore', /restore of what\? Give FILE/],
+  ['sim:e1000 check it', /check takes nothing behind it: it/],
+  ['sim:e1000 get nonsense', /nothing called "nonsense": there is mac,/],
+  ['sim:e1000 get 0x40', /is outside: the NVM ends at 0x40/],
+  ['sim:e1000 mac 01:00:5e:00:00:01', /multicast/],
+  ['sim:e1000 mac 02:00', /six bytes/],
+  ['sim:e1000 ls --backup x', /--backup is for what writes/],
+  ['qemu:e1000 check --image x', /--image is for models/],
+];
+for (const [line, says] of MISTAKES) {
+  test(`refused: fauxnic nvram ${line}`, async (t) => {
+    const { stdout, stderr, exitCode } = await fauxnic(`nvram ${line}`);
+    t.is(exitCode, 2, stderr);
+    t.regex(stderr, says);
+    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+    t.is(stdout, '');
+  });
+}
