@@ -12,6 +12,7 @@ import { addDrive } from './commands/drive.ts';
 import { addNvram } from './commands/nvram.ts';
 import { addRegs } from './commands/regs.ts';
 import { addServe } from './commands/serve.ts';
+import { addShell } from './commands/shell.ts';
 import { addVm } from './commands/vm.ts';
 import { exitCodeOf, lineOf } from './errors.ts';
 import { hangUp } from './stop-signals.ts';
@@ -39,6 +40,7 @@ function makeProgram(): Command {
   addConformance(program);
   addRegs(program);
   addNvram(program);
+  addShell(program);
   addBind(program);
   for (const command of program.commands) {
     command.copyInheritedSettings(program);
