@@ -22,7 +22,6 @@ const COMMON: readonly MapRow[] = [
   [0x0b, 'subsystem-id', 'PCI subsystem'],
   [0x0c, 'subsystem-vendor-id', 'PCI subsystem vendor'],
   [0x0d, 'device-id', 'PCI device'],
-  [0x0e, 'vendor-id', 'PCI vendor'],
   [0x0f, 'initialization-control-2', 'link, PAUSE and flash defaults'],
   [0x30, 'boot-agent', "the boot ROM's settings", 4],
   [0x3f, 'checksum', 'words 0x00 to 0x3f add up to 0xbaba'],
@@ -30,6 +29,7 @@ const COMMON: readonly MapRow[] = [
 
 const I8254X: readonly MapRow[] = [
   [0x04, 'serdes', 'SerDes configuration'],
+  [0x0e, 'vendor-id', 'PCI vendor'],
   [0x20, 'sdp-control', 'software-defined pins'],
   [0x21, 'circuit-control', 'analogue circuits'],
   [0x22, 'power', 'what D0 and D3 consume'],

@@ -6,8 +6,8 @@ const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.ur
 
 export interface FauxnicOptions {
   readonly cwd?: string;
-  /** What comes in from the pipe. */
-  readonly input?: string;
+  /** What comes in from the pipe; null leaves it open. */
+  readonly input?: string | null;
   readonly env?: Record<string, string>;
 }
 
@@ -15,7 +15,7 @@ export function fauxnic(line: string, { cwd, input = '', env = {} }: FauxnicOpti
   return execa(process.execPath, [command, ...line.split(' ').filter(Boolean)], {
     env: { NO_COLOR: undefined, FORCE_COLOR: undefined, ...env },
     cwd,
-    input,
+    ...(input !== null && { input }),
     reject: false,
     timeout: 30_000,
   });

@@ -1,0 +1,136 @@
+/** fauxnic shell from a pipe: what names stand for, what is refused, and how it ends. */
+import test from 'ava';
+import { openWorkbench } from '../../scripts/rig/workbench.ts';
+import { ShellNames } from '../../scripts/toolkit/shell-names.ts';
+import { fauxnic } from '../util/command.ts';
+
+const shell = (...lines: string[]) => fauxnic('shell sim:e1000', { input: `${lines.join('\n')}\n` });
+
+async function says(...lines: string[]): Promise<string> {
+  const { stdout, stderr, exitCode } = await shell(...lines);
+  if (exitCode !== 0) throw new Error(stderr);
+  return stdout as string;
+}
+
+test('a register decoded, its fields, and both written', async (t) => {
+  t.regex(await says('CTRL'), /^CTRL {2}0x00000 {2}RW[\s\S]* {2}SPEED +9:8 +2$/m);
+  t.is(await says('CTRL.SPEED', 'CTRL.SLU = 1', 'CTRL + 0'), '2\n1\n0x241 (577)');
+  t.is(await says('CTRL = 0x41', 'CTRL |= 0x80', 'CTRL.value'), '0x41 (65)\n0xc1 (193)\n0xc1 (193)');
+  t.is(await says('MTA[5] = -1', 'MTA[5].value', 'RAH[0].AV'), '-1\n0xffffffff (4294967295)\n1');
+  t.regex(await says('MTA[127] = 7', 'MTA'), /MTA\[0\.\.126\] +0x00000000\n.*MTA\[127\] +0x00000007$/);
+});
+
+test('a field that acts when 1 is written leaves its neighbours alone', async (t) => {
+  t.is(
+    await says('IMS = 5', 'IMS.LSC', 'IMS.TXDW = 1', 'IMS + 0', 'ICS.LSC = 1', 'ICR.LSC', 'ICR.LSC'),
+    '5\n1\n1\n5\n1\n1\n0',
+  );
+});
+
+test('functions: read, write, dump, PHY, NVM, link', async (t) => {
+  t.regex(await says("read('MTA[5]')"), /^MTA\[5\] {2}0x05214/);
+  t.regex(await says('read(0x2818)'), /^RDT /);
+  t.is(await says("write('LEDCTL', 0xe, 0xf)"), 'LEDCTL 0x07068302, written 0x0706830e: 0x0706830e');
+  t.regex(await says("dump('interrupts')"), /cleared by reading: ICR/);
+  t.notRegex(await says("dump('interrupts', true)"), /cleared by reading/);
+  t.is(await says('phy(2)', 'phy(4, 0x1e1)', 'phy(4)'), '0x141 (321)\n0x1e1 (481)');
+  t.is(await says("nvm('mac')", 'nvm(0x0d)', 'link()'), '02:00:00:82:54:01\n0x100e\ndown');
+  t.regex(await says('help'), /start\(\), stop\(\)/);
+});
+
+test('the driver runs when asked to, and its rings are seen; stop leaves them', async (t) => {
+  const out = await says('rx', 'start()', 'rx', 'rx[0..1]', 'tx[0]', 'stats().resets', 'stop()', 'RCTL.EN');
+  t.regex(
+    out,
+    /^rx: not set up\ne1000 82540EM is started; .*\nrx: 512 descriptors at 0x[0-9a-f]{8}, head 0, tail 511$/m,
+  );
+  t.regex(
+    out,
+    /^rx\[0\] buffer=0x[0-9a-f]+ length=0\nrx\[1\] buffer=.*\ntx\[0\] legacy buffer=0x00000000 length=0\n0\n0$/m,
+  );
+});
+
+test('a script: several lines, await, an end without one for the driver', async (t) => {
+  const out = await says(
+    'const word = await phy(2)',
+    'function twice(n) {',
+    '  return 2 * n',
+    '}',
+    'twice(word)',
+    'start()',
+  );
+  t.regex(out, /^0x141 \(321\)\n0x282 \(642\)\ne1000 82540EM is started/);
+});
+
+const MISTAKES: [line: string, says: RegExp][] = [
+  ['CTRL.SLX = 1', /CTRL has no field SLX: did you mean SLU\?/],
+  ['CTRL.SLX', /no field SLX/],
+  ['CTRL.SPEED = 4', /CTRL\.SPEED takes 0 to 3/],
+  ['CTRL.SPEED = {}', /takes 0 to 3/],
+  ['CTRL = 2 ** 32', /32 bits/],
+  ["CTRL = 'x'", /32 bits/],
+  ['CTRL = null', /32 bits/],
+  ['STATUS = 1', /STATUS is only read/],
+  ['STATUS.LU = 1', /STATUS is only read/],
+  ['ICS + 0', /ICS is only written/],
+  ['MTA = 1', /for one register/],
+  ['MTA[128]', /give MTA\[0\] to MTA\[127\]/],
+  ['MTA.x = 1', /give a number/],
+  ["read('CTRK')", /did you mean CTRL/],
+  ['read({})', /a name or a number/],
+  ["write('CTRL')", /32 bits/],
+  ['phy(32)', /give 0 to 31/],
+  ['phy(0, 65536)', /give 0 to 65535/],
+  ["nvm('mak')", /did you mean mac/],
+  ['rx[0]', /rx is not set up: start\(\) does/],
+  ['RDBAL = 0x100000; RDLEN = 128; rx[0]', /not this process's to see/],
+  ['stats()', /the driver does not run/],
+  ['nonsense', /nonsense is not defined/],
+  ['throw new Error("one\\ntwo")', /one; two/],
+  ['if (1) {', /ends in the middle/],
+  ['Promise.reject(3)', /3/],
+];
+for (const [line, what] of MISTAKES) {
+  test(`refused: ${line}`, async (t) => {
+    const { stdout, stderr, exitCode } = await shell('1', line, '"not reached"');
+    t.is(exitCode, 1);
+    t.regex(stderr, what);
+    t.regex(stderr, /^fauxnic: line [23]: [^\n]+$/, 'one line');
+    t.is(stdout, '1', 'and what follows is not done');
+  });
+}
+
+test('rings end where they end', async (t) => {
+  const { stderr, exitCode } = await shell('start()', 'rx[510..512]');
+  t.is(exitCode, 1);
+  t.regex(stderr, /line 2: rx\[0\] to rx\[511\] are there/);
+});
+
+test('nothing in, nothing out', async (t) => {
+  const { stdout, stderr, exitCode } = await fauxnic('shell sim:e1000');
+  t.deepEqual([stdout, stderr, exitCode], ['', '', 0]);
+});
+
+test('a signal ends it, the driver and the card closed', async (t) => {
+  const run = fauxnic('shell sim:e1000', { input: null });
+  run.stdin!.write('start()\n');
+  run.stdout!.once('data', () => run.kill('SIGTERM'));
+  const { stdout, stderr, exitCode } = await run;
+  t.regex(stdout as string, /is started/);
+  t.deepEqual([stderr, exitCode], ['', 143]);
+});
+
+test('completion: names, fields of a register or an element, blocks in quotes', async (t) => {
+  const bench = await openWorkbench('sim:e1000');
+  const names = new ShellNames(bench);
+  t.deepEqual(names.complete('CTRL.SL'), [['SLU'], 'SL']);
+  t.deepEqual(names.complete('1 + RAH[3].A'), [['AS', 'AV'], 'A']);
+  t.deepEqual(names.complete('RDL'), [['RDLEN'], 'RDL']);
+  t.deepEqual(names.complete('sta'), [['start', 'stats'], 'sta']);
+  t.deepEqual(names.complete("dump('rec"), [['receive'], 'rec']);
+  t.deepEqual(names.complete("dump('flow-c"), [['flow-control'], 'flow-c']);
+  t.deepEqual(names.complete('nothing.X'), [[], 'X']);
+  t.true(names.complete('')[0].includes('rx'));
+  await names.close();
+  bench.close();
+});
