@@ -38,7 +38,7 @@ function ring(
   return {
     name,
     iova: chip.read(base),
-    descriptors: chip.read(length) / DESCRIPTOR,
+    descriptors: Math.floor(chip.read(length) / DESCRIPTOR),
     bytes: DESCRIPTOR,
     head: chip.read(head),
     tail: chip.read(tail),

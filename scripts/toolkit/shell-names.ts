@@ -45,6 +45,8 @@ const HELP: readonly (readonly [what: string, does: string])[] = [
 
 /** One card and what can be said of it in a line; close() leaves it quiet. */
 export class ShellNames {
+  /** As properties of a global object. Assigning to a register writes it. */
+  readonly names: PropertyDescriptorMap;
   readonly #bench: Workbench;
   readonly #map: RegisterMap;
   readonly #bar: RegisterSpace;
@@ -56,11 +58,7 @@ export class ShellNames {
     this.#map = bench.tools.registers;
     this.#bar = bench.device.bar(0);
     this.#dma = new RecordedDma(bench.device.dma);
-  }
-
-  /** As properties of a global object. Assigning to a register writes it. */
-  get names(): PropertyDescriptorMap {
-    return { ...this.#registers(), ...this.#rings(), ...this.#functions() };
+    this.names = { ...this.#registers(), ...this.#rings(), ...this.#functions() };
   }
 
   /** What a line may go on with, and the part of it that is there: names, a register's fields, blocks in quotes. */

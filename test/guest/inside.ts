@@ -14,6 +14,9 @@ import { inspectSlot } from '../../drivers/backends/pci-slot.ts';
 import { DeviceError, type InterruptMode, type PciDevice } from '../../drivers/device.ts';
 import { createE1000, type E1000Driver } from '../../drivers/e1000/e1000.ts';
 import { bind, machineHost, unbind } from '../../scripts/rig/binding.ts';
+import { openWorkbench } from '../../scripts/rig/workbench.ts';
+import { choose } from '../../scripts/toolkit/choose.ts';
+import { read } from '../../scripts/toolkit/registers.ts';
 import { type Bench, netdevSpec, type OpenBench } from '../spec/netdev.ts';
 import { Wire } from './wire.ts';
 
@@ -71,6 +74,7 @@ async function judge({ address, mode, port, brief }: Target): Promise<void> {
     assert.equal(inspectSlot(address).driver, group === null ? null : 'vfio-pci');
   });
   await check(`${name}: opens twice only one after the other, and says so`, () => refusesSecond(address, group));
+  await check(`${name}: its registers, NVM and PHY, without a driver`, () => looksInside(address));
   const tests: [string, () => Promise<void>][] = [];
   netdevSpec((title, body) => {
     if (!brief || BRIEF.test(title)) tests.push([title, body]);
@@ -127,6 +131,26 @@ async function refusesSecond(address: string, group: string | null): Promise<voi
   }
   assert.throws(() => device.bar(0), { code: 'CLOSED' });
   assert.throws(() => device.config.read16(0), { code: 'CLOSED' });
+}
+
+/** What the tools around a card see of it; another address is written to its NVM, and what was there again. */
+async function looksInside(address: string): Promise<void> {
+  const bench = await openWorkbench(`pci:${address}`);
+  try {
+    const { registers, nvram, readPhy } = bench.tools;
+    const [status] = read(bench.device.bar(0), choose(registers, 'STATUS'), false);
+    assert.notEqual(status!.value, 0xffffffff);
+    assert.equal(await readPhy(2), 0x141, "the PHY's identifier");
+    const before = await nvram.read();
+    assert.deepEqual(nvram.check(before), []);
+    const other = nvram.withMac(before, Uint8Array.of(2, 0, 0, 0, 0, 9));
+    await nvram.write(before, other);
+    assert.deepEqual(await nvram.read(), other);
+    await nvram.write(other, before);
+    assert.deepEqual(await nvram.read(), before);
+  } finally {
+    bench.close();
+  }
 }
 
 /** The command, as a person runs it. */
