@@ -3,13 +3,13 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type REPLServer, Recoverable, start } from 'node:repl';
-import { inspect } from 'node:util';
-import { type Context, createContext, runInContext } from 'node:vm';
+import type { Context } from 'node:vm';
 import type { Command } from 'commander';
-import { Failure, lineOf } from '../errors.ts';
+import { lineOf } from '../errors.ts';
 import { openWorkbench } from '../rig/workbench.ts';
 import { StopSignals } from '../stop-signals.ts';
-import { coloured, paint } from '../terminal/style.ts';
+import { paint } from '../terminal/style.ts';
+import { evaluate, script, show } from '../toolkit/evaluate.ts';
 import { ShellNames } from '../toolkit/shell-names.ts';
 
 const AFTER = `
@@ -81,61 +81,18 @@ async function atTerminal(names: ShellNames, prompt: string, greeting: string, s
 }
 
 async function fromPipe(names: ShellNames, signal: AbortSignal): Promise<void> {
-  const context = createContext(Object.defineProperties({ console, Buffer, setTimeout, clearTimeout }, names.names));
   const lines = createInterface({ input: process.stdin });
   const end = () => lines.close();
   signal.addEventListener('abort', end, { once: true });
-  let code = '';
-  let number = 0;
   try {
-    for await (const line of lines) {
-      number++;
-      code += `${line}\n`;
-      try {
-        const result = await evaluate(code, context);
-        if (result !== undefined) process.stdout.write(`${show(result)}\n`);
-        code = '';
-      } catch (error) {
-        if (!(error instanceof Recoverable)) throw new Failure(`line ${number}: ${lineOf(error)}`);
-      }
+    for await (const text of script(lines, names.names)) {
+      process.stdout.write(`${text}\n`);
       if (signal.aborted) return;
     }
-    if (code !== '') throw new Failure(`line ${number}: the input ends in the middle of what it says`);
   } finally {
-    lines.close();
+    end();
     process.stdin.destroy();
   }
-}
-
-/** Completed by another line. */
-const UNFINISHED = /^(Unexpected end of input|Unterminated template literal)/;
-
-/** What a line comes to; a promise is waited for. @throws Recoverable where the line is not complete. */
-async function evaluate(line: string, context: Context): Promise<unknown> {
-  const code = line.replace(
-    /(\w+)\[(\d+)\.\.(\d+)\]/g,
-    (_, name, from, to) => `${name}.slice(${from}, ${Number(to) + 1})`,
-  );
-  try {
-    return (await runInContext(awaiting(code), context, { filename: 'shell' })) as unknown;
-  } catch (error) {
-    const { name, message } = error as Error; // of the context's own Error
-    if (name === 'SyntaxError' && UNFINISHED.test(message)) throw new Recoverable(error as SyntaxError);
-    throw error;
-  }
-}
-
-/** A script knows no await: a line with one is an async function's, and what it declares a global. */
-function awaiting(code: string): string {
-  if (!/\bawait\b/.test(code)) return code;
-  const expression = code.replace(/^\s*(const|let|var)\s+/, '').replace(/;?\s*$/, '');
-  return `(async () => (${expression}))()`;
-}
-
-/** Numbers as people look for bits in them. */
-function show(value: unknown): string {
-  if (typeof value === 'number' && Number.isInteger(value) && value > 9) return `0x${value.toString(16)} (${value})`;
-  return inspect(value, { colors: coloured, getters: false });
 }
 
 /** Where there is no place for it the prompt goes without. */

@@ -3,6 +3,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { openSim } from '../../drivers/backends/sim.ts';
 import { UsageError } from '../../scripts/errors.ts';
+import { word32 } from '../../scripts/options.ts';
 import { alike, choose, chooseAll } from '../../scripts/toolkit/choose.ts';
 import { listing, read, unreadOf, write } from '../../scripts/toolkit/registers.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
@@ -131,6 +132,12 @@ test('what cannot be written is not', (t) => {
   refused('CTRL', 0x100, 0xff, /0x100 has bits outside of the mask 0xff/);
 });
 
+test('a value is a whole number of 32 bits', (t) => {
+  t.deepEqual(['0x40', '0b11', '64', '0xFFFFFFFF'].map(word32), [64, 3, 64, 0xffffffff]);
+  for (const text of ['', '-1', '0x', 'x', '1e3', '0x100000000', '1.5', ' 1', 'NaN'])
+    t.throws(() => word32(text), undefined, text);
+});
+
 test('a table without blocks of its own has those of its sections', (t) => {
   const other = new RegisterMap('other', 0x100, {
     MODE: { at: 0, access: 'RW', title: 'mode', section: 'Receive data/BD initiator' },
@@ -140,7 +147,7 @@ test('a table without blocks of its own has those of its sections', (t) => {
   t.throws(() => choose(other, 'nonsense'), { message: /receive-data-bd-initiator, pci-mirror-config$/ });
 });
 
-test('the command: decoded, written, as JSON', async (t) => {
+test.serial('the command: decoded, written, as JSON', async (t) => {
   const { stdout, exitCode } = await fauxnic('regs sim:e1000 ctrl');
   t.is(exitCode, 0);
   t.regex(stdout, /^CTRL {2}0x00000 {2}RW {2}Device Control \(82540EM, 13\.4\.1\)\n {2}0x00000201$/m);
@@ -161,20 +168,14 @@ test('the command: decoded, written, as JSON', async (t) => {
 });
 
 const MISTAKES: [line: string, says: RegExp][] = [
-  ['regs', /missing required argument 'target'/],
-  ['regs sim:x540', /no model "x540"/],
   ['regs sim:e1000 CTRK', /did you mean CTRL/],
   ['regs sim:e1000 CTRL --write 0x100000000', /32 bits/],
-  ['regs sim:e1000 CTRL --write -1', /32 bits/],
-  ['regs sim:e1000 CTRL --write 1 --mask x', /32 bits/],
   ['regs sim:e1000 CTRL --mask 1', /--mask is for a write/],
-  ['regs sim:e1000 --write 1', /for one register/],
   ['regs sim:e1000 CTRL STATUS --write 1', /for one register/],
   ['regs vfio-user:/nowhere/nic0', /\/nowhere\/nic0/],
-  ['regs pci:nonsense', /nonsense/],
 ];
 for (const [line, says] of MISTAKES) {
-  test(`refused: fauxnic ${line}`, async (t) => {
+  test.serial(`refused: fauxnic ${line}`, async (t) => {
     const { stdout, stderr, exitCode } = await fauxnic(line);
     t.is(exitCode, 2, stderr);
     t.regex(stderr, says);
