@@ -61,7 +61,13 @@ async function atTerminal(names: ShellNames, prompt: string, greeting: string, s
     preview: false, // it would read registers while their names are typed
     ignoreUndefined: true,
     completer: (line: string) => names.complete(line),
-    writer: show,
+    writer: (result) => {
+      try {
+        return show(result);
+      } catch (error) {
+        return paint('red', lineOf(error)); // a register is read only here
+      }
+    },
     eval: (code, context, _file, done) => {
       evaluate(code, context).then(
         (result) => done(null, result),
@@ -85,10 +91,7 @@ async function fromPipe(names: ShellNames, signal: AbortSignal): Promise<void> {
   const end = () => lines.close();
   signal.addEventListener('abort', end, { once: true });
   try {
-    for await (const text of script(lines, names.names)) {
-      process.stdout.write(`${text}\n`);
-      if (signal.aborted) return;
-    }
+    for await (const text of script(lines, names.names, signal)) process.stdout.write(`${text}\n`);
   } finally {
     end();
     process.stdin.destroy();

@@ -6,11 +6,17 @@ import { Failure, lineOf } from '../errors.ts';
 import { coloured } from '../terminal/style.ts';
 
 /**
- * What the lines of a script come to, one by one as they are asked for.
+ * What the lines of a script come to, one by one as they are asked for; until the signal, which no line holds up that
+ * waits for something.
  * @throws Failure at the first that fails; with its number.
  */
-export async function* script(lines: AsyncIterable<string>, names: PropertyDescriptorMap): AsyncGenerator<string> {
+export async function* script(
+  lines: AsyncIterable<string>,
+  names: PropertyDescriptorMap,
+  signal: AbortSignal,
+): AsyncGenerator<string> {
   const context = createContext(Object.defineProperties({ console, Buffer, setTimeout, clearTimeout }, names));
+  const stopped = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
   let code = '';
   let number = 0;
   for await (const line of lines) {
@@ -18,11 +24,12 @@ export async function* script(lines: AsyncIterable<string>, names: PropertyDescr
     code += `${line}\n`;
     let result: unknown;
     try {
-      result = await evaluate(code, context);
+      result = await Promise.race([evaluate(code, context), stopped]);
     } catch (error) {
       if (error instanceof Recoverable) continue;
       throw new Failure(`line ${number}: ${lineOf(error)}`);
     }
+    if (signal.aborted) return;
     code = '';
     if (result !== undefined) yield shown(result, number);
   }
@@ -48,7 +55,7 @@ export async function evaluate(line: string, context: Context): Promise<unknown>
     (_, name, from, to) => `${name}.slice(${from}, ${Number(to) + 1})`,
   );
   try {
-    return (await runInContext(awaiting(code), context, { filename: 'shell' })) as unknown;
+    return (await runInContext(awaiting(code), context, { filename: 'shell', breakOnSigint: true })) as unknown;
   } catch (error) {
     const { name, message } = error as Error; // of the context's own Error
     if (name === 'SyntaxError' && UNFINISHED.test(message)) throw new Recoverable(error as SyntaxError);

@@ -13,7 +13,7 @@ async function shell(...lines: string[]): Promise<{ said: string[]; failure: str
   const names = new ShellNames(bench);
   const said: string[] = [];
   try {
-    for await (const text of script(Readable.from(lines), names.names)) said.push(text);
+    for await (const text of script(Readable.from(lines), names.names, new AbortController().signal)) said.push(text);
     return { said, failure: null };
   } catch (error) {
     assertFailure(error);
@@ -136,14 +136,20 @@ test.serial('nothing in, nothing out', async (t) => {
   t.deepEqual([stdout, stderr, exitCode], ['', '', 0]);
 });
 
-test.serial('a signal ends it, the driver and the card closed', async (t) => {
-  const run = fauxnic('shell sim:e1000', { input: null });
-  run.stdin!.write('start()\n');
-  run.stdout!.once('data', () => run.kill('SIGTERM'));
-  const { stdout, stderr, exitCode } = await run;
-  t.regex(stdout as string, /is started/);
-  t.deepEqual([stderr, exitCode], ['', 143]);
-});
+for (const [what, line, signal, code] of [
+  ['between two lines', '', 'SIGTERM', 143],
+  ['a line that waits', ', await new Promise(() => {})', 'SIGTERM', 143],
+  ['a line that goes on for ever', '; while (true) {}', 'SIGINT', 1],
+] as const) {
+  test.serial(`a signal ends ${what}, the driver and the card closed`, async (t) => {
+    const run = fauxnic('shell sim:e1000', { input: null });
+    run.stdin!.write(`start()\nconsole.log('there')${line}\n`);
+    run.stdout!.on('data', (text: Buffer) => void (String(text).includes('there') && run.kill(signal)));
+    const { stdout, exitCode } = await run;
+    t.regex(stdout as string, /is started/);
+    t.is(exitCode, code);
+  });
+}
 
 test('completion: names, fields of a register or an element, blocks in quotes', async (t) => {
   const bench = await openWorkbench('sim:e1000');
