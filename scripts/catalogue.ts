@@ -30,8 +30,8 @@ export interface Model {
   /** QEMU's own device of that kind, to compare with. */
   readonly qemu?: string;
   readonly registers: RegisterMap;
-  /** Bytes of NVM. */
-  readonly nvram: number;
+  /** Bytes of NVM; absent where an image cannot be given. */
+  readonly nvram?: number;
   make(host: Host, options: ModelOptions): PciFunction & { readonly port: Port };
 }
 

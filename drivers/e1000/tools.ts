@@ -3,6 +3,7 @@ import { DESCRIPTOR } from '../../sim/e1000/descriptors.ts';
 import type { AnyRegister } from '../../sim/registers.ts';
 import type { ChipTools, RingPlace } from '../chip-tools.ts';
 import { DeviceError, type PciDevice } from '../device.ts';
+import { goneError } from '../net-driver.ts';
 import type { LinkState } from '../netdev.ts';
 import { Chip, R } from './chip.ts';
 import { E1000Nvram } from './nvm-map.ts';
@@ -15,7 +16,7 @@ export function e1000Tools(device: PciDevice): ChipTools {
   if (variant === undefined) throw new DeviceError('UNSUPPORTED', `${device.name} is no card of the e1000 family`);
   device.enable({ memory: true });
   const chip = new Chip(device, variant);
-  if (chip.gone) throw chip.goneError();
+  if (chip.gone) throw goneError(device);
   return {
     chip: variant.name,
     registers: registersOf(variant),

@@ -187,7 +187,7 @@ export class ShellNames {
     const count = bytes / 4;
     return Array.from({ length: to - from }, (_, i) => {
       const index = from + i;
-      return `${name}[${index}] ${this.#bench.entry.describe(name, words, index * count, count)}`;
+      return `${name}[${index}] ${this.#bench.entry.describe!(name, words, index * count, count)}`;
     }).join('\n');
   }
 
