@@ -103,7 +103,7 @@ async function renegotiation(bed: Bed): Promise<string> {
 async function ping(bed: Bed): Promise<string> {
   const sizes = [0, 17, 18, 56, 1472, 1473, 8000, 65_507];
   for (const size of sizes) {
-    const said = await bed.sh(`ping -q -c 5 -i 0.02 -s ${size} ${PEER_ADDRESS}`);
+    const said = await bed.sh(`pings -c 5 -i 0.02 -s ${size} ${PEER_ADDRESS}`);
     expect(said.includes(' 0% packet loss'), `${size} bytes: ${/\d+% packet loss/.exec(said)?.[0]}`);
   }
   return `${sizes.length} sizes, 0 to 65507 bytes`;
@@ -139,7 +139,7 @@ async function mtus(bed: Bed): Promise<string> {
   for (const mtu of possible) {
     await bed.sh(`mtu ${mtu}; until_ok 20 carrier 1; reachable`);
     bed.wire.clear();
-    const said = await bed.sh(`ping -q -c 3 -i 0.05 -M do -s ${mtu - 28} ${PEER_ADDRESS}`);
+    const said = await bed.sh(`pings -c 3 -i 0.05 -M do -s ${mtu - 28} ${PEER_ADDRESS}`);
     expect(said.includes(' 0% packet loss'), `${mtu}: ${/\d+% packet loss/.exec(said)?.[0]}`);
     const least = Math.max(60, mtu + HEADER);
     for (const { longest } of [bed.wire.fromCard, bed.wire.toCard])
