@@ -555,6 +555,15 @@ export function goneError(device: PciDevice): DeviceError {
   );
 }
 
+/**
+ * A ring of `size` descriptors, of which the card takes `least` to `most`.
+ * @throws DeviceError 'INVALID'
+ */
+export function checkRing(what: string, size: number, least: number, most: number): void {
+  if (Number.isInteger(size) && size >= least && size <= most && size % 8 === 0) return;
+  throw new DeviceError('INVALID', `${what} ${size}: give a multiple of 8 from ${least} to ${most}`);
+}
+
 /** @throws DeviceError 'INVALID' */
 export function checkStationAddress(mac: Uint8Array): void {
   if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;

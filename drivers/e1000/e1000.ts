@@ -8,6 +8,7 @@ import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import type { Pause } from '../mii.ts';
 import {
   checkMulticast,
+  checkRing,
   checkStationAddress,
   checkVlan,
   DOWN,
@@ -103,8 +104,8 @@ export class E1000Driver extends NetDriver {
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, bufferSize = FRAME_BUFFER } = options;
     const { name, features, maxFrame } = chip.variant;
-    checkRing('rxDescriptors', rxDescriptors);
-    checkRing('txDescriptors', txDescriptors);
+    checkRing('rxDescriptors', rxDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
+    checkRing('txDescriptors', txDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
     super(chip.device, { model: `e1000 ${name}`, features, longestFrame: maxFrame }, options);
     this.#chip = chip;
     this.#modes = options.interrupts ?? ['msix', 'msi', 'intx'];
@@ -410,14 +411,6 @@ export class E1000Driver extends NetDriver {
     this.tx.abandoned = 0;
     this.forgetCounts();
   }
-}
-
-function checkRing(what: string, size: number): void {
-  if (Number.isInteger(size) && size >= MIN_DESCRIPTORS && size <= MAX_DESCRIPTORS && size % 8 === 0) return;
-  throw new DeviceError(
-    'INVALID',
-    `${what} ${size}: give a multiple of 8 from ${MIN_DESCRIPTORS} to ${MAX_DESCRIPTORS}`,
-  );
 }
 
 /** RCTL's buffer sizes (13.4.22), the largest first: what fits behind the headroom. */

@@ -7,6 +7,7 @@
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import {
   checkMulticast,
+  checkRing,
   checkStationAddress,
   checkVlan,
   ETHERNET_MTU,
@@ -91,8 +92,8 @@ export class Tg3Driver extends NetDriver {
   constructor(chip: Chip, mac: Uint8Array, options: Tg3Options) {
     const { rxDescriptors = 512, txDescriptors = 512, queues = 1, bufferSize = FRAME_BUFFER } = options;
     const { name, features, maxFrame, maxQueues } = chip.variant;
-    checkRing('rxDescriptors', rxDescriptors);
-    checkRing('txDescriptors', txDescriptors);
+    checkRing('rxDescriptors', rxDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
+    checkRing('txDescriptors', txDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
     if (!Number.isInteger(queues) || queues < 1 || queues > maxQueues) {
       throw new DeviceError('INVALID', `queues ${queues}: ${name} has ${maxQueues}`);
     }
@@ -469,17 +470,9 @@ export class Tg3Driver extends NetDriver {
   }
 }
 
+/** The rings have 512 entries; fewer may be in use. */
 const MIN_DESCRIPTORS = 32;
 const MAX_DESCRIPTORS = 512;
-
-/** The rings have 512 entries; fewer may be in use. */
-function checkRing(what: string, size: number): void {
-  if (Number.isInteger(size) && size >= MIN_DESCRIPTORS && size <= MAX_DESCRIPTORS && size % 8 === 0) return;
-  throw new DeviceError(
-    'INVALID',
-    `${what} ${size}: give a multiple of 8 from ${MIN_DESCRIPTORS} to ${MAX_DESCRIPTORS}`,
-  );
-}
 
 function checkBuffers(bufferSize: number): void {
   const least = STANDARD_ROOM + HEADROOM;
