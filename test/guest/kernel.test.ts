@@ -51,7 +51,7 @@ void tap.test('the kernel of our own: the same', { skip }, async (t) => {
 
 void tap.test('the kernel of our own passes a card on to user space', { skip }, async (t) => {
   const initramfs = await buildInitramfs({ kernel: kernel!, modules: [] });
-  const command = `card=$(echo /sys/bus/pci/devices/*:01.0)
+  const command = `card=$(dirname $(grep -l 0x020000 /sys/bus/pci/devices/*/class))
 echo vfio-pci > $card/driver_override; echo \${card##*/} > /sys/bus/pci/drivers_probe; ls -1 /dev/vfio`;
   const iommu = ['-M', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on'];
   const result = await runGuest({
