@@ -10,11 +10,10 @@ import { fileURLToPath } from 'node:url';
 import tap, { type Test } from 'tap';
 import { runGuest } from '../../vm/guest.ts';
 import { WITH_US } from '../../vm/run.ts';
+import { HOST_MODULES, IOMMU, MOUNT_HOST, ON_HOST, SHARE_HOST, VFIO_MODULES } from '../util/host-in-guest.ts';
 import { parts as partsWith } from './parts.ts';
 
-const MODULES = [
-  ...['virtio_pci', '9pnet_virtio', '9p', 'virtio_console', 'vfio_iommu_type1', 'vfio_pci', 'e1000e', 'e1000', 'tg3'],
-];
+const MODULES = [...HOST_MODULES, 'virtio_console', ...VFIO_MODULES, 'e1000e', 'e1000', 'tg3'];
 const LIMIT = 300_000;
 const parts = await partsWith(MODULES);
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
@@ -29,16 +28,10 @@ export interface Card {
   readonly brief?: true;
 }
 
-/** The machine's Node within the guest: this machine's file system, read only, over 9p. */
 const script = (words: readonly string[]) => `
 set -e
-mkdir /host
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro host /host
-for folder in dev proc sys; do mount --bind /$folder /host/$folder; done
-mount -t tmpfs tmpfs /host/run
-exec chroot /host /usr/bin/env XDG_STATE_HOME=/run ${words.join(' ')} > /dev/results 2>&1`;
-
-const SHARE = 'local,path=/,security_model=none,readonly=on,mount_tag=host,multidevs=remap';
+${MOUNT_HOST}
+exec ${ON_HOST} ${words.join(' ')} > /dev/results 2>&1`;
 
 /** One test: these cards in a guest, with or without an IOMMU in front of them. */
 export function judge(name: string, cards: readonly Card[], { iommu }: { readonly iommu: boolean }): void {
@@ -49,9 +42,7 @@ export function judge(name: string, cards: readonly Card[], { iommu }: { readonl
 async function judgeIn(t: Test, cards: readonly Card[], iommu: boolean): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'fauxnic-vfio-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const arguments_: string[] = [];
-  if (iommu) arguments_.push('-machine', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on');
-  arguments_.push('-virtfs', SHARE, '-device', 'virtio-serial-pci');
+  const arguments_ = [...(iommu ? IOMMU : []), ...SHARE_HOST, '-device', 'virtio-serial-pci'];
   for (const card of cards) arguments_.push(...(await plug(t, folder, card)));
   const targets = cards.map(({ slot, mode, brief }) => {
     return `0000:00:${slot.toString(16)}.0,${mode},wire.${slot}${brief ? ',brief' : ''}`;

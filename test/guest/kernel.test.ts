@@ -9,6 +9,7 @@ import tap from 'tap';
 import { runGuest } from '../../vm/guest.ts';
 import { buildInitramfs } from '../../vm/initramfs.ts';
 import { devKernel } from '../../vm/kernel.ts';
+import { IOMMU } from '../util/host-in-guest.ts';
 import { parts } from './parts.ts';
 
 const CARDS = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3', 'virtio_net', 'vmxnet3'];
@@ -53,12 +54,11 @@ void tap.test('the kernel of our own passes a card on to user space', { skip }, 
   const initramfs = await buildInitramfs({ kernel: kernel!, modules: [] });
   const command = `card=$(dirname $(grep -l 0x020000 /sys/bus/pci/devices/*/class))
 echo vfio-pci > $card/driver_override; echo \${card##*/} > /sys/bus/pci/drivers_probe; ls -1 /dev/vfio`;
-  const iommu = ['-M', 'kernel-irqchip=split', '-device', 'intel-iommu,intremap=on,caching-mode=on'];
   const result = await runGuest({
     ...{ ...PARTS, kernel: kernel!, initramfs, command: [command], timeout: 60_000 },
     nics: [{ kind: 'qemu', device: 'e1000e' }],
     append: ['intel_iommu=on'],
-    qemuArguments: iommu,
+    qemuArguments: IOMMU,
   });
   t.match(result.output, /^\d+\nvfio\n$/);
 });
