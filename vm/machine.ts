@@ -101,7 +101,10 @@ function nicArguments(nic: Nic, index: number, count: number): string[] {
 /** On q35's root bus; 0 is the bridge, and 1 is left to what else a guest may have. */
 const FIRST_SLOT = 2;
 
-const KERNEL_ARGUMENTS = ['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'mitigations=off', 'random.trust_cpu=on'];
+const KERNEL_ARGUMENTS = [
+  ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'mitigations=off', 'random.trust_cpu=on'],
+  'no_timer_check', // an emulated timer that is late on a busy machine is no broken one
+];
 
 export class Machine {
   /** What the guest said of how things go, line by line. */

@@ -56,7 +56,7 @@ async function run(context: BenchContext): Promise<Result[]> {
   ends.push(() => network.close());
   const guest = await GuestSession.open({
     ...{ ...parts, signal, memory: 1024 },
-    append: ['intel_iommu=on', 'iommu=pt'],
+    append: ['intel_iommu=on', 'iommu=pt', 'hugepages=40'],
     nics: [{ kind: 'vfio-user', socket }],
     qemuArguments: [...IOMMU, ...SHARE_HOST],
   });
