@@ -6,8 +6,8 @@ import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
 import { findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
-import { type DriveOptions, Run } from '../rig/drive-run.ts';
-import { DriverLog } from '../rig/driver-log.ts';
+import { type DriveOptions, isQuiet, Run } from '../rig/drive-run.ts';
+import { bringUpLines, DriverLog } from '../rig/driver-log.ts';
 import { checkCapture } from '../rig/report.ts';
 import { Rig, type Setup } from '../rig/rig.ts';
 import { ROLES, type RoleKind } from '../rig/roles.ts';
@@ -91,7 +91,7 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);
   check(options, near, far);
   const stop = new StopSignals();
-  const log = new DriverLog();
+  const log = new DriverLog(isQuiet(options) ? () => {} : bringUpLines());
   const rig =
     what.model === null
       ? await OutsideRig.open(what.backend, what.address, { ...nearOptions(options), log: log.add })

@@ -1,5 +1,4 @@
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
-import { DOWN, describeLink } from '../../drivers/net-driver.ts';
 import type { LinkState } from '../../drivers/netdev.ts';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import type { Rate } from '../options.ts';
@@ -47,6 +46,9 @@ export interface DriveOptions {
   readonly seed: number;
 }
 
+/** Whether standard output is for something else than what goes on. */
+export const isQuiet = ({ json, trace }: DriveOptions) => json === true || trace === '-';
+
 /** Milliseconds in which nothing arrived, after which nothing is under way any more. */
 const SETTLE = 50;
 
@@ -73,7 +75,7 @@ export class Run {
     this.#rig = rig;
     this.#options = options;
     this.#log = log;
-    this.#quiet = options.json === true || options.trace === '-';
+    this.#quiet = isQuiet(options);
     this.#finished = new Promise((resolve, reject) => {
       this.#finish = resolve;
       this.#fail = reject;
@@ -183,10 +185,7 @@ export class Run {
   #sayStart(): void {
     if (this.#quiet) return;
     const { near, far, linkNote } = this.#rig;
-    const links = [DOWN, near.driver.link].map(describeLink); // what became of it is below
-    const steps = this.#log.taken().filter((step) => !links.includes(step));
-    const lines = steps.map((step, i) => labelled(i === 0 ? 'bring-up' : '', step));
-    lines.push(...this.#rig.cards.map((card) => labelled('card', cardText(card))));
+    const lines = this.#rig.cards.map((card) => labelled('card', cardText(card)));
     lines.push(labelled('offloads', featureText(near)));
     lines.push(labelled('link', `${linkText(near.driver.link)}${linkNote}`));
     lines.push(labelled('joined', `${near.name} to ${this.#near.about}`));

@@ -1,22 +1,25 @@
-/** What a driver says of its steps: kept until somebody listens. */
+import { labelled } from '../terminal/print.ts';
+
+/** What a driver says of its steps, to whoever listens at the time. */
 export class DriverLog {
-  #kept: string[] = [];
-  #listener: ((line: string) => void) | null = null;
+  #listener: (line: string) => void;
 
-  readonly add = (line: string): void => {
-    if (this.#listener) this.#listener(line);
-    else this.#kept.push(line);
-  };
-
-  /** What was kept, once. */
-  taken(): string[] {
-    const kept = this.#kept;
-    this.#kept = [];
-    return kept;
+  constructor(listener: (line: string) => void) {
+    this.#listener = listener;
   }
 
-  /** From now on nothing is kept. */
+  readonly add = (line: string): void => this.#listener(line);
+
   listen(listener: (line: string) => void): void {
     this.#listener = listener;
   }
+}
+
+/** Shows the steps of the bring-up as they are taken. */
+export function bringUpLines(): (line: string) => void {
+  let label = 'bring-up';
+  return (line) => {
+    console.log(labelled(label, line));
+    label = '';
+  };
 }
