@@ -30,6 +30,8 @@ export class FlowControl {
   /** Nanoseconds on the clock until which the partner asked us to be quiet; 0 where it did not. */
   pausedUntil = 0;
   #sentXoff = false;
+  /** Until when the partner keeps quiet for our last XOFF, in nanoseconds on the clock. */
+  #quietUntil = 0;
 
   constructor(registers: RegisterFile, clock: Clock, statistics: Statistics) {
     this.#words = registers.words;
@@ -56,14 +58,23 @@ export class FlowControl {
     return mode & MAC_RX_MODE.KEEP_PAUSE ? ORDINARY : CONSUMED;
   }
 
-  /** The packet memory has so many bytes left. Returns the PAUSE frame to send, or null. */
-  level(free: number): Uint8Array | null {
-    if (!(this.#words[MAC_TX_MODE.word]! & MAC_TX_MODE.FLOW_CTRL_ENABLE)) return null;
+  /**
+   * The packet memory has so many bytes left. Returns the PAUSE frame to send, or null. XOFF once, and once more when its
+   * time is over while memory is still short: the guides leave that open, and Linux's short PAUSE is 4 ms.
+   * @param bitTime nanoseconds a bit at the present speed.
+   */
+  level(free: number, bitTime: number): Uint8Array | null {
+    const mode = this.#words[MAC_TX_MODE.word]!;
+    if (!(mode & MAC_TX_MODE.FLOW_CTRL_ENABLE)) return null;
     const mbufs = free / MBUF;
-    if (!this.#sentXoff && mbufs <= this.#words[R.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
+    if (mbufs <= this.#words[R.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
+      const { now } = this.#clock;
+      if (this.#sentXoff && now < this.#quietUntil) return null;
+      const quanta = mode & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE;
       this.#sentXoff = true;
+      this.#quietUntil = now + quanta * QUANTUM_BITS * bitTime;
       this.#statistics.count(R.MAC_TX_STATS_XOFF_SENT);
-      return this.#pause(this.#words[MAC_TX_MODE.word]! & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE);
+      return this.#pause(quanta);
     }
     if (!this.#sentXoff || mbufs < this.#words[R.BUFMGR_MB_HIGH_WATER.word]!) return null;
     this.#sentXoff = false;
@@ -93,16 +104,19 @@ export class FlowControl {
   reset(): void {
     this.pausedUntil = 0;
     this.#sentXoff = false;
+    this.#quietUntil = 0;
   }
 
   save(): unknown {
-    return { pause: Math.max(0, this.pausedUntil - this.#clock.now), sentXoff: this.#sentXoff };
+    const left = (time: number) => Math.max(0, time - this.#clock.now);
+    return { pause: left(this.pausedUntil), sentXoff: this.#sentXoff, quiet: left(this.#quietUntil) };
   }
 
   restore(saved: unknown): void {
-    const state = saved as { pause: number; sentXoff: boolean };
+    const state = saved as { pause: number; sentXoff: boolean; quiet: number };
     this.pausedUntil = state.pause === 0 ? 0 : this.#clock.now + state.pause;
     this.#sentXoff = state.sentXoff;
+    this.#quietUntil = this.#clock.now + state.quiet;
   }
 }
 

@@ -90,6 +90,7 @@ export class Receive {
   #bufferSize = STANDARD_BUFFER;
   #starved = false; // the frame that waits longest waits for a buffer
   #draining = false;
+  #bitTime = 1;
 
   constructor(
     host: Host,
@@ -190,6 +191,7 @@ export class Receive {
     if (this.#fifo.empty && this.#deliver(bytes, start, length, flags)) return;
     if (this.#starved) this.#statistics.count(R.RCVLPC_NO_RCV_BD_CNT);
     if (!this.#fifo.push(this.#capacity, bytes, start, length, flags)) this.#statistics.count(R.RCVLPC_IN_DISCARDS_CNT);
+    this.#bitTime = bitTime;
     this.#level();
   }
 
@@ -217,7 +219,7 @@ export class Receive {
   }
 
   #level(): void {
-    const pause = this.#flow.level(this.#capacity - this.#fifo.used);
+    const pause = this.#flow.level(this.#capacity - this.#fifo.used, this.#bitTime);
     if (pause !== null) this.#sendPause(pause);
   }
 

@@ -286,12 +286,17 @@ test('PAUSE holds the transmitter, and is kept from the host; a filling memory s
   t.is(b.received().length, 0);
   b.set(R.MAC_TX_MODE, R.MAC_TX_MODE.FLOW_CTRL_ENABLE);
   for (let i = 0; i < 40; i++) b.inject(ethernet({ length: 1000 }));
+  b.clock.advance(0x1fff * 512 - 1);
+  b.inject(ethernet());
   t.is(b.read(R.MAC_TX_STATS_XOFF_SENT), 1);
+  b.clock.advance(1);
+  b.inject(ethernet());
+  t.is(b.read(R.MAC_TX_STATS_XOFF_SENT), 1, 'once more, since the last look');
   b.give(60);
   t.is(b.read(R.MAC_TX_STATS_XON_SENT), 1);
   t.deepEqual(
     b.sent().map((sent) => (sent[16]! << 8) | sent[17]!),
-    [0x1fff, 0],
+    [0x1fff, 0x1fff, 0],
   );
 });
 
