@@ -10,6 +10,7 @@ import { median, type Result, result } from './result.ts';
 const ROUNDS = 3;
 const SECONDS = 4;
 const WAYS = ['tx', 'rx'] as const; // as the guest sees it
+type Way = (typeof WAYS)[number];
 
 /** Both ends' addresses in a network of their own, and the TAP of the one that is here. */
 export interface Subnet {
@@ -22,6 +23,8 @@ export interface Subnet {
 export interface Contender {
   readonly about: string;
   readonly subnet: Subnet;
+  /** Seconds of traffic each way that do not count, after `ready`: what has just been started compiles as it goes. */
+  readonly warmUp: number;
   /** Has its interface up and the other end within reach. Rounds alternate, so that it is asked for again and again. */
   ready(): Promise<void>;
 }
@@ -92,9 +95,10 @@ export async function compare(
   for (let round = 0; round < ROUNDS; round++) {
     for (const [c, contender] of contenders.entries()) {
       await contender.ready();
+      for (const way of contender.warmUp > 0 ? WAYS : []) await iperf(guest, contender.subnet, way, contender.warmUp);
       for (const [w, way] of WAYS.entries()) {
         say(`round ${round + 1} of ${ROUNDS}: ${way}, ${contender.about}`);
-        rates[w]![c]!.push(await iperf(guest, contender.subnet, way));
+        rates[w]![c]!.push(await iperf(guest, contender.subnet, way, SECONDS));
         signal.throwIfAborted();
       }
     }
@@ -105,10 +109,10 @@ export async function compare(
   });
 }
 
-/** Bits a second; the first second, with TCP's slow start and code that is not compiled yet, does not count. */
-async function iperf(guest: GuestSession, { host }: Subnet, way: (typeof WAYS)[number]): Promise<number> {
+/** Bits a second; the first second, with TCP's slow start, does not count. */
+async function iperf(guest: GuestSession, { host }: Subnet, way: Way, seconds: number): Promise<number> {
   const reverse = way === 'rx' ? '--reverse' : '';
-  const said = await sh(guest, `iperf3 --client ${host} --time ${SECONDS} --omit 1 --json ${reverse}`);
+  const said = await sh(guest, `iperf3 --client ${host} --time ${seconds} --omit 1 --json ${reverse}`);
   const { end } = JSON.parse(said) as { end: { sum_received: { bits_per_second: number } } };
   return end.sum_received.bits_per_second;
 }

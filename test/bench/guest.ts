@@ -54,7 +54,7 @@ async function run(context: BenchContext): Promise<Result[]> {
     await serveIperf(card, context);
     await sh(guest, `eth=$(grep -l ${card.mac} /sys/class/net/*/address | cut -d / -f 5)\n${join(card)}`);
   }
-  const contender = (card: Card) => ({ about: card.about, subnet: card, ready: () => Promise.resolve() });
+  const contender = (card: Card) => ({ about: card.about, subnet: card, warmUp: 0, ready: () => Promise.resolve() });
   return await compare('guest', guest, [contender(OURS), contender(THEIRS)], context);
 }
 

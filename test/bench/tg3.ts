@@ -66,6 +66,7 @@ async function run(context: BenchContext): Promise<Result[]> {
   const contender = (about: string, script: string) => ({
     about,
     subnet: SUBNET,
+    warmUp: 6,
     ready: async () => {
       say(`the card to ${about}`);
       await sh(guest, `${script}\n${join(SUBNET)}`);
