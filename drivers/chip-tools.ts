@@ -3,6 +3,8 @@
  * A card is opened for these without being driven.
  */
 import type { RegisterMap } from '../sim/registers.ts';
+import { DeviceError, type PciDevice } from './device.ts';
+import { goneError } from './net-driver.ts';
 import type { LinkState } from './netdev.ts';
 
 export interface ChipTools {
@@ -12,14 +14,14 @@ export interface ChipTools {
   readonly nvram: Nvram;
   /** As the card has them now. */
   rings(): readonly RingPlace[];
-  link(): LinkState;
+  link(): Promise<LinkState>;
   readPhy(register: number): Promise<number>;
   writePhy(register: number, value: number): Promise<void>;
 }
 
 /** Where a ring of descriptors lies. */
 export interface RingPlace {
-  /** "rx", "tx"; "rx1" where there are several. */
+  /** "rx", "tx"; or what the chip's datasheet calls them, "return0" where there are several. */
   readonly name: string;
   readonly iova: number;
   readonly descriptors: number;
@@ -42,10 +44,8 @@ export interface NvramEntry {
   readonly text?: string;
 }
 
-/** The memory that a card keeps its address and defaults in. Images are whole, as the part holds them. */
+/** The memory that a card keeps its address and defaults in. Images are whole, as the part holds them, and all as long. */
 export interface Nvram {
-  /** Bytes of an image. */
-  readonly size: number;
   /** What its datasheet's addresses count: bytes, or words of two. */
   readonly cell: 1 | 2;
   read(): Promise<Uint8Array>;
@@ -57,4 +57,32 @@ export interface Nvram {
   macOf(image: Uint8Array): Uint8Array;
   /** A copy with another station address and checksums to match. */
   withMac(image: Uint8Array, mac: Uint8Array): Uint8Array;
+}
+
+/** What is wrong with a station address; null, where nothing is. */
+export function wrongAddress(mac: Uint8Array): string | null {
+  if ((mac[0]! & 1) !== 0) return `the station address ${macText(mac)} is a multicast address`;
+  return mac.every((byte) => byte === 0) ? `the station address ${macText(mac)} is all zeros` : null;
+}
+
+/** "02:00:00:82:54:01" */
+export function macText(mac: Uint8Array): string {
+  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/**
+ * Opens a card's memory and says what variant of a family it is; nothing is reset or set up.
+ * @throws DeviceError 'UNSUPPORTED' where it is none, 'FAILED' where nothing answers.
+ */
+export function openForTools<V, C extends { readonly gone: boolean }>(
+  device: PciDevice,
+  family: string,
+  variant: V | undefined,
+  chip: (variant: V) => C,
+): C {
+  if (variant === undefined) throw new DeviceError('UNSUPPORTED', `${device.name} is no card of the ${family} family`);
+  device.enable({ memory: true });
+  const opened = chip(variant);
+  if (opened.gone) throw goneError(device);
+  return opened;
 }

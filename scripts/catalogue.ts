@@ -7,6 +7,7 @@ import { e1000Tools } from '../drivers/e1000/tools.ts';
 import type { NetDriverOptions } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { createTg3, supports as isTg3 } from '../drivers/tg3/tg3.ts';
+import { tg3Tools } from '../drivers/tg3/tools.ts';
 import { EEPROM_WORDS, imageWords } from '../sim/e1000/eeprom.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
@@ -14,10 +15,13 @@ import type { Host, PciFunction } from '../sim/pci/function.ts';
 import type { RegisterMap } from '../sim/registers.ts';
 import { Tg3 } from '../sim/tg3/bcm57xx.ts';
 import { CHIPS, type ChipName } from '../sim/tg3/chips.ts';
+import { NVRAM_SIZE } from '../sim/tg3/nvram.ts';
 import { BCM57XX } from '../sim/tg3/registers.ts';
 import type { Port } from '../sim/wire/port.ts';
+import { describeE1000 } from './descriptors/e1000.ts';
+import type { Describe } from './descriptors/text.ts';
+import { describeTg3 } from './descriptors/tg3.ts';
 import { UsageError } from './errors.ts';
-import { describeDescriptor } from './trace-format.ts';
 
 export interface Model {
   readonly name: string;
@@ -30,8 +34,8 @@ export interface Model {
   /** QEMU's own device of that kind, to compare with. */
   readonly qemu?: string;
   readonly registers: RegisterMap;
-  /** Bytes of NVM; absent where an image cannot be given. */
-  readonly nvram?: number;
+  /** Bytes of NVM. */
+  readonly nvram: number;
   make(host: Host, options: ModelOptions): PciFunction & { readonly port: Port };
 }
 
@@ -51,10 +55,12 @@ export interface DriverEntry {
   /** Whether it drives a function with this identity. */
   supports(id: PciId): boolean;
   open(device: PciDevice, options: NetDriverOptions): Promise<Driver>;
-  /** What it knows of the chip, for a card that is not driven; absent where nobody has written it yet. */
-  tools?(device: PciDevice): ChipTools;
+  /** What it knows of the chip, for a card that is not driven. */
+  tools(device: PciDevice): ChipTools;
   /** A descriptor as a trace shows it. */
-  describe?(ring: string, words: Uint32Array, at: number, count: number): string;
+  readonly describe: Describe;
+  /** Of its cards' registers, for those who ask for help. */
+  readonly examples: { readonly field: string; readonly element: string; readonly block: string };
 }
 
 export interface Backend {
@@ -92,7 +98,8 @@ function tg3(name: ChipName, about: string): Model {
     driver: 'tg3',
     linux: 'tg3',
     registers: BCM57XX,
-    make: (host, options) => new Tg3(host, { ...options, chip: name }),
+    nvram: NVRAM_SIZE,
+    make: (host, { image, ...options }) => new Tg3(host, { ...options, chip: name, nvram: image }),
   };
 }
 
@@ -103,13 +110,17 @@ export const DRIVERS: readonly DriverEntry[] = [
     supports,
     open: createE1000,
     tools: e1000Tools,
-    describe: describeDescriptor,
+    describe: describeE1000,
+    examples: { field: 'CTRL.SLU', element: 'RAL[3]', block: 'receive' },
   },
   {
     name: 'tg3',
     cards: ['BCM57762 (14e4:1682)', 'BCM57765 (14e4:16b4)', 'BCM5721 (14e4:1659)', 'BCM5751 (14e4:1677)'],
     supports: isTg3,
     open: createTg3,
+    tools: tg3Tools,
+    describe: describeTg3,
+    examples: { field: 'MAC_MODE.TDE_ENABLE', element: 'MAC_RCV_RULE[3]', block: 'ethernet-mac' },
   },
 ];
 

@@ -1,54 +1,21 @@
 /** Traces for people: what a driver and a card did, one line each, in the datasheet's names. */
-import {
-  DESCRIPTOR,
-  RX_CE,
-  RX_CXE,
-  RX_DD,
-  RX_EOP,
-  RX_IPCS,
-  RX_IPE,
-  RX_IXSM,
-  RX_PIF,
-  RX_RXE,
-  RX_SE,
-  RX_SEQ,
-  RX_TCPCS,
-  RX_TCPE,
-  RX_VP,
-  TX_CONTEXT_IPV4,
-  TX_CONTEXT_TCP,
-  TX_DATA_LENGTH,
-  TX_DD,
-  TX_DEXT,
-  TX_EOP,
-  TX_IC,
-  TX_IDE,
-  TX_IFCS,
-  TX_IXSM,
-  TX_LEGACY_LENGTH,
-  TX_RPS,
-  TX_RS,
-  TX_TSE,
-  TX_TXSM,
-  TX_TYPE,
-  TX_TYPE_CONTEXT,
-  TX_TYPE_DATA,
-  TX_VLE,
-} from '../sim/e1000/descriptors.ts';
 import { hex, type RegisterMap } from '../sim/registers.ts';
 import type { Trace } from '../sim/trace.ts';
+import type { Describe } from './descriptors/text.ts';
 
 /** Writes lines such as `0.000001500 e1000-a write CTRL 0x00000040 SLU=1`. */
 export class TextTrace implements Trace {
   readonly #name: string;
   readonly #now: () => number;
   readonly #line: (text: string) => void;
+  readonly #describe: Describe;
 
   /** @param now nanoseconds. */
-  constructor(name: string, now: () => number, line: (text: string) => void) {
+  constructor(name: string, now: () => number, line: (text: string) => void, describe: Describe) {
     this.#name = name;
     this.#now = now;
     this.#line = line;
+    this.#describe = describe;
   }
 
   register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
@@ -57,7 +24,7 @@ export class TextTrace implements Trace {
   }
 
   descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
-    this.#put(`${ring}[${index}] ${describeDescriptor(ring, words, at, count)}`);
+    this.#put(`${ring}[${index}] ${this.#describe(ring, words, at, count)}`);
   }
 
   note(_chip: string, text: string): void {
@@ -68,101 +35,3 @@ export class TextTrace implements Trace {
     this.#line(`${(this.#now() / 1e9).toFixed(9)} ${this.#name} ${text}`);
   }
 }
-
-/** A descriptor of `count` words at `words[at]`, decoded: "legacy buffer=0x00318040 length=60 EOP IFCS". */
-export function describeDescriptor(ring: string, words: Uint32Array, at: number, count: number): string {
-  if (count * 4 !== DESCRIPTOR) return raw(words, at, count);
-  return ring === 'rx' ? rx(words, at) : tx(words, at);
-}
-
-type Bits = readonly (readonly [mask: number, name: string])[];
-
-const RX_STATUS: Bits = [
-  [RX_DD, 'DD'],
-  [RX_EOP, 'EOP'],
-  [RX_IXSM, 'IXSM'],
-  [RX_VP, 'VP'],
-  [RX_TCPCS, 'TCPCS'],
-  [RX_IPCS, 'IPCS'],
-  [RX_PIF, 'PIF'],
-  [RX_CE, 'CE'],
-  [RX_SE, 'SE'],
-  [RX_SEQ, 'SEQ'],
-  [RX_CXE, 'CXE'],
-  [RX_TCPE, 'TCPE'],
-  [RX_IPE, 'IPE'],
-  [RX_RXE, 'RXE'],
-];
-
-const TX_COMMAND: Bits = [
-  [TX_EOP, 'EOP'],
-  [TX_IFCS, 'IFCS'],
-  [TX_RS, 'RS'],
-  [TX_RPS, 'RPS'],
-  [TX_DEXT, 'DEXT'],
-  [TX_VLE, 'VLE'],
-  [TX_IDE, 'IDE'],
-];
-
-function rx(words: Uint32Array, at: number): string {
-  const status = words[at + 3]!;
-  const tag = status & RX_VP ? `vlan=${hex(status >>> 16, 4)}` : '';
-  return join(`buffer=${address(words, at)}`, `length=${words[at + 2]! & 0xffff}`, named(status, RX_STATUS), tag);
-}
-
-function tx(words: Uint32Array, at: number): string {
-  const command = words[at + 2]!;
-  if (!(command & TX_DEXT)) return legacy(words, at);
-  const type = command & TX_TYPE;
-  if (type === TX_TYPE_CONTEXT) return context(words, at);
-  return type === TX_TYPE_DATA ? data(words, at) : `type ${type >>> 20}: ${raw(words, at, 4)}`;
-}
-
-function legacy(words: Uint32Array, at: number): string {
-  const [command, status] = [words[at + 2]!, words[at + 3]!];
-  const sum = command & TX_IC ? `IC cso=${(command >>> 16) & 0xff} css=${(status >>> 8) & 0xff}` : '';
-  const length = command & TX_LEGACY_LENGTH;
-  return join('legacy', `buffer=${address(words, at)}`, `length=${length}`, sum, ending(command, status));
-}
-
-function data(words: Uint32Array, at: number): string {
-  const [command, status] = [words[at + 2]!, words[at + 3]!];
-  const options: Bits = [
-    [TX_IXSM, 'IXSM'],
-    [TX_TXSM, 'TXSM'],
-  ];
-  const offload = join(command & TX_TSE ? 'TSE' : '', named(status, options));
-  const length = command & TX_DATA_LENGTH;
-  return join('data', `buffer=${address(words, at)}`, `length=${length}`, offload, ending(command, status));
-}
-
-function context(words: Uint32Array, at: number): string {
-  const [ip, l4, command, last] = Array.from(words.subarray(at, at + 4)) as [number, number, number, number];
-  const parts = (word: number) => `${word & 0xff},${(word >>> 8) & 0xff},${word >>> 16}`;
-  const kind = `${command & TX_CONTEXT_TCP ? 'TCP' : 'UDP'} ${command & TX_CONTEXT_IPV4 ? 'IPv4' : 'IPv6'}`;
-  const segments = command & TX_TSE ? `TSE hdrlen=${(last >>> 8) & 0xff} mss=${last >>> 16}` : '';
-  const length = command & TX_DATA_LENGTH;
-  return join('context', kind, `ip=${parts(ip)}`, `tu=${parts(l4)}`, `paylen=${length}`, segments);
-}
-
-function ending(command: number, status: number): string {
-  const tag = command & TX_VLE ? `vlan=${hex(status >>> 16, 4)}` : '';
-  return join(named(command, TX_COMMAND), status & TX_DD ? 'DD' : '', tag);
-}
-
-function named(value: number, bits: Bits): string {
-  return bits
-    .filter(([mask]) => value & mask)
-    .map(([, name]) => name)
-    .join(' ');
-}
-
-function address(words: Uint32Array, at: number): string {
-  const high = words[at + 1]!;
-  return `0x${high === 0 ? '' : high.toString(16)}${words[at]!.toString(16).padStart(8, '0')}`;
-}
-
-const raw = (words: Uint32Array, at: number, count: number) =>
-  Array.from(words.subarray(at, at + count), (word) => hex(word, 8)).join(' ');
-
-const join = (...parts: string[]) => parts.filter((part) => part !== '').join(' ');

@@ -29,6 +29,7 @@ export interface Row {
   readonly aliases?: readonly number[]; // further offsets at which the same register answers
   readonly live?: true; // its value is computed, or a write has effects: generic storage tests leave it alone
   readonly lacks?: string; // what the datasheet gives and the model does not do
+  readonly takes?: true; // a card takes away what it shows when it is read: the end of a queue; the model only stores
 }
 
 /** A row as a map has it. */
@@ -108,6 +109,12 @@ export class RegisterMap<T extends Rows = Rows> {
         this.wordAt[at / 4] = (row.at + i * stride) / 4;
       }
     }
+  }
+
+  /** The same table for a chip of the family, with those rows that it has. */
+  kin(chip: string, has = (_row: NamedRow) => true): RegisterMap {
+    const table = Object.fromEntries(this.rows.filter(has).map((row) => [row.name, row]));
+    return new RegisterMap(chip, this.size, table, ({ at }) => this.find(at)!.block);
   }
 
   /** The row that answers at a byte offset. */

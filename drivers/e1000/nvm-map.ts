@@ -1,7 +1,7 @@
 /** What the NVM's words are for: Intel 317453 table 5-2 and §5.6, and what in it can be wrong. */
 
 import { imageWords } from '../../sim/e1000/eeprom.ts';
-import type { Nvram, NvramEntry } from '../chip-tools.ts';
+import { macText, type Nvram, type NvramEntry, wrongAddress } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
 import type { Chip } from './chip.ts';
 import { CHECKSUM, macOf, readNvm, settleChecksum, sumOf, WORDS, writeNvm } from './nvm.ts';
@@ -45,7 +45,6 @@ function mapOf({ is82574 }: Variant): readonly MapRow[] {
 
 /** Bytes as the part holds them: words, the low byte first. */
 export class E1000Nvram implements Nvram {
-  readonly size = 2 * WORDS;
   readonly cell = 2;
   readonly #chip: Chip;
 
@@ -73,10 +72,8 @@ export class E1000Nvram implements Nvram {
     const signature = words[SIGNATURE_WORD]! >>> 14;
     if (this.#chip.variant.microwire && signature !== SIGNATURE)
       wrong.push(`word 0x0a has the signature ${signature}, not 1: the chip loads nothing from it`);
-    const mac = macOf(words);
-    if ((mac[0]! & 1) !== 0) wrong.push('the station address is a multicast address');
-    else if (mac.every((byte) => byte === 0)) wrong.push('the station address is all zeros');
-    return wrong;
+    const address = wrongAddress(macOf(words));
+    return address === null ? wrong : [...wrong, address];
   }
 
   entries(image: Uint8Array): NvramEntry[] {
@@ -103,8 +100,7 @@ export class E1000Nvram implements Nvram {
 }
 
 function textOf(name: string, words: Uint16Array, at: number): { text?: string } {
-  const two = (value: number) => value.toString(16).padStart(2, '0');
-  if (name === 'mac') return { text: Array.from(macOf(words), two).join(':') };
+  if (name === 'mac') return { text: macText(macOf(words)) };
   // Four bytes and a suffix of two digits: 123456-078 is 1234h, 5678h.
   if (name === 'pba') {
     const digits = words[at]!.toString(16).padStart(4, '0') + words[at + 1]!.toString(16).padStart(4, '0');

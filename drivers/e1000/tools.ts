@@ -1,9 +1,8 @@
 /** The chip's side of the tools around a card. */
 import { DESCRIPTOR } from '../../sim/e1000/descriptors.ts';
 import type { AnyRegister } from '../../sim/registers.ts';
-import type { ChipTools, RingPlace } from '../chip-tools.ts';
-import { DeviceError, type PciDevice } from '../device.ts';
-import { goneError } from '../net-driver.ts';
+import { type ChipTools, openForTools, type RingPlace } from '../chip-tools.ts';
+import type { PciDevice } from '../device.ts';
 import type { LinkState } from '../netdev.ts';
 import { Chip, R } from './chip.ts';
 import { E1000Nvram } from './nvm-map.ts';
@@ -12,17 +11,14 @@ import { registersOf, SPEEDS, variantOf } from './variants.ts';
 
 /** Nothing is reset or set up: the card stays as it is. */
 export function e1000Tools(device: PciDevice): ChipTools {
-  const variant = variantOf(device.id);
-  if (variant === undefined) throw new DeviceError('UNSUPPORTED', `${device.name} is no card of the e1000 family`);
-  device.enable({ memory: true });
-  const chip = new Chip(device, variant);
-  if (chip.gone) throw goneError(device);
+  const chip = openForTools(device, 'e1000', variantOf(device.id), (variant) => new Chip(device, variant));
+  const { variant } = chip;
   return {
     chip: variant.name,
     registers: registersOf(variant),
     nvram: new E1000Nvram(chip),
     rings: () => [ring(chip, 'rx', R.RDBAL, R.RDLEN, R.RDH, R.RDT), ring(chip, 'tx', R.TDBAL, R.TDLEN, R.TDH, R.TDT)],
-    link: () => linkOf(chip),
+    link: async () => linkOf(chip),
     readPhy: (register) => owningMdio(chip, () => readPhy(chip, register)),
     writePhy: (register, value) => owningMdio(chip, () => writePhy(chip, register, value)),
   };

@@ -158,8 +158,7 @@ let i82574l: RegisterMap | undefined;
 
 /** All registers of a variant: the family's and its own. */
 export function registersOf({ name, is82574 }: Variant): RegisterMap {
-  if (!is82574)
-    return name === I82540EM.chip ? I82540EM : new RegisterMap(name, I82540EM.size, table(I82540EM), blockOf);
+  if (!is82574) return I82540EM.kin(name);
   i82574l ??= new RegisterMap(name, I82574L.size, merged(table(I82540EM), table(I82574L)), blockOf);
   return i82574l;
 }

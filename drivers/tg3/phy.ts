@@ -102,6 +102,15 @@ export class Phy {
     });
   }
 
+  /** One of the 32 registers, shadow registers aside. */
+  readRegister(register: number): Promise<number> {
+    return this.#exclusive(() => this.#read(register));
+  }
+
+  writeRegister(register: number, value: number): Promise<void> {
+    return this.#exclusive(() => this.#write(register, value));
+  }
+
   async #resolved(): Promise<(typeof RESOLVED)[number]> {
     const { time } = this.#chip.device;
     const deadline = time.now() + RESOLVE_LIMIT;

@@ -4,6 +4,8 @@
  * Sources: Broadcom 5718-PG108-R and 5722-PG101-R, and facts (values, limits, errata) from Linux 6.1
  * drivers/net/ethernet/broadcom/tg3.c.
  */
+import type { RegisterMap } from '../../sim/registers.ts';
+import { BCM57XX, BCM5750 } from '../../sim/tg3/registers.ts';
 import type { PciId } from '../device.ts';
 import {
   FEATURE_JUMBO,
@@ -62,6 +64,15 @@ export const VARIANTS: readonly Variant[] = [
   { ...BCM575X, name: 'BCM5721', device: 0x1659 },
   { ...BCM575X, name: 'BCM5751', device: 0x1677 },
 ];
+
+const maps = new Map<string, RegisterMap>();
+
+/** The family's registers, as far as a variant has them. */
+export function registersOf({ name, is577xx }: Variant): RegisterMap {
+  const map = maps.get(name) ?? (is577xx ? BCM57XX : BCM5750).kin(name);
+  maps.set(name, map);
+  return map;
+}
 
 /** Whether this driver drives a function with this identity. */
 export function supports(id: PciId): boolean {

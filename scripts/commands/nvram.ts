@@ -49,15 +49,15 @@ const AFTER = `
   restore FILE   write such a file to the card
   ls             what is where
   get WHAT       one thing of that, by name, or by address as ls gives it
-  mac [ADDRESS]  show the station address, or change it, and the checksum with it
-  check          whether the checksum and what else can be checked is right; ends with 1 where it is not
+  mac [ADDRESS]  show the station address, or change it, and its checksum
+  check          whether checksums and what else can be checked are right; ends with 1 where they are not
 
 Before anything is written the image is checked (--force leaves that out), and what the NVM holds now is kept beside FILE
 as FILE.backup, with mac as nvram-ADDRESS.backup here, or where --backup says; a copy that is there is never written
 over. Afterwards it is read back. A write that fails in the middle is undone. The card takes a new address at its next
 reset, a kernel driver when it is loaded again.
 
-Of a card by Intel it is the 64 words that the checksum covers. What is written to sim:MODEL or qemu:DEVICE ends with
+Of a card by Intel it is the 64 words that the checksum covers, by Broadcom the whole flash. What is written to sim:MODEL or qemu:DEVICE ends with
 the command. To keep it, or to change an image without a card, give a model its NVM in a file: --image FILE, which is
 made where it is missing.
 
@@ -201,5 +201,5 @@ function check({ bench, image, options }: Task): string {
   if (wrong.length > 0) process.exitCode = 1;
   if (options.json) return JSON.stringify({ chip, mac: mac(nvram.macOf(image)), wrong });
   if (wrong.length > 0) return wrong.map((line) => `${paint('red', '✗')} ${line}`).join('\n');
-  return `${paint('green', '✓')} the checksum is right; the station address is ${mac(nvram.macOf(image))}`;
+  return `${paint('green', '✓')} all checksums are right; the station address is ${mac(nvram.macOf(image))}`;
 }

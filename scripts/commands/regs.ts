@@ -18,7 +18,7 @@ A register goes by its name in the datasheet (RDT, MTA[5], MTA[0..7], in any cas
 of its block (receive; an unknown name is told the blocks) or its kind ('RD*').
 
 A register that reading clears (an interrupt cause, a counter) is read where it is named. In a list of many it is only
-marked, unless --all asks for it; so are memories of more than 256 words.
+marked, unless --all asks for it; so are the ends of queues, and memories of more than 256 words.
 
 The card is opened, not driven, and not reset: of pci:ADDRESS and vfio-user:PATH these are the registers as somebody left
 them. sim:MODEL is a fresh card, as after power-on; what is written to it ends with the command (see fauxnic shell).
@@ -30,6 +30,7 @@ Examples:
   fauxnic regs qemu:e1000e interrupts
   fauxnic regs pci:0000:03:00.0 STATUS CTRL
   fauxnic regs vfio-user:/tmp/nic0 statistics --all
+  fauxnic regs sim:tg3 host-coalescing 'NVRAM_*'
   fauxnic regs pci:0000:03:00.0 LEDCTL --write 0x0e --mask 0x0f`;
 
 export function addRegs(program: Command): void {

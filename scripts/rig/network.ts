@@ -17,7 +17,7 @@ import type { Progress } from '../../vm/progress.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { serveQemu } from '../../vm/qtest/served.ts';
 import { type Server, type ServerCounters, serve } from '../../vm/vfio-user/server.ts';
-import { MODELS, type Model } from '../catalogue.ts';
+import { driverOf, MODELS, type Model } from '../catalogue.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
 import { openCard, type SimCard } from './card.ts';
@@ -147,7 +147,8 @@ export class Network {
       ...{ socket, clock: { clock, pump: this.pump }, note },
     });
     this.servers.push(server);
-    if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line);
+    const { describe } = driverOf(model);
+    if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line, describe);
     return server.model;
   }
 

@@ -6,7 +6,7 @@ import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { Link, type LinkOptions } from '../../sim/wire/link.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { openWired, type WiredQemu } from '../../vm/qtest/wired.ts';
-import { driverFor, type Model } from '../catalogue.ts';
+import { driverFor, driverOf, type Model } from '../catalogue.ts';
 import { Failure } from '../errors.ts';
 import { time } from '../terminal/units.ts';
 import { TextTrace } from '../trace-format.ts';
@@ -121,7 +121,7 @@ export class Rig implements Setup {
   async #card(model: Model, index: number, options: CardOptions): Promise<SimCard> {
     const { clock } = this;
     const name = `${model.name}-${index}`;
-    const trace = this.trace && new TextTrace(name, this.now, this.trace.line);
+    const trace = this.trace && new TextTrace(name, this.now, this.trace.line, driverOf(model).describe);
     const slot = { clock, memory: this.#memory, name, mac: MACS[index]!, trace };
     const card = await runClock(clock, openCard(model, slot, options));
     this.#models.push(card);

@@ -43,12 +43,7 @@ export async function openWorkbench(target: string, options: WorkbenchOptions = 
   const { device, close } = await openDevice(what, options);
   try {
     const entry = driverFor(device);
-    const tools = entry.tools?.(device);
-    if (tools === undefined)
-      throw new UsageError(
-        `${target} is a card of the ${entry.name} driver, whose registers and NVM no tool knows yet`,
-      );
-    return { target, device, entry, tools, fleeting: isModel(what) || 'qemu' in what, close };
+    return { target, device, entry, tools: entry.tools(device), fleeting: isModel(what) || 'qemu' in what, close };
   } catch (error) {
     close();
     throw error;
@@ -67,7 +62,6 @@ async function openDevice(target: Target, { image, progress }: WorkbenchOptions)
 }
 
 function openModel(model: Model, image: Uint8Array | undefined): Opened {
-  if (image !== undefined && model.nvram === undefined) throw new UsageError(`sim:${model.name} takes no image`);
   if (image !== undefined && image.length !== model.nvram)
     throw new UsageError(`an image of ${image.length} bytes: the NVM of ${model.name} has ${model.nvram}`);
   const clock = new Clock();

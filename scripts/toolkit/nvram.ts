@@ -49,9 +49,10 @@ async function undo(nvram: Nvram, before: Uint8Array, copy: string): Promise<str
 }
 
 /** Byte offsets of cells that differ. */
-function differences({ size, cell }: Nvram, one: Uint8Array, other: Uint8Array): number[] {
-  const cells = Array.from({ length: size / cell }, (_, i) => i * cell);
-  return cells.filter((at) => cellText(one, at, cell) !== cellText(other, at, cell));
+function differences({ cell }: Nvram, one: Uint8Array, other: Uint8Array): number[] {
+  const found = new Set<number>();
+  for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) found.add(at - (at % cell));
+  return [...found];
 }
 
 /** A file's bytes as an image. @throws UsageError for what would do harm, unless it is forced. */
@@ -62,7 +63,7 @@ export function acceptable(
   bytes: Uint8Array,
   force: boolean,
 ): Uint8Array {
-  const { size } = nvram;
+  const size = present.length;
   if (bytes.length > size || (bytes.length !== size && !force)) {
     const forced = bytes.length < size ? ' (--force writes what there is of it)' : '';
     throw new UsageError(
@@ -79,7 +80,8 @@ export function acceptable(
 
 /** By name or address. @throws UsageError where there is no such thing. */
 export function findEntry(nvram: Nvram, image: Uint8Array, what: string): NvramEntry {
-  const { cell, size } = nvram;
+  const { cell } = nvram;
+  const size = image.length;
   if (/^(0x[\da-f]+|\d+)$/i.test(what)) {
     const at = Number(what) * cell;
     if (at < size) return { name: hex(at / cell), at, length: cell, about: '' };
@@ -106,13 +108,18 @@ function cellText(image: Uint8Array, at: number, cell: number): string {
 
 const LINE = 16;
 
-/** Sixteen bytes a line, behind their address. */
+/** Sixteen bytes a line, behind their address; a "*" for lines that are like the one before, save the last. */
 export function hexDump({ cell }: Nvram, image: Uint8Array): string {
-  const lines = Array.from({ length: Math.ceil(image.length / LINE) }, (_, i) => {
-    const bytes = Array.from(image.subarray(i * LINE, (i + 1) * LINE), (byte) => byte.toString(16).padStart(2, '0'));
-    return `${hex((i * LINE) / cell)}  ${bytes.join(' ')}`;
+  const lines = Array.from({ length: Math.ceil(image.length / LINE) }, (_, i) =>
+    Array.from(image.subarray(i * LINE, (i + 1) * LINE), (byte) => byte.toString(16).padStart(2, '0')).join(' '),
+  );
+  const digits = (image.length / cell - 1).toString(16).length;
+  const shown = lines.flatMap((line, i) => {
+    if (line !== lines[i - 1] || i === lines.length - 1)
+      return [`0x${((i * LINE) / cell).toString(16).padStart(Math.max(2, digits), '0')}  ${line}`];
+    return line === lines[i - 2] ? [] : ['*'];
   });
-  return lines.join('\n');
+  return shown.join('\n');
 }
 
 export const hex = (address: number) => `0x${address.toString(16).padStart(2, '0')}`;

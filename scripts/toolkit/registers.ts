@@ -11,7 +11,7 @@ const CHANGES: readonly Access[] = ['RC', 'RC/W1C', 'RS'];
 /** An array of so many is memory: it is read where it is named. */
 const MEMORY = 256;
 
-export type Unread = 'cleared by reading' | 'set by reading' | 'write-only' | 'memory';
+export type Unread = 'cleared by reading' | 'set by reading' | 'taken by reading' | 'write-only' | 'memory';
 
 export interface Reading {
   readonly row: NamedRow;
@@ -24,9 +24,10 @@ export interface Reading {
 }
 
 /** Why a register is not read unless it is asked for. */
-export function unreadOf({ access, count = 1 }: NamedRow): Unread | undefined {
+export function unreadOf({ access, takes, count = 1 }: NamedRow): Unread | undefined {
   if (access === 'WO') return 'write-only';
   if (access === 'RS') return 'set by reading';
+  if (takes) return 'taken by reading';
   if (CHANGES.includes(access)) return 'cleared by reading';
   return count > MEMORY ? 'memory' : undefined;
 }

@@ -7,6 +7,7 @@ import type { Driver } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { linkText } from '../rig/report.ts';
 import type { Workbench } from '../rig/workbench.ts';
+import { table } from '../terminal/table.ts';
 import { alike, blocksOf, type Chosen, choose, chooseAll, slug } from './choose.ts';
 import { findEntry, hexDump, valueText } from './nvram.ts';
 import { atLength, listing, read, write } from './registers.ts';
@@ -26,16 +27,32 @@ class Text {
 
 type Names = Record<string, PropertyDescriptor>;
 
-const HELP: readonly (readonly [what: string, does: string])[] = [
-  ['CTRL', 'a register, decoded: it is read when it is shown'],
-  ['CTRL.SLU', 'one field of it'],
-  ['CTRL.SLU = 1', 'writes the field, the others as they are'],
-  ['CTRL = 0x41', 'writes the register; CTRL |= 0x40 too'],
-  ['RAL[3]', 'one of an array'],
-  ['rx, tx', 'a ring; rx[5] a descriptor, rx[0..5] several'],
-  ['read(what)', "a register by name or offset: read('MTA[5]'), read(0x2818)"],
-  ['write(what, value, mask)', 'writes it, or the masked bits of it; shows before and after'],
-  ['dump(block)', "a block's registers, or all: dump('receive'); with true behind also those that reading clears"],
+type Help = readonly (readonly [what: string, does: string])[];
+
+/** In names that this card has. */
+function helpFor({ entry, tools }: Workbench): Help {
+  const { field, element, block } = entry.examples;
+  const [register = ''] = field.split('.');
+  const rings = tools.rings().map(({ name }) => name);
+  return [
+    [register, 'a register, decoded: it is read when it is shown'],
+    [field, 'one field of it'],
+    [`${field} = 1`, 'writes the field, the others as they are'],
+    [`${register} = 0x41`, `writes the register; ${register} |= 0x40 too`],
+    [element, 'one of an array'],
+    [rings[0]!, `a ring; there are ${rings.join(', ')}`],
+    [`${rings[0]}[5]`, `a descriptor; ${rings[0]}[0..5] several`],
+    [
+      'read(what)',
+      `a register by name or offset: read('${element}'), read(${hex(tools.registers.r[register]!.at, 1)})`,
+    ],
+    ['write(what, value, mask)', 'writes it, or the masked bits of it; shows before and after'],
+    ['dump(block)', `a block's registers, or all: dump('${block}'); with true behind also those that reading changes`],
+    ...HELP,
+  ];
+}
+
+const HELP: Help = [
   ['phy(n), phy(n, value)', "a register of the PHY's"],
   ['nvm(), nvm(what)', "the NVM in hex, or one thing of it: nvm('mac') (fauxnic nvram writes it)"],
   ['link()', 'the link, as the card has it'],
@@ -180,14 +197,14 @@ export class ShellNames {
     if (!(from >= 0 && from < to && to <= descriptors))
       throw new UsageError(
         descriptors === 0
-          ? `${name} is not set up: start() does`
+          ? `${name} is not set up${this.#driver === null ? ': start() sets up what the driver uses' : ''}`
           : `${name}[0] to ${name}[${descriptors - 1}] are there`,
       );
     const words = this.#dma.find(iova, descriptors * bytes);
     const count = bytes / 4;
     return Array.from({ length: to - from }, (_, i) => {
       const index = from + i;
-      return `${name}[${index}] ${this.#bench.entry.describe!(name, words, index * count, count)}`;
+      return `${name}[${index}] ${this.#bench.entry.describe(name, words, index * count, count)}`;
     }).join('\n');
   }
 
@@ -217,13 +234,12 @@ export class ShellNames {
         const entry = findEntry(tools.nvram, image, nameOf(what));
         return new Text(entry.text ?? valueText(tools.nvram, image, entry));
       },
-      link: () => new Text(linkText(this.#driver?.link ?? tools.link())),
+      link: async () => new Text(linkText(this.#driver?.link ?? (await tools.link()))),
       start: () => this.#start(),
       stop: () => this.#stop(),
       stats: () => this.#running().statistics(),
     };
-    const width = Math.max(...HELP.map(([what]) => what.length)) + 2;
-    const help = new Text(HELP.map(([what, does]) => `  ${what.padEnd(width)}${does}`).join('\n'));
+    const help = new Text(table(helpFor(this.#bench), { head: false }));
     const all = Object.entries({ ...functions, help }).map(([name, value]) => [name, { enumerable: true, value }]);
     return Object.fromEntries(all) as Names;
   }

@@ -333,7 +333,7 @@ export class Receive {
       return true;
     }
     this.#return(ring, jumbo && this.#jumboExtended ? bd + 8 : bd, ret, at, bytes, start, length, flags, jumbo);
-    this.#registers.trace?.descriptor(this.#chip.name, `return ${which}`, to, ret.words, at, 8);
+    this.#registers.trace?.descriptor(this.#chip.name, `return${which}`, to, ret.words, at, 8);
     if (jumbo) coalescing.jumboConsumer = ring.next(from);
     else coalescing.stdConsumer = ring.next(from);
     coalescing.returnProducers[which] = next;

@@ -6,9 +6,9 @@
  * behind BAR 0; the first 256 bytes show configuration space. Of a 64-bit register, the high word comes first. A mode
  * register's RESET clears itself; its other bits store.
  */
-import { RegisterMap } from '../registers.ts';
+import { RegisterMap, type Row, type Rows } from '../registers.ts';
 
-export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
+const ROWS = {
   MISC_HOST_CTRL: {
     at: 0x0068,
     access: 'RW',
@@ -1948,12 +1948,38 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
   GRCMBOX_LOW_PRIO_EV_VEC: { at: 0x5a08, access: 'RW', section: 'GRC mailbox events', title: 'low prio event vec' },
   GRCMBOX_LOW_PRIO_EV_MASK: { at: 0x5a0c, access: 'RW', section: 'GRC mailbox events', title: 'low prio event mask' },
   FTQ_RESET: { at: 0x5c00, access: 'WO', section: 'Flow-through queues', title: 'reset', live: true },
-  FTQ: {
+  FTQ_CTL: {
     at: 0x5c10,
     access: 'RW',
     section: 'Flow-through queues',
-    title: '17 queues of control, count, enqueue/dequeue, peek',
-    count: 68,
+    title: '17 queues: control',
+    count: 17,
+    stride: 16,
+  },
+  FTQ_FULL_CNT: {
+    at: 0x5c14,
+    access: 'RW',
+    section: 'Flow-through queues',
+    title: 'how often each was full',
+    count: 17,
+    stride: 16,
+  },
+  FTQ_FIFO_ENQDEQ: {
+    at: 0x5c18,
+    access: 'RW',
+    section: 'Flow-through queues',
+    title: 'puts into each, or takes from it',
+    count: 17,
+    stride: 16,
+    takes: true,
+  },
+  FTQ_WRITE_PEEK: {
+    at: 0x5c1c,
+    access: 'RW',
+    section: 'Flow-through queues',
+    title: 'what is next in each',
+    count: 17,
+    stride: 16,
   },
   MSGINT_MODE: {
     at: 0x6000,
@@ -1966,7 +1992,7 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
     fields: { RESET: 0, ENABLE: 1, ONE_SHOT_DISABLE: 5, MULTIVEC_EN: 7 },
   },
   MSGINT_STATUS: { at: 0x6004, access: 'RO', section: 'MSI', title: 'status', fields: { MSI_REQ: 0 } },
-  MSGINT_FIFO: { at: 0x6008, access: 'RW', section: 'MSI', title: 'FIFO' },
+  MSGINT_FIFO: { at: 0x6008, access: 'RW', section: 'MSI', title: 'FIFO', takes: true },
   DMAC_MODE: { at: 0x6400, access: 'RO', section: 'DMA completion', title: 'mode', fields: { RESET: 0, ENABLE: 1 } },
   GRC_MODE: {
     at: 0x6800,
@@ -2292,6 +2318,18 @@ export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, {
     count: 99,
     live: true,
   },
-});
+} as const satisfies Rows;
+
+/** The pages of the PCIe block that GRC_MODE shows are one. */
+const blockOf = ({ section }: Row) => (section === 'PCIe TL/DL/PL' ? 'PCIe' : section);
+
+export const BCM57XX = new RegisterMap('BCM57xx', 0x8000, ROWS, blockOf);
+
+/** What came with the BCM57765: power management, jumbo frames, RSS, a status block for each vector, time stamps, fast boot. */
+const LATER =
+  /^(CPMU|MAC_RSS|HOSTCC_VEC|TX_TSTAMP|RX_TSTAMP|RX_PTP|EAV|LSO_RD_DMA|RDMA_RSRVCTRL)_|JUMBO|_REPLENISH_LWM$|^(GRC_FASTBOOT_PC|GEN15_PRODID_ASICREV|MAC_HASHREGU|RDMA_LENGTH)$/;
+
+/** As far as the BCM5750 has them, which BCM5721 and BCM5751 are. */
+export const BCM5750 = BCM57XX.kin('BCM5750', ({ name }) => !LATER.test(name));
 
 export type Tg3Registers = (typeof BCM57XX)['r'];

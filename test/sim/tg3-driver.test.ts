@@ -219,7 +219,7 @@ test('the address comes from SRAM, or from the NVRAM, which must then hold toget
     code('BAD_NVM', /manufacturing block/),
     'cut off in the middle',
   );
-  await t.throwsAsync(open(bad((image) => void image[9]!++)), code('BAD_NVM', /header with CRC/));
+  await t.throwsAsync(open(bad((image) => void image[9]!++)), code('BAD_NVM', /header has CRC/));
   const other = bad((image) => void image[0x83]!++);
   await t.throwsAsync(open(other), code('BAD_NVM', /manufacturing block.*ignoreNvmChecksum/));
   const { driver: forced } = await open({ ...other, ignoreNvmChecksum: true });
