@@ -216,7 +216,7 @@ function wrongPiece(image: Uint8Array, { name, about, at, length, type }: Piece)
     return [`${what} is said to be from ${where}: the place for it is ${hex(HEADERS)} to ${hex(image.length)}`];
   }
   if (type === undefined) return [];
-  if (type === EXTENDED_VPD) return wrongVpd(image, what, at, at + length);
+  if (type === EXTENDED_VPD) return wrongVpd(image, `${name}'s ${about}`, at, at + length);
   if (length < 8) return [`${what} is empty`];
   return wrongCrc(image, what, at, at + length - 4);
 }
@@ -251,21 +251,32 @@ const KEYWORDS: Readonly<Record<string, string>> = {
   RW: 'room that may be written',
 };
 
-interface Vpd {
+const TAG_END = 0x0f << 3; // and the length, of a checksum
+const LARGE = 0x80;
+
+interface Keyword {
+  /** "PN"; of the name, "name". */
   readonly key: string;
   readonly at: number;
   readonly length: number;
 }
 
-/** The keywords between `from` and `to`, as far as they hold together; "name" is the name. */
-function vpdOf(image: Uint8Array, from: number, to: number): Vpd[] {
+interface Vpd {
+  readonly keywords: readonly Keyword[];
+  /** They end as they should; nothing at all does, too. */
+  readonly whole: boolean;
+}
+
+/** What is between `from` and `to`, as far as it holds together. */
+function vpdOf(image: Uint8Array, from: number, to: number): Vpd {
   const view = viewOf(image);
-  const found: Vpd[] = [];
-  for (let at = from; at + 3 <= to && (image[at]! & 0x80) !== 0; ) {
+  const found: Keyword[] = [];
+  let at = from;
+  while (at + 3 <= to && (image[at]! & LARGE) !== 0) {
     const tag = image[at]!;
     const start = at + 3;
     at = start + view.getUint16(start - 2, true);
-    if (at > to) break;
+    if (at > to) return { keywords: found, whole: image[from] === 0xff };
     if (tag === TAG_NAME) found.push({ key: 'name', at: start, length: at - start });
     if (tag !== TAG_READ && tag !== TAG_WRITE) continue;
     for (let key = start; key + 3 <= at; ) {
@@ -274,12 +285,15 @@ function vpdOf(image: Uint8Array, from: number, to: number): Vpd[] {
       key += 3 + length;
     }
   }
-  return found;
+  const blank = at === from && image[at] === 0;
+  return { keywords: found, whole: blank || (at < to && (image[at]! & ~7) === TAG_END) };
 }
 
 /** The first byte of RV makes all up to it add up to 0; without one there is nothing to check. */
 function wrongVpd(image: Uint8Array, what: string, from: number, to: number): string[] {
-  const checksum = vpdOf(image, from, to).find(({ key, length }) => key === 'RV' && length > 0);
+  const { keywords, whole } = vpdOf(image, from, to);
+  if (!whole) return [`${what} do not hold together`];
+  const checksum = keywords.find(({ key, length }) => key === 'RV' && length > 0);
   if (checksum === undefined) return [];
   let sum = 0;
   for (let at = from; at <= checksum.at; at++) sum = (sum + image[at]!) & 0xff;
@@ -288,7 +302,7 @@ function wrongVpd(image: Uint8Array, what: string, from: number, to: number): st
 
 function vpdEntries(image: Uint8Array, prefix: string, from: number, to: number): NvramEntry[] {
   return vpdOf(image, from, to)
-    .filter(({ length }) => length > 0)
+    .keywords.filter(({ length }) => length > 0)
     .map(({ key, at, length }) => ({
       name: `${prefix}-${key.toLowerCase()}`,
       at,

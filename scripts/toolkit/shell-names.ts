@@ -197,7 +197,7 @@ export class ShellNames {
     if (!(from >= 0 && from < to && to <= descriptors))
       throw new UsageError(
         descriptors === 0
-          ? `${name} is not set up${this.#driver === null ? ': start() sets up what the driver uses' : ''}`
+          ? `${name} is not set up${this.#driver === null ? ': start() does' : ''}`
           : `${name}[0] to ${name}[${descriptors - 1}] are there`,
       );
     const words = this.#dma.find(iova, descriptors * bytes);

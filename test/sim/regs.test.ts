@@ -2,6 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { openSim } from '../../drivers/backends/sim.ts';
+import { driverOf, MODELS } from '../../scripts/catalogue.ts';
 import { UsageError } from '../../scripts/errors.ts';
 import { word32 } from '../../scripts/options.ts';
 import { alike, choose, chooseAll } from '../../scripts/toolkit/choose.ts';
@@ -9,6 +10,7 @@ import { listing, read, unreadOf, write } from '../../scripts/toolkit/registers.
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { RegisterMap } from '../../sim/registers.ts';
+import { BCM57XX } from '../../sim/tg3/registers.ts';
 import { fauxnic } from '../util/command.ts';
 
 const map = I82540EM as RegisterMap;
@@ -56,6 +58,63 @@ for (const [text, says] of REFUSED) {
     t.false(error!.message.includes('\n'));
   });
 }
+
+for (const model of MODELS) {
+  const device = openSim((host) => model.make(host, { name: model.name }), { name: `sim:${model.name}` });
+  const { registers, chip } = driverOf(model).tools(device);
+
+  test(`${model.name}: a list reads nothing that reading changes, and everything else`, (t) => {
+    const bar = device.bar(0);
+    const touched = new Set<number>();
+    const all = read({ ...bar, read32: (at) => (touched.add(at), bar.read32(at)) }, chooseAll(registers), false);
+    t.is(registers.chip, chip);
+    for (const row of registers.rows) {
+      const [first] = all.filter((reading) => reading.row === row);
+      t.is(touched.has(row.at), unreadOf(row) === undefined, row.name);
+      t.is(first!.unread, unreadOf(row), row.name);
+    }
+  });
+}
+
+test('a chip has its own registers, and none of its kin', (t) => {
+  const mapOf = (name: string) => {
+    const model = MODELS.find((model) => model.name === name)!;
+    return driverOf(model).tools(openSim((host) => model.make(host, { name }), { name })).registers;
+  };
+  for (const name of [
+    'CPMU_CTRL',
+    'MAC_RSS_HASH_KEY',
+    'HOSTCC_VEC_RXCOL_TICKS',
+    'RCVDBDI_JUMBO_ADDR_LOW',
+    'RX_PTP_CTL',
+  ]) {
+    t.is(choose(mapOf('tg3'), name)[0]!.row.name, name);
+    t.is(choose(mapOf('tg3-57765'), name)[0]!.row.name, name);
+    for (const older of ['tg3-5721', 'tg3-5751'])
+      t.throws(() => choose(mapOf(older), name), {
+        instanceOf: UsageError,
+        message: /^BCM57[25]1 has no register or block/,
+      });
+  }
+  const blocks = (name: string) => new Set(mapOf(name).rows.map(({ block }) => block));
+  t.true(blocks('tg3').has('CPMU') && blocks('tg3').has('Receive side scaling'));
+  t.false(blocks('tg3-5721').has('CPMU') || blocks('tg3-5721').has('Receive side scaling'));
+  t.is(mapOf('tg3').rows.length, BCM57XX.rows.length);
+});
+
+test('what a read takes away is read where it is named', (t) => {
+  const model = MODELS.find(({ name }) => name === 'tg3')!;
+  const device = openSim((host) => model.make(host, { name: 'tg3' }), { name: 'sim:tg3' });
+  const { registers } = driverOf(model).tools(device);
+  const bar = device.bar(0);
+  bar.write32(BCM57XX.r.FTQ_FIFO_ENQDEQ.at + 16, 7);
+  t.regex(
+    listing(registers, read(bar, choose(registers, 'flow-through-queues'), false)),
+    /taken by reading: FTQ_FIFO_ENQDEQ$/m,
+  );
+  t.is(read(bar, choose(registers, 'FTQ_FIFO_ENQDEQ[1]'), false)[0]!.value, 7);
+  t.is(write(bar, choose(registers, 'MSGINT_FIFO'), 1).before, null);
+});
 
 test('whatever is typed ends in registers or in one line, soon', (t) => {
   const text = fc.oneof(fc.string({ maxLength: 100 }), fc.stringMatching(/^[A-Z*[\]0-9.x]{0,60}$/));
@@ -167,8 +226,17 @@ test.serial('the command: decoded, written, as JSON', async (t) => {
   );
 });
 
+test.serial('the command on a chip whose blocks are those of its sections', async (t) => {
+  const { stdout, stderr } = await fauxnic('regs sim:tg3 mac_addr_high[0] GRC_MODE');
+  t.regex(stdout, /^MAC_ADDR_HIGH\[0\] {2}0x00410 {2}RW .*\(BCM57762, Ethernet MAC\)\n {2}0x00000200$/m, stderr);
+  t.regex(stdout, /^ {2}NVRAM_WR_ENABLE +21 +0$/m);
+  const written = await fauxnic('regs sim:tg3-5751 GRC_MODE --write 0x6 --mask 0x6');
+  t.regex(written.stdout, /after {3}0x00000006 BSWAP_NONFRM_DATA=1 WSWAP_NONFRM_DATA=1$/);
+});
+
 const MISTAKES: [line: string, says: RegExp][] = [
   ['regs sim:e1000 CTRK', /did you mean CTRL/],
+  ['regs sim:tg3-5721 CPMU_CTRL', /BCM5721 has no register or block "CPMU_CTRL"/],
   ['regs sim:e1000 CTRL --write 0x100000000', /32 bits/],
   ['regs sim:e1000 CTRL --mask 1', /--mask is for a write/],
   ['regs sim:e1000 CTRL STATUS --write 1', /for one register/],

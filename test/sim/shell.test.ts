@@ -8,8 +8,10 @@ import { ShellNames } from '../../scripts/toolkit/shell-names.ts';
 import { fauxnic } from '../util/command.ts';
 
 /** A script on a fresh card: what it said, and how it failed. */
-async function shell(...lines: string[]): Promise<{ said: string[]; failure: string | null }> {
-  const bench = await openWorkbench('sim:e1000');
+const shell = (...lines: string[]) => shellOn('sim:e1000', ...lines);
+
+async function shellOn(target: string, ...lines: string[]): Promise<{ said: string[]; failure: string | null }> {
+  const bench = await openWorkbench(target);
   const names = new ShellNames(bench);
   const said: string[] = [];
   try {
@@ -28,8 +30,10 @@ function assertFailure(error: unknown): asserts error is Failure {
   if (!(error instanceof Failure)) throw error;
 }
 
-async function says(...lines: string[]): Promise<string> {
-  const { said, failure } = await shell(...lines);
+const says = (...lines: string[]) => saysOn('sim:e1000', ...lines);
+
+async function saysOn(target: string, ...lines: string[]): Promise<string> {
+  const { said, failure } = await shellOn(target, ...lines);
   if (failure !== null) throw new Error(failure);
   return said.join('\n');
 }
@@ -70,6 +74,64 @@ test('the driver runs when asked to, and its rings are seen; stop leaves them', 
     out,
     /^rx\[0\] buffer=0x[0-9a-f]+ length=0\nrx\[1\] buffer=.*\ntx\[0\] legacy buffer=0x00000000 length=0\n0\n0$/m,
   );
+});
+
+const BROADCOMS: [target: string, chip: string, returns: number, entries: number, phy: string][] = [
+  ['sim:tg3', 'BCM57762', 4, 1024, '0x362 (866)'],
+  ['sim:tg3-5721', 'BCM5721', 1, 512, '0x20 (32)'],
+];
+for (const [target, chip, returns, entries, phy] of BROADCOMS) {
+  test(`${target}: registers, PHY, NVM, link, and its rings before and after the start`, async (t) => {
+    const before = await saysOn(
+      target,
+      'MAC_MODE.TDE_ENABLE',
+      'phy(2)',
+      "nvm('device-id')",
+      'link()',
+      'return0',
+      'send',
+    );
+    t.regex(
+      before,
+      new RegExp(
+        `^0\\n${phy.replace(/[()]/g, '\\$&')}\\n0x1[0-9a-f]{3}\\ndown\\nreturn0: not set up\\nsend: not set up$`,
+      ),
+    );
+    const out = await saysOn(
+      target,
+      ...['start()', 'standard', 'return0', 'send', 'standard[0..1]', 'return0[0]', 'send[511]', 'MAC_MODE.TDE_ENABLE'],
+    );
+    const lines = out.split('\n');
+    t.regex(lines[0]!, new RegExp(`^tg3 ${chip} is started`));
+    t.regex(lines[1]!, /^standard: 512 descriptors at 0x[0-9a-f]{8}, head 0, tail \d+$/);
+    t.regex(lines[2]!, new RegExp(`^return0: ${entries} descriptors at 0x[0-9a-f]{8}, head 0, tail 0$`));
+    t.regex(lines[3]!, /^send: 512 descriptors at 0x[0-9a-f]{8}, head 0, tail 0$/);
+    t.regex(lines[4]!, /^standard\[0\] buffer=0x[0-9a-f]{8} index=0 length=1536 END opaque=0x5b000000$/);
+    t.regex(lines[5]!, /^standard\[1\] buffer=0x[0-9a-f]{8} index=1 length=1536 END opaque=0x5b000001$/);
+    t.regex(lines[6]!, /^return0\[0\] buffer=0x00000000 index=0 length=0 opaque=0x00000000$/);
+    t.regex(lines[7]!, /^send\[511\] buffer=0x00000000 length=0$/);
+    t.is(lines[8], '1');
+    const rings = [
+      'standard',
+      ...(returns > 1 ? ['jumbo'] : []),
+      ...Array.from({ length: returns }, (_, i) => `return${i}`),
+      'send',
+    ];
+    t.true((await saysOn(target, 'help')).includes(`a ring; there are ${rings.join(', ')}`));
+  });
+}
+
+test('help is in names that the card has', async (t) => {
+  for (const [target, rows] of [
+    ['sim:e1000', /^ {2}CTRL\.SLU = 1 +writes the field.* {2}rx\[5\] +a descriptor/ms],
+    ['sim:tg3', /^ {2}MAC_MODE\.TDE_ENABLE = 1 +writes the field.*read\('MAC_RCV_RULE\[3\]'\), read\(0x400\)/ms],
+  ] as const)
+    t.regex(await saysOn(target, 'help'), rows);
+});
+
+test('a ring that the driver does not use stays as it is', async (t) => {
+  const { failure } = await shellOn('sim:tg3', 'start()', 'return1[0]');
+  t.is(failure, 'line 2: return1 is not set up');
 });
 
 test('a script: several lines, await, an end without one for the driver', async (t) => {
