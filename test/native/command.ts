@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 
-const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
+/** The command, for Node to run. */
+export const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 
 /** Somewhere for a test's files, and a name by which its processes are known: both are in their environment. */
 export class Place {

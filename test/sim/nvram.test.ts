@@ -189,53 +189,107 @@ async function ok(t: ExecutionContext, run: ReturnType<typeof fauxnic>): Promise
   return stdout as string;
 }
 
-test.serial('an image in a file: changed, dumped, restored, and the copies of it', async (t) => {
-  const { cwd, nvram, files } = place();
-  const changed = await ok(t, nvram('sim:e1000 mac 02:00:00:00:00:07 --image a'));
-  t.regex(changed, /^3 words written and read back; .* 02:00:00:00:00:07\nwhat it held before is in nvram-02-00/);
-  t.is(await ok(t, nvram('sim:e1000 mac --image a')), '02:00:00:00:00:07');
-  t.regex(await ok(t, nvram('sim:e1000 check --image a')), /✓ all checksums are right/);
+interface Card {
+  readonly model: string;
+  readonly bytes: number;
+  readonly mac: string;
+  /** Another address, written. */
+  readonly changed: RegExp;
+  /** A thing by its address, and what is there. */
+  readonly at: readonly [where: string, what: string];
+  readonly damaged: RegExp;
+}
+
+const CARDS: readonly Card[] = [
+  {
+    model: 'e1000',
+    bytes: 128,
+    mac: '02:00:00:82:54:01',
+    changed: /^3 words written and read back; .* 02:00:00:00:00:07\nwhat it held before is in nvram-02-00/,
+    at: ['0x0d', '0x100e'],
+    damaged: /the words add up to 0x[0-9a-f]{4}, not 0xbaba/,
+  },
+  ...['tg3', 'tg3-5721'].map((model) => ({
+    model,
+    bytes: 128 * 1024,
+    mac: '02:00:00:57:62:01',
+    changed: /^\d bytes written and read back; .* 02:00:00:00:00:07\nwhat it held before is in nvram-02-00/,
+    at: ['0x01', '0x99'] as const,
+    damaged: /image-1 \(PXE\) is said to be from 0x00|the directory and its checksum add up to 0x/,
+  })),
+];
+
+for (const { model, bytes, mac, changed, at, damaged } of CARDS) {
+  const target = `sim:${model}`;
+
+  test.serial(`${model}: an image in a file: changed, dumped, restored, and the copies of it`, async (t) => {
+    const { cwd, nvram, files } = place();
+    const backup = `nvram-${mac.replaceAll(':', '-')}.backup`;
+    t.regex(await ok(t, nvram(`${target} mac 02:00:00:00:00:07 --image a`)), changed);
+    t.is(await ok(t, nvram(`${target} mac --image a`)), '02:00:00:00:00:07');
+    t.regex(await ok(t, nvram(`${target} check --image a`)), /✓ all checksums are right/);
+    t.regex(await ok(t, nvram(`${target} restore ${backup} --image a --backup kept`)), /is in kept$/);
+    t.is(await ok(t, nvram(`${target} get mac --image a`)), mac);
+    t.is(await ok(t, nvram(`${target} get ${at[0]} --image a`)), at[1]);
+    t.is(await ok(t, nvram(`${target} dump out --image a`)), `out: ${bytes} bytes`);
+    t.deepEqual(readFileSync(join(cwd, 'out')), readFileSync(join(cwd, 'a')));
+    t.is(await ok(t, nvram(`${target} restore out --image a`)), 'the NVM holds just that: nothing was written');
+    t.deepEqual(files(), ['a', 'kept', backup, 'out']);
+  });
+
+  test.serial(`${model}: damaged and truncated files: refused, left alone, forced`, async (t) => {
+    const { cwd, nvram, files } = place();
+    await ok(t, nvram(`${target} dump good`));
+    const good = readFileSync(join(cwd, 'good'));
+    const short = bytes - 28;
+    writeFileSync(join(cwd, 'bad'), good.with(0x20, 0xfe));
+    writeFileSync(join(cwd, 'short'), good.subarray(0, short));
+    writeFileSync(join(cwd, 'long'), Buffer.concat([good, good]));
+    const before = files();
+    const refused = async (line: string, says: RegExp) => {
+      const { stdout, stderr, exitCode } = await nvram(`${target} ${line}`);
+      t.is(exitCode, 2, line);
+      t.regex(stderr, says);
+      t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+      t.is(stdout, '');
+    };
+    await refused('restore bad', new RegExp(`(${damaged.source}).*nothing was written`));
+    await refused('restore short', new RegExp(`short has ${short} bytes, the NVM ${bytes}`));
+    await refused('restore long --force', new RegExp(`long has ${2 * bytes} bytes`));
+    await refused('restore good --backup bad', /bad is there already/);
+    await refused('check --image short', new RegExp(`an image of ${short} bytes: the NVM of ${model} has ${bytes}`));
+    await refused('check --image missing', /no such file/);
+    t.deepEqual(files(), before);
+    t.regex(await ok(t, nvram(`${target} restore bad --force --image kept`)), /^1 (word|byte)s? written/);
+    const { stdout, exitCode } = await nvram(`${target} check --image kept`);
+    t.is(exitCode, 1);
+    t.regex(stdout as string, new RegExp(`✗ (${damaged.source})`));
+    const address = await nvram(`${target} mac 02:00:00:00:00:07 --image kept`);
+    t.is(address.exitCode, 1);
+    t.regex(address.stderr, /not right as it is/);
+  });
+}
+
+test.serial('a card without magic: a line, and 1', async (t) => {
+  const { cwd, nvram } = place();
+  writeFileSync(join(cwd, 'none'), new Uint8Array(128 * 1024).fill(0x5a, 1));
+  const { stdout, exitCode } = await nvram('sim:tg3-5751 check --image none');
+  t.is(exitCode, 1);
+  t.is(stdout, '✗ the image begins with 0x005a5a5a, not 0x669955aa');
   t.regex(
-    await ok(t, nvram('sim:e1000 restore nvram-02-00-00-82-54-01.backup --image a --backup kept')),
-    /is in kept$/,
+    await ok(t, nvram('sim:tg3-5751 ls --image none')),
+    /^ {2}0x00\.\.0x03 +magic +0x005a5a5a +what an image begins with$/m,
   );
-  t.is(await ok(t, nvram('sim:e1000 get mac --image a')), '02:00:00:82:54:01');
-  t.is(await ok(t, nvram('sim:e1000 get 0x0d --image a')), '0x100e');
-  t.is(await ok(t, nvram('sim:e1000 dump out --image a')), 'out: 128 bytes');
-  t.deepEqual(readFileSync(join(cwd, 'out')), readFileSync(join(cwd, 'a')));
-  t.is(await ok(t, nvram('sim:e1000 restore out --image a')), 'the NVM holds just that: nothing was written');
-  t.deepEqual(files(), ['a', 'kept', 'nvram-02-00-00-82-54-01.backup', 'out']);
 });
 
-test.serial('damaged and truncated files: refused, left alone, forced', async (t) => {
-  const { cwd, nvram, files } = place();
-  await ok(t, nvram('sim:e1000 dump good'));
-  const good = readFileSync(join(cwd, 'good'));
-  writeFileSync(join(cwd, 'bad'), good.with(20, 0xff));
-  writeFileSync(join(cwd, 'short'), good.subarray(0, 100));
-  writeFileSync(join(cwd, 'long'), Buffer.concat([good, good]));
-  const before = files();
-  const refused = async (line: string, says: RegExp) => {
-    const { stdout, stderr, exitCode } = await nvram(line);
-    t.is(exitCode, 2, line);
-    t.regex(stderr, says);
-    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
-    t.is(stdout, '');
-  };
-  await refused('sim:e1000 restore bad', /the words add up to .*nothing was written/);
-  await refused('sim:e1000 restore short', /short has 100 bytes, the NVM 128/);
-  await refused('sim:e1000 restore long --force', /long has 256 bytes/);
-  await refused('sim:e1000 restore good --backup bad', /bad is there already/);
-  await refused('sim:e1000 check --image short', /an image of 100 bytes: the NVM of e1000 has 128/);
-  await refused('sim:e1000 check --image missing', /no such file/);
-  t.deepEqual(files(), before);
-  t.regex(await ok(t, nvram('sim:e1000 restore bad --force --image kept')), /1 words? written/);
-  const { stdout, exitCode } = await nvram('sim:e1000 check --image kept');
-  t.is(exitCode, 1);
-  t.regex(stdout as string, /✗ the words add up to 0x[0-9a-f]{4}, not 0xbaba/);
-  const mac = await nvram('sim:e1000 mac 02:00:00:00:00:07 --image kept');
-  t.is(mac.exitCode, 1);
-  t.regex(mac.stderr, /not right as it is/);
+test('a dump leaves out lines that are like the one before', (t) => {
+  const lines = (image: Uint8Array) =>
+    hexDump({ cell: 1 } as Nvram, image)
+      .split('\n')
+      .map((line) => line.slice(0, 7));
+  t.deepEqual(lines(new Uint8Array(0x400)), ['0x000  ', '*', '0x3f0  ']);
+  t.deepEqual(lines(new Uint8Array(0x40).fill(1, 0x10, 0x30)), ['0x00  0', '0x10  0', '*', '0x30  0']);
+  t.deepEqual(lines(new Uint8Array(0x20)), ['0x00  0', '0x10  0']);
 });
 
 test.serial('what is where, for people and programs', async (t) => {
@@ -244,6 +298,10 @@ test.serial('what is where, for people and programs', async (t) => {
   const entries = JSON.parse(await ok(t, nvram('sim:e1000 ls --json'))) as { name: string; value: string }[];
   t.is(entries.find(({ name }) => name === 'device-id')!.value, '0x100e');
   t.regex(await ok(t, nvram('sim:e1000 dump')), /^0x00 {2}02 00 00 82 54 01 00 00 /);
+  const broadcom = await ok(t, nvram('sim:tg3 ls'));
+  t.regex(broadcom, /^ {2}0x7e\.\.0x83 +mac +02:00:00:57:62:01 +station address$/m);
+  t.regex(broadcom, /^ {2}0x12c\.\.0x134 +vpd-pn +BCM957762 +part number$/m);
+  t.is(await ok(t, nvram('sim:tg3-5751 get subsystem-id')), '0x1677');
 });
 
 const MISTAKES: [line: string, says: RegExp][] = [

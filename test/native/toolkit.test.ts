@@ -1,0 +1,95 @@
+/** regs, nvram and shell on models that another process serves. */
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { command, Place } from './command.ts';
+import { enterNamespace } from './lane.ts';
+
+enterNamespace(import.meta.url);
+const { t } = await import('tap');
+
+const place = new Place();
+t.teardown(() => place.remove());
+
+interface Card {
+  readonly model: string;
+  readonly chip: string;
+  readonly register: string;
+  /** Another address, written. */
+  readonly changed: RegExp;
+  readonly phy: string;
+  readonly ring: string;
+}
+
+/** The first card's that is served. */
+const MAC = '02:00:00:82:54:01';
+
+const CARDS: readonly Card[] = [
+  {
+    model: 'e1000',
+    chip: '82540EM',
+    register: 'CTRL',
+    changed: /^3 words written and read back; the station address is 02:00:00:00:00:07/,
+    phy: '0x141 (321)',
+    ring: 'rx',
+  },
+  {
+    model: 'tg3',
+    chip: 'BCM57762',
+    register: 'MAC_MODE',
+    changed: /^\d bytes written and read back; the station address is 02:00:00:00:00:07/,
+    phy: '0x362 (866)',
+    ring: 'return3',
+  },
+  {
+    model: 'tg3-5721',
+    chip: 'BCM5721',
+    register: 'MAC_MODE',
+    changed: /^\d bytes written and read back; the station address is 02:00:00:00:00:07/,
+    phy: '0x20 (32)',
+    ring: 'return0',
+  },
+];
+
+for (const { model, chip, register, changed, phy, ring } of CARDS)
+  await t.test(model, { timeout: 120_000 }, async (t) => {
+    const socket = join(place.folder, model);
+    const target = `vfio-user:${socket}`;
+    const file = (name: string) => join(place.folder, `${model}-${name}`);
+    const server = place.fauxnic(`serve ${model} --socket ${socket}`, { timeout: 120_000 });
+    t.teardown(async () => {
+      server.kill('SIGINT');
+      await server;
+      await place.quiet();
+    });
+    for (const deadline = performance.now() + 30_000; !existsSync(socket); ) {
+      if (performance.now() > deadline) throw new Error('30 s without fauxnic serve');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    const says = async (line: string) => {
+      const { stdout, stderr, exitCode } = await place.fauxnic(line);
+      t.equal(exitCode, 0, stderr);
+      return stdout;
+    };
+
+    t.match(await says(`regs ${target} ${register}`), new RegExp(`^${register} .*\\(${chip}, `));
+    t.match(await says(`nvram ${target} check`), `✓ all checksums are right; the station address is ${MAC}`);
+    await says(`nvram ${target} dump ${file('good')}`);
+    t.match(await says(`nvram ${target} mac 02:00:00:00:00:07 --backup ${file('kept')}`), changed);
+    t.equal(await says(`nvram ${target} get mac`), '02:00:00:00:00:07', 'the card keeps it');
+    const good = readFileSync(file('good'));
+    t.same(readFileSync(file('kept')), good);
+    writeFileSync(file('bad'), good.with(5, 1));
+    const refused = await place.fauxnic(`nvram ${target} restore ${file('bad')}`);
+    t.equal(refused.exitCode, 2);
+    t.match(refused.stderr, /nothing was written/);
+    t.match(await says(`nvram ${target} restore ${file('good')}`), `the station address is ${MAC}`);
+
+    const input = `phy(2)\nstart()\n${ring}\nstop()\nlink()\n`;
+    const shell = await execa(process.execPath, [command, 'shell', target], { input, reject: false, timeout: 60_000 });
+    t.equal(shell.exitCode, 0, shell.stderr);
+    const [id, started, rings] = shell.stdout.split('\n');
+    t.equal(id, phy);
+    t.match(started, new RegExp(`${chip} is started`));
+    t.match(rings, new RegExp(`^${ring}: (not set up|\\d+ descriptors at 0x)`));
+  });
