@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,6 +18,14 @@ export class Place {
 
   /** A shell's line at a terminal of its own, in which $FAUXNIC is the command. */
   readonly terminal = (line: string) => new Terminal(line, this.folder);
+
+  /** Waits until something is there: a socket that is listened on. */
+  async appears(path: string): Promise<void> {
+    for (const deadline = performance.now() + 30_000; !existsSync(path); ) {
+      if (performance.now() > deadline) throw new Error(`30 s without ${path}`);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+  }
 
   /** Processes, by command line, that the command started and that are still there. */
   processes(): string[] {

@@ -1,5 +1,4 @@
 /** The tg3 driver over vfio-user, on our own server in a process of its own: the netdev spec. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { InterruptMode } from '../../drivers/device.ts';
 import { createTg3 } from '../../drivers/tg3/tg3.ts';
@@ -31,10 +30,7 @@ for (const [model, modes] of CARDS)
       await server;
       await place.quiet();
     });
-    for (const deadline = performance.now() + 10_000; !existsSync(wire); ) {
-      if (performance.now() > deadline) throw new Error('10 s without fauxnic serve');
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await place.appears(wire);
     const connect = () => NetdevStream.connect(wire);
     for (const interrupts of modes)
       await t.test(interrupts, async (t) => {

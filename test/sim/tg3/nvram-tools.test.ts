@@ -234,10 +234,20 @@ const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp 
   ['its CRC, too', (image) => void image[0xff]!++, /^the manufacturing block has CRC/],
   [
     'a bit in the directory',
-    (image) => (withImage(image), void image[0x17]!++),
+    (image) => {
+      withImage(image);
+      image[0x17]!++;
+    },
     /^the directory and its checksum add up to 0x01, not 0$/,
   ],
-  ['an image', (image) => (withImage(image), void image[IMAGE]!++), /^image-0 \(PXE\) has CRC 0x/],
+  [
+    'an image',
+    (image) => {
+      withImage(image);
+      image[IMAGE]!++;
+    },
+    /^image-0 \(PXE\) has CRC 0x/,
+  ],
   [
     'an image beyond the part',
     (image) => withImage(image, 16, image.length - 60),
@@ -252,17 +262,26 @@ const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp 
   ['an image without length', (image) => withImage(image, 0), /^image-0 \(PXE\) is empty$/],
   [
     'extended VPD of nonsense',
-    (image) => (withImage(image, VPD_IMAGE), image.fill(0x90, IMAGE, IMAGE + 64)),
+    (image) => {
+      withImage(image, VPD_IMAGE);
+      image.fill(0x90, IMAGE, IMAGE + 64);
+    },
     /^image-0's extended vital product data do not hold together$/,
   ],
   [
     'boot code beyond the part',
-    (image) => (put32(image, 8, 0xffffffff), settleHeaders(image)),
+    (image) => {
+      put32(image, 8, 0xffffffff);
+      settleHeaders(image);
+    },
     /^boot code is said to be from 0x200/,
   ],
   [
     'a part that is larger',
-    (image) => (put16(image, 0xf2, 0x0001), settleHeaders(image)),
+    (image) => {
+      put16(image, 0xf2, 0x0001);
+      settleHeaders(image);
+    },
     /^it was made for 256 KiB, and has 128: it is not whole$/,
   ],
   [
@@ -273,7 +292,10 @@ const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp 
   ['the VPD cut off', (image) => image.fill(0xff, 0x130, 0x200), /^the vital product data do not hold together$/],
   [
     'a multicast address',
-    (image) => ((image[0x7e] = 1), settleHeaders(image)),
+    (image) => {
+      image[0x7e] = 1;
+      settleHeaders(image);
+    },
     /^the station address 01:.* is a multicast address$/,
   ],
 ];
