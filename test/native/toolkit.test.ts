@@ -71,16 +71,13 @@ for (const { model, chip, register, changed, phy, ring } of CARDS)
 
     t.match(await says(`regs ${target} ${register}`), new RegExp(`^${register} .*\\(${chip}, `));
     t.match(await says(`nvram ${target} check`), `✓ all checksums are right; the station address is ${MAC}`);
-    await says(`nvram ${target} dump ${file('good')}`);
     t.match(await says(`nvram ${target} mac 02:00:00:00:00:07 --backup ${file('kept')}`), changed);
-    t.equal(await says(`nvram ${target} get mac`), '02:00:00:00:00:07', 'the card keeps it');
-    const good = readFileSync(file('good'));
-    t.same(readFileSync(file('kept')), good);
-    writeFileSync(file('bad'), good.with(5, good[5]! ^ 0x10));
+    const kept = readFileSync(file('kept'));
+    writeFileSync(file('bad'), kept.with(5, kept[5]! ^ 0x10));
     const refused = await place.fauxnic(`nvram ${target} restore ${file('bad')}`);
     t.equal(refused.exitCode, 2);
     t.match(refused.stderr, /nothing was written/);
-    t.match(await says(`nvram ${target} restore ${file('good')}`), `the station address is ${MAC}`);
+    t.match(await says(`nvram ${target} restore ${file('kept')}`), `the station address is ${MAC}`);
 
     const input = `phy(2)\nstart()\n${ring}\nstop()\nlink()\n`;
     const shell = await execa(process.execPath, [command, 'shell', target], { input, reject: false, timeout: 60_000 });
