@@ -14,7 +14,7 @@ import { HOST_MODULES, IOMMU, MOUNT_HOST, ON_HOST, SHARE_HOST, VFIO_MODULES } fr
 import { parts as partsWith } from './parts.ts';
 
 const MODULES = [...HOST_MODULES, 'virtio_console', ...VFIO_MODULES, 'e1000e', 'e1000', 'tg3'];
-const LIMIT = 300_000;
+const LIMIT = 600_000;
 const parts = await partsWith(MODULES);
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
