@@ -1,7 +1,7 @@
 /** What there is: models, drivers, backends, and which of them go together. One table, for the command and its messages. */
 
 import type { ChipTools } from '../drivers/chip-tools.ts';
-import type { PciDevice, PciId } from '../drivers/device.ts';
+import type { InterruptMode, PciDevice, PciId } from '../drivers/device.ts';
 import { createE1000, supports } from '../drivers/e1000/e1000.ts';
 import { e1000Tools } from '../drivers/e1000/tools.ts';
 import type { NetDriverOptions } from '../drivers/net-driver.ts';
@@ -33,6 +33,8 @@ export interface Model {
   readonly linux: string;
   /** QEMU's own device of that kind, to compare with. */
   readonly qemu?: string;
+  /** What it can interrupt with, best first. */
+  readonly interrupts: readonly InterruptMode[];
   readonly registers: RegisterMap;
   /** Bytes of NVM. */
   readonly nvram: number;
@@ -78,6 +80,7 @@ export const MODELS: readonly Model[] = [
     driver: 'e1000',
     linux: 'e1000',
     qemu: 'e1000',
+    interrupts: ['intx'],
     registers: I82540EM,
     nvram: 2 * EEPROM_WORDS,
     make: (host, { image, ...options }) => new E1000(host, { ...options, eeprom: image && imageWords(image) }),
@@ -97,6 +100,7 @@ function tg3(name: ChipName, about: string): Model {
     id: `14e4:${chip.device.toString(16)}`,
     driver: 'tg3',
     linux: 'tg3',
+    interrupts: chip.is57765 ? ['msix', 'msi', 'intx'] : ['msi', 'intx'],
     registers: BCM57XX,
     nvram: NVRAM_SIZE,
     make: (host, { image, ...options }) => new Tg3(host, { ...options, chip: name, nvram: image }),

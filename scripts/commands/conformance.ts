@@ -48,7 +48,7 @@ export function addConformance(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
 async function conformance(model: Model, options: Options): Promise<number> {
-  const tests = testsOf(model.linux).filter(({ name }) => options.only?.test(name) ?? true);
+  const tests = testsOf(model).filter(({ name }) => options.only?.test(name) ?? true);
   if (tests.length === 0) throw new UsageError(`--only ${options.only!.source} names no test: see --list`);
   if (options.list) {
     console.log(tests.map(({ name }) => name).join('\n'));
@@ -60,27 +60,26 @@ async function conformance(model: Model, options: Options): Promise<number> {
   const ledger = new Ledger();
   const run = async (subject: Subject, about: string) => {
     const progress = options.json ? null : new Progress(about, tests.length);
-    let pid: number | undefined;
+    const guests: number[] = [];
     try {
       return await runTests({
         ...{ parts, subject, tests, signal: stop.signal },
         beginning: (test, index) => progress?.at(test, index),
-        started: (child) => {
-          pid = child;
-          ledger.add(child, 'a guest');
+        started: (pid) => {
+          guests.push(pid);
+          ledger.add(pid, 'a guest');
         },
       });
     } finally {
       progress?.end();
-      if (pid !== undefined) ledger.remove(pid);
+      for (const pid of guests) ledger.remove(pid);
     }
   };
   try {
     const ours = await run({ kind: 'sim', model }, `sim:${model.name}`);
     const besides = options.beside && model.qemu ? [model.qemu] : [];
     const theirs: TestResult[][] = [];
-    for (const device of besides)
-      theirs.push(await run({ kind: 'qemu', device, linux: model.linux }, `qemu:${device}`));
+    for (const device of besides) theirs.push(await run({ kind: 'qemu', device, model }, `qemu:${device}`));
     const result = { model: model.name, driver: model.linux, kernel: parts.kernel.release, ...tally(ours) };
     if (options.json) {
       const beside = theirs.map((tests, i) => ({ device: besides[i], qemu: parts.qemu.version, ...tally(tests) }));

@@ -1,5 +1,7 @@
 /** Where a card is tried: a guest with Linux's own driver for it, a peer that is not ours, and the wire between the two. */
 import { createHash, randomBytes } from 'node:crypto';
+import { CAP_MSI_X, CAPABILITIES } from '../../sim/pci/config.ts';
+import type { PciFunction } from '../../sim/pci/function.ts';
 import { type Answer, GuestSession, type SessionOptions } from '../../vm/guest.ts';
 import type { Nic } from '../../vm/machine.ts';
 import type { Model } from '../catalogue.ts';
@@ -7,10 +9,10 @@ import { Network } from '../rig/network.ts';
 import { SocketFolder } from '../rig/socket-folder.ts';
 import { Wire } from './wire.ts';
 
-/** The card under test: a model of ours, or the one of QEMU's by that name. */
+/** The card under test: a model of ours, or the one of QEMU's by that name that is like it. */
 export type Subject =
   | { readonly kind: 'sim'; readonly model: Model }
-  | { readonly kind: 'qemu'; readonly device: string; readonly linux: string };
+  | { readonly kind: 'qemu'; readonly device: string; readonly model: Model };
 
 /** A test's verdict: what was found instead. */
 export class Fault extends Error {}
@@ -28,8 +30,9 @@ export const PEER_ADDRESS = '10.9.0.2';
 const LIBRARY = `
 # until SECONDS COMMAND…: tries until it succeeds
 until_ok() { n=$(($1 * 10)); shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || return 1; sleep 0.1; done; }
-carrier() { [ "$(cat /sys/class/net/eth0/carrier 2> /dev/null)" = "$1" ]; }
+carrier() { read now < /sys/class/net/eth0/carrier && [ "$now" = "$1" ]; }
 bring_up() { ip link set eth0 up && until_ok 20 carrier 1; }
+reload() { modprobe -r $1 && modprobe $1 && until_ok 10 test -e /sys/class/net/eth0; }
 address() { ip address replace ${CARD_ADDRESS}/24 dev eth0; }
 mtu() { ip link set eth0 mtu $1 && ip -n peer link set eth1 mtu $1; }
 # ping waits no longer than twice a round trip for its last answer: on a busy machine that is no verdict
@@ -52,15 +55,20 @@ ip -n peer address add ${PEER_ADDRESS}/24 dev eth1
 
 /** The interface as every test finds it. */
 const FRESH = `
-mtu 1500
-ip link set eth0 promisc off allmulticast off
+ip -n peer link set eth1 mtu 1500
 ethtool -K eth0 rx on tx on sg on tso on gso on gro on rxvlan on txvlan on 2> /dev/null
-bring_up && address && reachable
+ip -batch - <<. && until_ok 20 carrier 1 && reachable
+link set eth0 mtu 1500 promisc off allmulticast off
+link set eth0 up
+address replace ${CARD_ADDRESS}/24 dev eth0
+.
 `;
 
+/** Milliseconds that booting may take, on a machine that has much else to do. */
+const PATIENCE = 180_000;
 const DATA_BYTES = 1 << 20;
 /** Where each side hands out the data. */
-const PORT = 9000;
+export const PORT = 9000;
 const PEER_DEVICE = 'virtio-net-pci';
 const [CARD_MAC, PEER_MAC] = ['02:00:00:82:54:01', '02:00:00:82:54:99'];
 /** The modules that a bed needs after the driver under test, whose card is eth0. */
@@ -74,15 +82,23 @@ export class Bed {
   readonly wire: Wire;
   /** Of the file that `transfer` moves. */
   readonly digest: string;
-  readonly guest: GuestSession;
+  readonly #boot: () => Promise<GuestSession>;
+  #guest: GuestSession;
   readonly #network: Network;
   readonly #sockets: SocketFolder;
   readonly #data: Buffer;
 
-  private constructor(subject: Subject, guest: GuestSession, network: Network, sockets: SocketFolder) {
+  private constructor(
+    subject: Subject,
+    boot: () => Promise<GuestSession>,
+    guest: GuestSession,
+    network: Network,
+    sockets: SocketFolder,
+  ) {
     this.subject = subject;
-    this.driver = subject.kind === 'sim' ? subject.model.linux : subject.linux;
-    this.guest = guest;
+    this.driver = subject.model.linux;
+    this.#boot = boot;
+    this.#guest = guest;
     this.#network = network;
     this.#sockets = sockets;
     const port = subject.kind === 'sim' ? network.servers[0]!.model.port : network.ports[0]!;
@@ -107,8 +123,8 @@ export class Bed {
           : { kind: 'qemu', device: subject.device, netdev: stream(card), mac: CARD_MAC },
         { kind: 'qemu', device: PEER_DEVICE, netdev: stream(peer), mac: PEER_MAC },
       ];
-      const guest = await GuestSession.open({ ...options, nics, restarts: true });
-      const bed = new Bed(subject, guest, network, sockets);
+      const boot = () => GuestSession.open({ patience: PATIENCE, ...options, nics, restarts: true });
+      const bed = new Bed(subject, boot, await boot(), network, sockets);
       await bed.setUp();
       return bed;
     } catch (error) {
@@ -116,6 +132,10 @@ export class Bed {
       sockets.remove();
       throw error;
     }
+  }
+
+  get guest(): GuestSession {
+    return this.#guest;
   }
 
   /** After every start of the guest. */
@@ -150,18 +170,45 @@ export class Bed {
     else this.#network.link!.disconnect();
   }
 
+  /** Whether the driver may have messages, MSI or MSI-X, instead of INTx. It is loaded anew. */
+  async allowMessages(allowed: boolean): Promise<void> {
+    await this.sh(`echo ${Number(allowed)} > /sys/class/net/eth0/device/msi_bus; reload ${this.driver}`);
+    await this.fresh();
+  }
+
+  /**
+   * Another guest in place of this one, on the same card without its MSI-X, for good: Linux has no switch against MSI-X
+   * alone, and QEMU looks for it only when it connects.
+   */
+  async guestWithoutMsix(): Promise<void> {
+    await this.#guest.close();
+    hideMsix(this.#network.servers[0]!.model);
+    this.#guest = await this.#boot();
+    await this.setUp();
+    await this.fresh();
+  }
+
   /** Moves a megabyte over TCP and compares it. */
   async transfer(direction: 'out' | 'in'): Promise<void> {
     const [to, address] = direction === 'out' ? [PEER, CARD_ADDRESS] : ['', PEER_ADDRESS];
-    const got = await this.sh(`${to} wget -q -O - http://${address}:${PORT}/data | md5sum`, 30);
+    const got = await this.sh(`${to} wget -q -O - http://${address}:${PORT}/data | md5sum`);
     expect(got.startsWith(this.digest), `what arrived of a megabyte ${direction} differs: ${lastLine(got)}`);
   }
 
   async close(): Promise<void> {
     this.wire.remove();
-    await this.guest.close();
+    await this.#guest.close();
     await this.#network.close();
     this.#sockets.remove();
+  }
+}
+
+/** Takes MSI-X out of the list of capabilities (PCI Local Bus Specification 3.0, 6.7). */
+function hideMsix({ config }: PciFunction): void {
+  let link = CAPABILITIES;
+  for (let at = config.peek(link, 1); at !== 0; at = config.peek(link, 1)) {
+    if (config.peek(at, 1) === CAP_MSI_X) config.poke(link, 1, config.peek(at + 1, 1));
+    else link = at + 1;
   }
 }
 

@@ -8,12 +8,18 @@ export interface LinuxDriver {
   readonly eepromLength: number;
   eepromFault(bytes: Uint8Array): string | null;
   readonly macAt: number;
+  /** What `ethtool -E` must be told for this card, of that PCI id ("8086:100e"). */
+  eepromMagic(id: string): number;
+  /** A place of twelve bytes that nobody reads; it does not begin where a word does. */
+  readonly eepromSpare: number;
+  /** Makes the rule hold again, where the driver leaves that to who writes; absent where it does so itself. */
+  eepromMend?(bytes: Uint8Array): void;
   /** Names of `ethtool -S` that add up to a count. */
   readonly counters: Readonly<Record<Counter, readonly string[]>>;
   /** Of the same, those that must not count. */
   readonly errorCounters: readonly string[];
   readonly pauseCounter: string;
-  /** Seconds until what the card counted shows. */
+  /** Seconds until what the card counted shows, at most. */
   readonly countersLag: number;
   /** Ring sizes to set, receive and transmit, and the usual ones. */
   readonly rings: readonly [number, number];
@@ -41,6 +47,11 @@ const E1000: LinuxDriver = {
     return sum === 0xbaba ? null : `its first 64 words add up to 0x${sum.toString(16)}, not 0xbaba`; // 82540EM 5.6.35
   },
   macAt: 0,
+  eepromMagic: (id) => {
+    const [vendor, device] = id.split(':').map((part) => Number.parseInt(part, 16));
+    return (vendor! | (device! << 16)) >>> 0;
+  },
+  eepromSpare: 0x31,
   counters: {
     'rx packets': ['rx_packets'],
     'tx packets': ['tx_packets'],
@@ -72,22 +83,31 @@ const E1000: LinuxDriver = {
   ],
 };
 
+/** What TG3's checksums are over, and where each is: of the header, and of the manufacturing information. */
+const TG3_CHECKSUMS = [
+  [0x00, 0x10],
+  [0x74, 0xfc],
+] as const;
+
 const TG3: LinuxDriver = {
   selfTests: ['nvram', 'link', 'register', 'memory', 'mac loopback', 'phy loopback', 'interrupt'],
   eepromLength: 256,
   eepromFault(bytes) {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     if (view.getUint32(0) !== 0x669955aa) return 'it does not begin with 669955aa';
-    for (const [start, end] of [
-      [0x00, 0x10],
-      [0x74, 0xfc],
-    ] as const) {
+    for (const [start, end] of TG3_CHECKSUMS) {
       if (crc32(bytes, start, end - start) !== view.getUint32(end, true))
         return `the checksum at 0x${end.toString(16)} is wrong`;
     }
     return null;
   },
   macAt: 0x7e,
+  eepromMagic: () => 0x669955aa,
+  eepromSpare: 0x40fb, // past a page of 256 bytes' end
+  eepromMend(bytes) {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (const [start, end] of TG3_CHECKSUMS) view.setUint32(end, crc32(bytes, start, end - start), true);
+  },
   counters: {
     'rx packets': ['rx_ucast_packets', 'rx_mcast_packets', 'rx_bcast_packets'],
     'tx packets': ['tx_ucast_packets', 'tx_mcast_packets', 'tx_bcast_packets'],

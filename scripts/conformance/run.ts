@@ -17,7 +17,7 @@ export interface RunOptions {
   readonly tests?: readonly Test[];
   /** Ends it. */
   readonly signal?: AbortSignal;
-  /** Told of the machine's process. */
+  /** Told of each machine's process. */
   readonly started?: (pid: number) => void;
   /** Told before each test. */
   readonly beginning?: (test: Test, index: number) => void;
@@ -26,7 +26,7 @@ export interface RunOptions {
 /** Throws where the guest does not come up; a guest that ends later fails the tests that remain. */
 export async function runTests(options: RunOptions): Promise<TestResult[]> {
   const { parts, subject, signal, started, beginning } = options;
-  const tests = options.tests ?? testsOf(subject.kind === 'sim' ? subject.model.linux : subject.linux);
+  const tests = options.tests ?? testsOf(subject.model);
   const bed = await Bed.open({ ...parts, subject, signal, started });
   const results: TestResult[] = [];
   try {

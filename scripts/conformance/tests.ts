@@ -2,7 +2,9 @@
  * What a network card must do under Linux's own driver. Each test finds the interface up and addressed, and returns a
  * detail for the table, or throws what it found instead.
  */
-import { type Bed, expect, PEER, PEER_ADDRESS } from './bed.ts';
+import type { InterruptMode } from '../../drivers/device.ts';
+import type { Model } from '../catalogue.ts';
+import { type Bed, expect, PEER, PEER_ADDRESS, PORT } from './bed.ts';
 import { LINUX_DRIVERS, type LinuxDriver } from './drivers.ts';
 
 export interface Test {
@@ -38,17 +40,155 @@ async function noComplaint(bed: Bed): Promise<string> {
   return '';
 }
 
-async function eeprom(bed: Bed): Promise<string> {
+// ---- EEPROM, or flash -----------------------------------------------------------------------------------------------
+
+/** The part that must hold together does, and the driver has its address from there: these bytes. */
+async function soundEeprom(bed: Bed): Promise<Uint8Array> {
   const { eepromFault, eepromLength, macAt } = driverOf(bed);
-  const dump = await bed.sh(`ethtool -e eth0 raw on offset 0 length ${eepromLength} | od -An -v -t x1`);
-  const bytes = Uint8Array.from(dump.trim().split(/\s+/), (hex) => Number.parseInt(hex, 16));
-  expect(bytes.length === eepromLength, `${bytes.length} bytes, not ${eepromLength}`);
+  const bytes = await readEeprom(bed, 0, eepromLength);
   const fault = eepromFault(bytes);
   expect(fault === null, fault ?? '');
-  const mac = [...bytes.subarray(macAt, macAt + 6)].map((byte) => byte.toString(16).padStart(2, '0'));
+  const mac = hex(bytes.subarray(macAt, macAt + 6));
   const permanent = (await bed.sh('ethtool -P eth0')).split(' ').at(-1);
-  expect(mac.join(':') === permanent, `it holds ${mac.join(':')}, the driver found ${permanent}`);
-  return `${bytes.length} bytes`;
+  expect(mac === permanent, `it holds ${mac}, the driver found ${permanent}`);
+  return bytes;
+}
+
+async function eeprom(bed: Bed): Promise<string> {
+  return `${(await soundEeprom(bed)).length} bytes`;
+}
+
+/** Of the spare place: one byte, a word, and an odd number of bytes with whole words in between. */
+const WRITES = [
+  [0, 1],
+  [1, 2],
+  [4, 7],
+] as const;
+const SPARE = 12;
+const OTHER_MAC = Uint8Array.of(0x02, 0x00, 0x00, 0x65, 0x43, 0x21);
+
+async function eepromWritten(bed: Bed): Promise<string> {
+  const { eepromMend, eepromSpare, macAt } = driverOf(bed);
+  const [sound, spare] = [await soundEeprom(bed), await readEeprom(bed, eepromSpare, SPARE)];
+  try {
+    for (const [at, length] of WRITES) {
+      const wanted = await readEeprom(bed, eepromSpare, SPARE);
+      for (let i = at; i < at + length; i++) wanted[i]! ^= 0x5a + i;
+      await writeEeprom(bed, eepromSpare + at, wanted.subarray(at, at + length));
+      const found = await readEeprom(bed, eepromSpare, SPARE);
+      expect(hex(found) === hex(wanted), `after ${length} bytes at ${at} of ${SPARE} it holds ${hex(found)}`);
+    }
+    const written = hex(await readEeprom(bed, eepromSpare, SPARE));
+    const image = await readEeprom(bed, 0, sound.length);
+    image.set(OTHER_MAC, macAt);
+    eepromMend?.(image);
+    await writeEeprom(bed, 0, image);
+    await reloaded(bed);
+    const own = hex((await soundEeprom(bed)).subarray(macAt, macAt + 6));
+    expect(own === hex(OTHER_MAC), `loaded anew the driver found ${own}`);
+    const kept = hex(await readEeprom(bed, eepromSpare, SPARE));
+    expect(kept === written, `loaded anew it holds ${kept}, not ${written}`);
+  } finally {
+    await writeEeprom(bed, eepromSpare, spare);
+    await writeEeprom(bed, 0, sound);
+    await reloaded(bed);
+  }
+  expect(hex(await soundEeprom(bed)) === hex(sound), 'it does not hold what it held before');
+  return `${WRITES.length} ranges, another address`;
+}
+
+async function readEeprom(bed: Bed, offset: number, length: number): Promise<Uint8Array> {
+  const dump = await bed.sh(`ethtool -e eth0 raw on offset ${offset} length ${length} | od -An -v -t x1`);
+  const bytes = Uint8Array.from(dump.trim().split(/\s+/), (hex) => Number.parseInt(hex, 16));
+  expect(bytes.length === length, `${bytes.length} bytes, not ${length}`);
+  return bytes;
+}
+
+async function writeEeprom(bed: Bed, offset: number, bytes: Uint8Array): Promise<void> {
+  const magic = driverOf(bed).eepromMagic(bed.subject.model.id);
+  const octal = [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
+  await bed.sh(`printf '${octal}' | ethtool -E eth0 magic ${magic} offset ${offset} length ${bytes.length}`);
+}
+
+/** Unloads the driver and loads it: the card comes up anew. */
+async function reloaded(bed: Bed): Promise<void> {
+  await bed.sh(`reload ${bed.driver}`);
+  await bed.fresh();
+}
+
+function hex(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+// ---- Interrupts -----------------------------------------------------------------------------------------------------
+
+/** As the tests' names have them. */
+const INTERRUPTS: Readonly<Record<InterruptMode, string>> = { msix: 'MSI-X', msi: 'MSI', intx: 'INTx' };
+/** A driver's own tick may cause one every now and then: so many come only where the card asks for them. */
+const MANY = 20;
+
+function interrupts(mode: InterruptMode): Test['run'] {
+  return async (bed) => {
+    const best = bed.subject.model.interrupts[0];
+    try {
+      if (mode === 'intx') await bed.allowMessages(false);
+      else if (mode !== best) await bed.guestWithoutMsix();
+      const before = await countInterrupts(bed);
+      expect(before.mode === mode, `the driver uses ${INTERRUPTS[before.mode]}`);
+      const said = await bed.sh(`pings -c 5 -i 0.02 ${PEER_ADDRESS}`);
+      expect(said.includes(' 0% packet loss'), `${/\d+% packet loss/.exec(said)?.[0]}`);
+      await bed.transfer('out');
+      await bed.transfer('in');
+      const came = sum((await countInterrupts(bed)).counts) - sum(before.counts);
+      expect(came >= MANY, `${came} interrupts came in 2 MiB`);
+    } finally {
+      if (mode === 'intx') await bed.allowMessages(true);
+    }
+    await noComplaint(bed);
+    return '1 MiB each way';
+  };
+}
+
+function interruptTest(mode: InterruptMode): Test {
+  return { name: `interrupts: ${INTERRUPTS[mode]}`, run: interrupts(mode) };
+}
+
+/** The driver's interrupts by vector, as the kernel counts them. */
+async function countInterrupts(bed: Bed): Promise<{ mode: InterruptMode; counts: number[] }> {
+  const show = 'cat /sys/class/net/eth0/device/msi_irqs/* 2> /dev/null; cat /proc/interrupts';
+  const [kinds = '', table = ''] = (await bed.sh(show)).split('CPU0');
+  const lines = table.split('\n').filter((line) => /\beth0\b/.test(line));
+  const counts = lines.map((line) => Number(/:\s+(\d+)/.exec(line)?.[1]));
+  return { mode: kinds.includes('msix') ? 'msix' : kinds.includes('msi') ? 'msi' : 'intx', counts };
+}
+
+const QUEUES = 4;
+const CONNECTIONS = 16;
+
+/** Receive side scaling: each connection goes to the queue that its hash says, and there are several. */
+async function spread(bed: Bed): Promise<string> {
+  await bed.sh(`ethtool -L eth0 rx ${QUEUES}; ethtool -X eth0 equal ${QUEUES}; until_ok 20 carrier 1; reachable`);
+  try {
+    const table = await bed.sh('ethtool -x eth0');
+    const used = new Set([...table.matchAll(/^\s*\d+:(.+)$/gm)].flatMap(([, row]) => row!.trim().split(/\s+/)));
+    expect(used.size === QUEUES, `the table has ${used.size} queues, not ${QUEUES}`);
+    const before = await countInterrupts(bed);
+    expect(before.counts.length === QUEUES + 1, `${before.counts.length} vectors, not ${QUEUES + 1}`);
+    const connect = `wget -q -O /dev/null http://${PEER_ADDRESS}:${PORT}/kilobyte`;
+    await bed.sh(`for i in $(seq ${CONNECTIONS}); do ${connect} || exit 1; done`);
+    const { counts } = await countInterrupts(bed);
+    const [, ...came] = counts.map((count, vector) => count - before.counts[vector]!);
+    const busy = came.filter((count) => count > 0).length; // all in one: once in 10^9 runs
+    expect(busy > 1, `${CONNECTIONS} connections came in through ${busy} of ${QUEUES} queues`);
+    await bed.transfer('in');
+    return `${QUEUES} queues, ${CONNECTIONS} connections`;
+  } finally {
+    await bed.try('ethtool -L eth0 rx 1');
+  }
+}
+
+function sum(counts: readonly number[]): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 function driverOf(bed: Bed): LinuxDriver {
@@ -176,17 +316,21 @@ async function vlans(bed: Bed): Promise<string> {
 // ---- Filters --------------------------------------------------------------------------------------------------------
 
 const BURST = 20;
+/** A request at the peer and the reply at the card. */
+const ECHO = 2;
 /** Others' frames that may come in between: ARP looks after its neighbours. */
 const STRAYS = 5;
 
-/** How many of so many frames the guest's stack got to see: counted by it (softnet_stat), not by the card. */
+/**
+ * How many of so many frames the guest's stack got to see: counted by it (softnet_stat), not by the card. An echo's reply
+ * comes in behind all that went before it.
+ */
 async function heard(bed: Bed, inject: () => void): Promise<number> {
   const count = 'read n rest < /proc/net/softnet_stat; echo $((0x$n))';
-  const settle = `settled() { now=$(${count}); [ "$now" = "$last" ] && return 0; last=$now; return 1; }`;
-  const settled = async () => Number(await bed.sh(`last=; ${settle}; until settled; do sleep 0.2; done; echo $now`));
+  const settled = async () => Number(await bed.sh(`reachable && ${count}`));
   const before = await settled();
   for (let i = 0; i < BURST; i++) inject();
-  const got = (await settled()) - before;
+  const got = (await settled()) - before - ECHO;
   return got <= STRAYS ? 0 : got > BURST && got <= BURST + STRAYS ? BURST : got;
 }
 
@@ -270,57 +414,77 @@ function selfTest(part: string): Test['run'] {
   };
 }
 
+type Counts = (name: string) => number;
+
 /** `ethtool -S`: a name's count, or NaN. */
-async function counters(bed: Bed): Promise<(name: string) => number> {
-  const { countersLag } = driverOf(bed);
-  const said = await bed.sh(`sleep ${countersLag}; ethtool -S eth0`);
+async function counters(bed: Bed): Promise<Counts> {
+  const said = await bed.sh('ethtool -S eth0');
   const counts = new Map([...said.matchAll(/^\s*(\w+): (\d+)$/gm)].map(([, name, value]) => [name!, Number(value)]));
   return (name) => counts.get(name) ?? Number.NaN;
 }
 
-/** The counts at a moment when nothing passes, so that what shows late is in them. `afresh`: the wire's counts start there. */
-async function countersAtRest(bed: Bed, afresh: boolean): Promise<(name: string) => number> {
+/** Such counts as `enough` wants, which may come late; what there is when it is too late for that. */
+async function countersWhere(bed: Bed, enough: (counts: Counts) => boolean): Promise<Counts> {
   for (let attempt = 1; ; attempt++) {
-    if (afresh) bed.wire.clear();
-    const seen = bed.wire.fromCard.frames + bed.wire.toCard.frames;
     const counts = await counters(bed);
-    if (bed.wire.fromCard.frames + bed.wire.toCard.frames === seen || attempt === 10) return counts;
+    if (enough(counts) || attempt === ATTEMPTS) return counts;
+    await bed.sh('sleep 0.2');
+  }
+}
+
+/** So long a driver has to fetch counts from its card: 5 s and more. */
+const ATTEMPTS = 25;
+
+/** The counts at a moment when nothing passes, so that what shows late is in them; the wire's counts start there. */
+async function countersAtRest(bed: Bed): Promise<Counts> {
+  const { countersLag } = driverOf(bed);
+  for (let attempt = 1; ; attempt++) {
+    bed.wire.clear();
+    await bed.sh(`sleep ${countersLag}`);
+    const counts = await counters(bed);
+    if (bed.wire.fromCard.frames + bed.wire.toCard.frames === 0 || attempt === 10) return counts;
   }
 }
 
 async function statistics(bed: Bed): Promise<string> {
   const driver = driverOf(bed);
-  const before = await countersAtRest(bed, true);
+  const before = await countersAtRest(bed);
   for (let i = 0; i < 7; i++) bed.wire.inject(BROADCAST);
-  await bed.sh(`ping -q -c 50 -i 0.01 -s 1000 ${PEER_ADDRESS}; ping -q -c 3 -i 0.02 -b 10.9.0.255 || true`);
+  await bed.sh(`ping -q -c 50 -i 0.01 -s 1000 ${PEER_ADDRESS}; ping -q -c 3 -i 0.02 -W 0.1 -b 10.9.0.255 || true`);
   await bed.transfer('in');
-  await heard(bed, () => {}); // until all is quiet
-  const after = await countersAtRest(bed, false);
-  const { fromCard, toCard } = bed.wire;
-  const wanted: [about: string, names: readonly string[], count: number][] = [
-    ['rx packets', driver.counters['rx packets'], toCard.frames],
-    ['tx packets', driver.counters['tx packets'], fromCard.frames],
-    ['rx bytes', driver.counters['rx bytes'], toCard.bytes + FCS * toCard.frames],
-    ['tx bytes', driver.counters['tx bytes'], fromCard.bytes + FCS * fromCard.frames],
-    ['rx broadcasts', driver.counters['rx broadcasts'], toCard.broadcasts],
-    ['tx broadcasts', driver.counters['tx broadcasts'], fromCard.broadcasts],
-    ['rx multicasts', driver.counters['rx multicasts'], toCard.multicasts],
-    ['tx multicasts', driver.counters['tx multicasts'], fromCard.multicasts],
-    ...driver.errorCounters.map((name): [string, string[], number] => [name, [name], 0]),
-  ];
-  for (const [about, names, count] of wanted) {
-    const counted = names.reduce((sum, name) => sum + after(name) - before(name), 0);
-    expect(counted === count, `${about}: it counted ${counted}, the wire saw ${count}`);
+  const wanted = () => {
+    const { fromCard, toCard } = bed.wire;
+    const { counters } = driver;
+    return [
+      ['rx packets', counters['rx packets'], toCard.frames],
+      ['tx packets', counters['tx packets'], fromCard.frames],
+      ['rx bytes', counters['rx bytes'], toCard.bytes + FCS * toCard.frames],
+      ['tx bytes', counters['tx bytes'], fromCard.bytes + FCS * fromCard.frames],
+      ['rx broadcasts', counters['rx broadcasts'], toCard.broadcasts],
+      ['tx broadcasts', counters['tx broadcasts'], fromCard.broadcasts],
+      ['rx multicasts', counters['rx multicasts'], toCard.multicasts],
+      ['tx multicasts', counters['tx multicasts'], fromCard.multicasts],
+      ...driver.errorCounters.map((name) => [name, [name], 0] as const),
+    ] as const;
+  };
+  const counted = (counts: Counts, names: readonly string[]) => sum(names.map((name) => counts(name) - before(name)));
+  const after = await countersWhere(bed, (counts) =>
+    wanted().every(([, names, count]) => counted(counts, names) === count),
+  );
+  for (const [about, names, count] of wanted()) {
+    const found = counted(after, names);
+    expect(found === count, `${about}: it counted ${found}, the wire saw ${count}`);
   }
-  return `${wanted.length} counters, ${fromCard.frames + toCard.frames} frames`;
+  return `${wanted().length} counters, ${bed.wire.fromCard.frames + bed.wire.toCard.frames} frames`;
 }
 
 async function pauseFrames(bed: Bed): Promise<string> {
   const { pauseCounter } = driverOf(bed);
-  const before = (await counters(bed))(pauseCounter);
+  const before = (await counters(bed))(pauseCounter); // none are on their way: nobody else sends any
   for (let i = 0; i < 5; i++) bed.wire.injectPause(100);
   await bed.sh('reachable');
-  const counted = (await counters(bed))(pauseCounter) - before;
+  const after = await countersWhere(bed, (counts) => counts(pauseCounter) - before >= 5);
+  const counted = after(pauseCounter) - before;
   expect(counted === 5, `of 5 PAUSE frames it counted ${counted}`);
   return '';
 }
@@ -375,8 +539,7 @@ async function identify(bed: Bed): Promise<string> {
 // ---- Endurance ------------------------------------------------------------------------------------------------------
 
 async function reload(bed: Bed): Promise<string> {
-  const round = `modprobe -r ${bed.driver} && modprobe ${bed.driver} && until_ok 10 test -e /sys/class/net/eth0 || exit 1`;
-  await bed.sh(`for i in $(seq 20); do ${round}; done`, 200);
+  await bed.sh(`for i in $(seq 20); do reload ${bed.driver} || exit 1; done`, 200);
   await bed.fresh();
   return '20 times';
 }
@@ -414,12 +577,18 @@ async function reboot(bed: Bed): Promise<string> {
   return noComplaint(bed);
 }
 
-/** The tests of a card under that driver of Linux's. */
-export function testsOf(driver: string): readonly Test[] {
-  const { selfTests } = LINUX_DRIVERS[driver]!;
+/** The tests of a card like that model. */
+export function testsOf(model: Model): readonly Test[] {
+  const { selfTests } = LINUX_DRIVERS[model.linux]!;
+  const [best, ...others] = model.interrupts;
+  const worse = others.filter((mode) => mode !== 'intx'); // they take a guest of their own
+  const inPlace = model.interrupts.filter((mode) => mode === best || mode === 'intx');
   return [
     { name: 'probe, without a warning', run: probe },
     { name: 'EEPROM: checksum, address', run: eeprom },
+    { name: 'EEPROM: written', run: eepromWritten },
+    ...inPlace.map(interruptTest),
+    ...(inPlace.includes('msix') ? [{ name: 'RSS: connections spread over queues', run: spread }] : []),
     { name: 'link', run: link },
     { name: 'link lost and found', run: linkLoss },
     { name: 'every speed negotiated', run: speeds },
@@ -457,5 +626,6 @@ export function testsOf(driver: string): readonly Test[] {
     { name: 'link flaps under load', run: flaps },
     { name: 'nothing in dmesg so far', run: noComplaint },
     { name: 'guest rebooted, server kept', run: reboot },
+    ...worse.map(interruptTest),
   ];
 }
