@@ -60,6 +60,12 @@ export interface TransmitSide {
   close(): void;
 }
 
+/** How many descriptors a ring may have, either way: a multiple of 8. */
+export interface RingBounds {
+  readonly least: number;
+  readonly most: number;
+}
+
 export interface CardAbilities {
   /** The driver and what it found: "e1000 82540EM". */
   readonly model: string;
@@ -556,10 +562,10 @@ export function goneError(device: PciDevice): DeviceError {
 }
 
 /**
- * A ring of `size` descriptors, of which the card takes `least` to `most`.
+ * Whether a ring of `size` descriptors is within a driver's bounds.
  * @throws DeviceError 'INVALID'
  */
-export function checkRing(what: string, size: number, least: number, most: number): void {
+export function checkRing(what: string, size: number, { least, most }: RingBounds): void {
   if (Number.isInteger(size) && size >= least && size <= most && size % 8 === 0) return;
   throw new DeviceError('INVALID', `${what} ${size}: give a multiple of 8 from ${least} to ${most}`);
 }

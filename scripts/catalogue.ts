@@ -2,11 +2,11 @@
 
 import type { ChipTools } from '../drivers/chip-tools.ts';
 import type { InterruptMode, PciDevice, PciId } from '../drivers/device.ts';
-import { createE1000, supports } from '../drivers/e1000/e1000.ts';
+import { createE1000, RINGS as E1000_RINGS, supports } from '../drivers/e1000/e1000.ts';
 import { e1000Tools } from '../drivers/e1000/tools.ts';
-import type { NetDriverOptions } from '../drivers/net-driver.ts';
+import type { NetDriverOptions, RingBounds } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
-import { createTg3, supports as isTg3 } from '../drivers/tg3/tg3.ts';
+import { createTg3, supports as isTg3, RINGS as TG3_RINGS } from '../drivers/tg3/tg3.ts';
 import { tg3Tools } from '../drivers/tg3/tools.ts';
 import { EEPROM_WORDS, imageWords } from '../sim/e1000/eeprom.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
@@ -54,6 +54,7 @@ export type Driver = NetDevice & { close(): Promise<void> };
 export interface DriverEntry {
   readonly name: string;
   readonly cards: readonly string[];
+  readonly rings: RingBounds;
   /** Whether it drives a function with this identity. */
   supports(id: PciId): boolean;
   open(device: PciDevice, options: NetDriverOptions): Promise<Driver>;
@@ -111,6 +112,7 @@ export const DRIVERS: readonly DriverEntry[] = [
   {
     name: 'e1000',
     cards: ['82540EM (8086:100e)', '82545EM (8086:100f)', '82574L (8086:10d3)'],
+    rings: E1000_RINGS,
     supports,
     open: createE1000,
     tools: e1000Tools,
@@ -120,6 +122,7 @@ export const DRIVERS: readonly DriverEntry[] = [
   {
     name: 'tg3',
     cards: ['BCM57762 (14e4:1682)', 'BCM57765 (14e4:16b4)', 'BCM5721 (14e4:1659)', 'BCM5751 (14e4:1677)'],
+    rings: TG3_RINGS,
     supports: isTg3,
     open: createTg3,
     tools: tg3Tools,

@@ -32,7 +32,7 @@ import {
 } from '../netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
 import { Chip, R, R74 } from './chip.ts';
-import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from './descriptors.ts';
+import { RINGS } from './descriptors.ts';
 import { Filters } from './filters.ts';
 import { InterruptControl } from './interrupts.ts';
 import { checkNvm, macOf, readNvm } from './nvm.ts';
@@ -42,6 +42,7 @@ import { ChipStatistics } from './statistics.ts';
 import { Transmitter } from './transmit.ts';
 import { SPEEDS, variantOf } from './variants.ts';
 
+export { RINGS } from './descriptors.ts';
 export { supports } from './variants.ts';
 
 /** A frame longer than a buffer arrives as a chain. */
@@ -104,8 +105,8 @@ export class E1000Driver extends NetDriver {
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, bufferSize = FRAME_BUFFER } = options;
     const { name, features, maxFrame } = chip.variant;
-    checkRing('rxDescriptors', rxDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
-    checkRing('txDescriptors', txDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
+    checkRing('rxDescriptors', rxDescriptors, RINGS);
+    checkRing('txDescriptors', txDescriptors, RINGS);
     super(chip.device, { model: `e1000 ${name}`, features, longestFrame: maxFrame }, options);
     this.#chip = chip;
     this.#modes = options.interrupts ?? ['msix', 'msi', 'intx'];

@@ -62,6 +62,9 @@ export async function createTg3(device: PciDevice, options: Tg3Options = {}): Pr
   return new Tg3Driver(chip, mac, options);
 }
 
+/** The rings have 512 entries; fewer may be in use. */
+export const RINGS = { least: 32, most: 512 } as const;
+
 /** MAC_MODE.PORT_MODE. */
 const PORT_MII = 1 << 2; // 10 and 100 Mbit/s
 const PORT_GMII = 2 << 2;
@@ -92,8 +95,8 @@ export class Tg3Driver extends NetDriver {
   constructor(chip: Chip, mac: Uint8Array, options: Tg3Options) {
     const { rxDescriptors = 512, txDescriptors = 512, queues = 1, bufferSize = FRAME_BUFFER } = options;
     const { name, features, maxFrame, maxQueues } = chip.variant;
-    checkRing('rxDescriptors', rxDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
-    checkRing('txDescriptors', txDescriptors, MIN_DESCRIPTORS, MAX_DESCRIPTORS);
+    checkRing('rxDescriptors', rxDescriptors, RINGS);
+    checkRing('txDescriptors', txDescriptors, RINGS);
     if (!Number.isInteger(queues) || queues < 1 || queues > maxQueues) {
       throw new DeviceError('INVALID', `queues ${queues}: ${name} has ${maxQueues}`);
     }
@@ -469,10 +472,6 @@ export class Tg3Driver extends NetDriver {
     this.forgetCounts();
   }
 }
-
-/** The rings have 512 entries; fewer may be in use. */
-const MIN_DESCRIPTORS = 32;
-const MAX_DESCRIPTORS = 512;
 
 function checkBuffers(bufferSize: number): void {
   const least = STANDARD_ROOM + HEADROOM;

@@ -1,11 +1,11 @@
 import { type Command, Option } from 'commander';
-import { MAX_DESCRIPTORS, MIN_DESCRIPTORS } from '../../drivers/e1000/descriptors.ts';
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
 import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
-import { findTarget, type WiredTarget } from '../catalogue.ts';
+import { DRIVERS, driverOf, findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
+import { checkRings } from '../rig/card.ts';
 import { type DriveOptions, isQuiet, Run } from '../rig/drive-run.ts';
 import { bringUpLines, DriverLog } from '../rig/driver-log.ts';
 import { checkCapture } from '../rig/report.ts';
@@ -18,7 +18,8 @@ import { StopSignals } from '../stop-signals.ts';
 /** What the other end does, unless told. */
 const PEERS: Record<string, RoleKind> = { tap: 'echo', echo: 'generate', generate: 'echo' };
 
-const ring = whole(MIN_DESCRIPTORS, MAX_DESCRIPTORS, 8);
+const ring = whole(1, 65_536); // a driver's own bounds are checked once it is known
+const ringBounds = DRIVERS.map(({ name, rings }) => `${name} ${rings.least} to ${rings.most}`).join(', ');
 
 const AFTER = `
 At the other end of the wire of sim:MODEL and qemu:DEVICE there is a model with its own driver. Unless --peer says otherwise,
@@ -66,7 +67,7 @@ export function addDrive(program: Command): void {
     .addOption(OPTIONS.seconds())
     .addOption(new Option('--mac <address>', "the card's own address, in its EEPROM").argParser(macAddress))
     .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, 16110)))
-    .addOption(new Option('--rx-ring <n>', 'receive descriptors: 80 to 4096, a multiple of 8').argParser(ring))
+    .addOption(new Option('--rx-ring <n>', `receive descriptors, a multiple of 8: ${ringBounds}`).argParser(ring))
     .addOption(new Option('--tx-ring <n>', 'transmit descriptors: likewise').argParser(ring))
     .addOption(
       new Option('--features <list>', 'offloads to enable: all, none, or tx-checksum,tso4,…').argParser(features),
@@ -86,7 +87,8 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   const what = findTarget(target);
   const near = roleOf(options);
   if (what.model === null) checkOutside(target, options);
-  else if (what.qemu !== undefined && options.trace !== undefined)
+  else checkRings(driverOf(what.model), cardOptions(options));
+  if (what.model !== null && what.qemu !== undefined && options.trace !== undefined)
     throw new UsageError(`--trace is for models (sim:MODEL): what ${target} does inside is QEMU's`);
   const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);
   check(options, near, far);

@@ -6,6 +6,7 @@ import type { Clock } from '../../sim/clock.ts';
 import type { Trace } from '../../sim/trace.ts';
 import type { Port } from '../../sim/wire/port.ts';
 import { type Driver, type DriverEntry, driverOf, type Model } from '../catalogue.ts';
+import { UsageError } from '../errors.ts';
 
 export interface CardOptions {
   readonly mac?: Uint8Array;
@@ -64,8 +65,20 @@ export async function openCard(model: Model, slot: Slot, options: CardOptions): 
   return { name: slot.name, model, device, driver, port: port! };
 }
 
+/** @throws UsageError where a ring is not within the driver's bounds. */
+export function checkRings({ name, rings: { least, most } }: DriverEntry, options: CardOptions): void {
+  for (const [option, size] of [
+    ['--rx-ring', options.rxDescriptors],
+    ['--tx-ring', options.txDescriptors],
+  ] as const) {
+    if (size === undefined || (size >= least && size <= most && size % 8 === 0)) continue;
+    throw new UsageError(`${option} ${size}: the ${name} driver takes ${least} to ${most}, a multiple of 8`);
+  }
+}
+
 /** The driver on its device, with as many buffers as fit. */
 export async function openDriver(entry: DriverEntry, device: PciDevice, options: CardOptions): Promise<Driver> {
+  checkRings(entry, options);
   const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);
