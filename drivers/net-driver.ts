@@ -3,6 +3,7 @@
  * it, the link's state, the watchdog, what a caller may ask for. A driver of a card fills in the rest.
  */
 import { DeviceError, type InterruptMode, type PciDevice } from './device.ts';
+import type { Filters } from './filters.ts';
 import {
   FEATURE_JUMBO,
   type LinkState,
@@ -37,6 +38,7 @@ export interface ReceiveSide {
   readonly starved: boolean;
   /** Frames handed up. */
   readonly packets: number;
+  resetCounts(): void;
   receive(into: PacketBuffer[], limit: number): number;
   /** Gives the card the buffers it lacks. */
   fill(): void;
@@ -53,6 +55,8 @@ export interface TransmitSide {
   readonly ready: boolean;
   /** Packets whose buffers went back. */
   readonly completed: number;
+  /** Of what was not sent; `completed` goes on. */
+  resetCounts(): void;
   transmit(from: PacketBuffer[], first: number, count: number): number;
   reclaim(): number;
   /** Frees every buffer, sent or not. The card must be quiet. */
@@ -64,6 +68,14 @@ export interface TransmitSide {
 export interface RingBounds {
   readonly least: number;
   readonly most: number;
+}
+
+/** The chip's own counters, kept beyond its registers. */
+export interface ChipCounters {
+  /** Reads every register into the sums. */
+  accumulate(): void;
+  reset(): void;
+  all(): Record<string, number>;
 }
 
 export interface CardAbilities {
@@ -94,6 +106,9 @@ export abstract class NetDriver implements NetDevice {
   protected readonly device: PciDevice;
   protected abstract readonly rx: ReceiveSide;
   protected abstract readonly tx: TransmitSide;
+  protected abstract readonly filters: Filters;
+  protected abstract readonly interrupts: { count: number };
+  protected abstract readonly counters: ChipCounters;
   /** The rings are the card's. */
   protected ready = false;
   protected readonly counts = { txHangs: 0, resets: 0 };
@@ -142,8 +157,6 @@ export abstract class NetDriver implements NetDevice {
   protected abstract readLink(): Promise<LinkState>;
   /** The link is up, or has changed: what of it the card must be told. */
   protected abstract applyLink(link: LinkState): void;
-  /** The chip's counters into the sums. */
-  protected abstract accumulate(): void;
   /** Work may interrupt. `packets` were dealt with since the last time. */
   protected abstract arm(packets: number): void;
   protected abstract disarm(): void;
@@ -155,15 +168,9 @@ export abstract class NetDriver implements NetDevice {
   protected abstract applyFeatures(): void;
   /** What is wanted, less what lacks something it rests on. */
   protected abstract resolveFeatures(wanted: number): number;
-  abstract readonly mac: Uint8Array;
-  abstract setMac(mac: Uint8Array): void;
-  abstract setPromiscuous(on: boolean): void;
-  abstract setAllMulticast(on: boolean): void;
-  abstract setMulticast(addresses: readonly Uint8Array[]): void;
-  abstract addVlan(id: number): void;
-  abstract removeVlan(id: number): void;
+  /** The filters' modes, and whatever else has a say in what is received. */
+  protected abstract applyReceiveMode(): void;
   abstract statistics(): NetStatistics;
-  abstract resetStatistics(): void;
 
   protected goneError(): DeviceError {
     return goneError(this.device);
@@ -222,7 +229,7 @@ export abstract class NetDriver implements NetDevice {
       this.failure = this.goneError();
       return;
     }
-    this.accumulate();
+    this.counters.accumulate();
     await this.quiesce();
     this.device.enable({ busMaster: false });
   }
@@ -428,7 +435,7 @@ export abstract class NetDriver implements NetDevice {
       this.fail(this.goneError());
       return;
     }
-    this.accumulate();
+    this.counters.accumulate();
     this.linkMayHaveChanged(); // in case its interrupt was lost
     if (this.rx.starved) this.#retryStarved();
     if (this.#transmitIsStuck()) void this.#recover();
@@ -492,6 +499,54 @@ export abstract class NetDriver implements NetDevice {
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
 
+  get mac(): Uint8Array {
+    return this.filters.mac.slice();
+  }
+
+  setMac(mac: Uint8Array): void {
+    checkStationAddress(mac);
+    this.filters.mac.set(mac);
+    if (this.ready) this.filters.applyMac();
+  }
+
+  setPromiscuous(on: boolean): void {
+    this.filters.promiscuous = on;
+    if (this.ready) this.applyReceiveMode();
+  }
+
+  setAllMulticast(on: boolean): void {
+    this.filters.allMulticast = on;
+    if (this.ready) this.applyReceiveMode();
+  }
+
+  setMulticast(addresses: readonly Uint8Array[]): void {
+    checkMulticast(addresses);
+    this.filters.multicast = addresses.map((address) => address.slice());
+    if (this.ready) this.applyMulticast();
+  }
+
+  addVlan(id: number): void {
+    checkVlan(id);
+    this.filters.vlans.add(id);
+    this.#applyVlan(id);
+  }
+
+  removeVlan(id: number): void {
+    checkVlan(id);
+    this.filters.vlans.delete(id);
+    this.#applyVlan(id);
+  }
+
+  protected applyMulticast(): void {
+    this.filters.applyMulticast();
+  }
+
+  #applyVlan(id: number): void {
+    if (!this.ready) return;
+    this.filters.applyVlan(id);
+    this.applyReceiveMode();
+  }
+
   get mtu(): number {
     return this.#mtu;
   }
@@ -536,11 +591,21 @@ export abstract class NetDriver implements NetDevice {
 
   /** What the chip has counted since. Of a card that is gone the last counts stand, and its failure is noticed. */
   protected count(): void {
-    if (this.ready) this.guard(() => this.accumulate());
+    if (this.ready) this.guard(() => this.counters.accumulate());
   }
 
-  /** Callers have set their own sums to nothing. */
-  protected forgetCounts(): void {
+  /** The chip's own counters, by the names of its datasheet or of Linux. */
+  chipStatistics(): Record<string, number> {
+    this.count();
+    return this.counters.all();
+  }
+
+  resetStatistics(): void {
+    this.count();
+    this.counters.reset();
+    this.interrupts.count = 0;
+    this.rx.resetCounts();
+    this.tx.resetCounts();
     this.counts.txHangs = 0;
     this.counts.resets = 0;
     this.#packetsAtInterrupt = this.rx.packets + this.tx.completed;
@@ -571,19 +636,19 @@ export function checkRing(what: string, size: number, { least, most }: RingBound
 }
 
 /** @throws DeviceError 'INVALID' */
-export function checkStationAddress(mac: Uint8Array): void {
+function checkStationAddress(mac: Uint8Array): void {
   if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;
   throw new DeviceError('INVALID', 'a station address is six bytes, not a multicast address and not all zeros');
 }
 
 /** @throws DeviceError 'INVALID' */
-export function checkMulticast(addresses: readonly Uint8Array[]): void {
+function checkMulticast(addresses: readonly Uint8Array[]): void {
   if (addresses.every((address) => address.length === 6 && (address[0]! & 1) !== 0)) return;
   throw new DeviceError('INVALID', 'a multicast address is six bytes, the first one odd');
 }
 
 /** @throws DeviceError 'INVALID' */
-export function checkVlan(id: number): void {
+function checkVlan(id: number): void {
   if (Number.isInteger(id) && id >= 0 && id <= 4095) return;
   throw new DeviceError('INVALID', `a VLAN id of ${id}: 0 to 4095`);
 }

@@ -7,10 +7,7 @@
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import type { Pause } from '../mii.ts';
 import {
-  checkMulticast,
   checkRing,
-  checkStationAddress,
-  checkVlan,
   DOWN,
   ETHERNET_MTU,
   FRAME_OVERHEAD,
@@ -33,7 +30,7 @@ import {
 import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
 import { Chip, R, R74 } from './chip.ts';
 import { RINGS } from './descriptors.ts';
-import { Filters } from './filters.ts';
+import { E1000Filters } from './filters.ts';
 import { InterruptControl } from './interrupts.ts';
 import { checkNvm, macOf, readNvm } from './nvm.ts';
 import { negotiate, readPause } from './phy.ts';
@@ -96,9 +93,9 @@ export class E1000Driver extends NetDriver {
   protected readonly rx: Receiver;
   protected readonly tx: Transmitter;
   readonly #chip: Chip;
-  readonly #filters: Filters;
-  readonly #interrupts: InterruptControl;
-  readonly #counters: ChipStatistics;
+  protected readonly filters: E1000Filters;
+  protected readonly interrupts: InterruptControl;
+  protected readonly counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
   readonly #bufferSizeBits: number;
 
@@ -114,9 +111,9 @@ export class E1000Driver extends NetDriver {
     this.#bufferSizeBits = room.bits;
     this.rx = new Receiver(chip, this.pool, rxDescriptors, room.bytes);
     this.tx = new Transmitter(chip, txDescriptors);
-    this.#filters = new Filters(chip, mac);
-    this.#counters = new ChipStatistics(chip);
-    this.#interrupts = new InterruptControl(chip, {
+    this.filters = new E1000Filters(chip, mac);
+    this.counters = new ChipStatistics(chip);
+    this.interrupts = new InterruptControl(chip, {
       work: () => this.workArrived(),
       link: () => this.linkMayHaveChanged(),
       failed: (error) => this.fail(error),
@@ -139,8 +136,8 @@ export class E1000Driver extends NetDriver {
     this.log(`receive ring of ${rx.size}: produced ${rx.used} buffers, receive MAC enabled`);
     this.#initialiseTransmit();
     this.log(`transmit ring of ${tx.size}: transmit MAC enabled`);
-    this.#interrupts.enable(this.#modes);
-    this.log(`waiting for interrupts (${this.#interrupts.mode})`);
+    this.interrupts.enable(this.#modes);
+    this.log(`waiting for interrupts (${this.interrupts.mode})`);
     await negotiate(this.#chip); // takes seconds on copper; the link's interrupt tells when it is done
   }
 
@@ -159,7 +156,7 @@ export class E1000Driver extends NetDriver {
     chip.write(VET, 0x8100);
     this.#dividePacketBuffer();
     this.#applyVlanMode();
-    this.#counters.discard(); // 14.3: what the counters hold after a reset means nothing
+    this.counters.discard(); // 14.3: what the counters hold after a reset means nothing
   }
 
   /**
@@ -181,26 +178,25 @@ export class E1000Driver extends NetDriver {
   /** 14.4: receive initialisation. */
   #initialiseReceive(): void {
     const chip = this.#chip;
-    this.#filters.apply();
+    this.filters.apply();
     this.rx.setUp(chip);
     this.#applyReceiveChecksum();
-    this.#applyReceiveControl(true);
+    this.applyReceiveMode();
     this.rx.fill();
   }
 
   /** RCTL, from everything that has a say in it (13.4.22). */
-  #applyReceiveControl(enabled: boolean): void {
+  protected applyReceiveMode(): void {
     const { RCTL } = R;
-    const { promiscuous, allMulticast, storeBad, vlans } = this.#filters;
+    const { promiscuous, allMulticast, storeBad, vlans } = this.filters;
     // CRC stripped; broadcasts accepted; the hash takes address bits 47:36 (MO = 0); half-empty rings interrupt (RDMTS 0).
-    let control = RCTL.SECRC | RCTL.BAM | this.#bufferSizeBits;
-    if (enabled) control |= RCTL.EN;
+    let control = RCTL.EN | RCTL.SECRC | RCTL.BAM | this.#bufferSizeBits;
     if (promiscuous) control |= RCTL.UPE;
     if (promiscuous || allMulticast) control |= RCTL.MPE;
     if (storeBad) control |= RCTL.SBP;
     if (this.mtu > ETHERNET_MTU) control |= RCTL.LPE;
     // With no VLAN in it the filter would drop every tagged frame: it is on from the first.
-    if (this.has(FEATURE_VLAN_FILTER) && vlans > 0 && !promiscuous) control |= RCTL.VFE;
+    if (this.has(FEATURE_VLAN_FILTER) && vlans.size > 0 && !promiscuous) control |= RCTL.VFE;
     this.rx.keepBad = storeBad;
     this.#chip.write(RCTL, control);
   }
@@ -243,24 +239,24 @@ export class E1000Driver extends NetDriver {
 
   /** The reset turns receive and transmit off, and waits until DMA has settled. */
   protected async quiesce(): Promise<void> {
-    this.#interrupts.silence();
-    this.#interrupts.disable();
+    this.interrupts.silence();
+    this.interrupts.disable();
     await resetChip(this.#chip);
   }
 
   // ---- Interrupts ---------------------------------------------------------------------------------------------------
 
   protected arm(packets: number): void {
-    this.#interrupts.learn(packets);
-    this.#interrupts.arm();
+    this.interrupts.learn(packets);
+    this.interrupts.arm();
   }
 
   protected disarm(): void {
-    this.#interrupts.disarm();
+    this.interrupts.disarm();
   }
 
   protected provoke(): void {
-    this.#interrupts.provoke();
+    this.interrupts.provoke();
   }
 
   // ---- Link ---------------------------------------------------------------------------------------------------------
@@ -300,16 +296,6 @@ export class E1000Driver extends NetDriver {
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
 
-  get mac(): Uint8Array {
-    return this.#filters.mac.slice();
-  }
-
-  setMac(mac: Uint8Array): void {
-    checkStationAddress(mac);
-    this.#filters.mac.set(mac);
-    if (this.ready) this.#filters.applyMac();
-  }
-
   protected applyMtu(): void {
     this.tx.mtu = this.mtu;
   }
@@ -319,7 +305,7 @@ export class E1000Driver extends NetDriver {
     if (!this.ready) return;
     this.#applyReceiveChecksum();
     this.#applyVlanMode();
-    this.#applyReceiveControl(true);
+    this.applyReceiveMode();
   }
 
   protected resolveFeatures(wanted: number): number {
@@ -330,53 +316,17 @@ export class E1000Driver extends NetDriver {
     return features;
   }
 
-  setPromiscuous(on: boolean): void {
-    this.#filters.promiscuous = on;
-    if (this.ready) this.#applyReceiveControl(true);
-  }
-
-  setAllMulticast(on: boolean): void {
-    this.#filters.allMulticast = on;
-    if (this.ready) this.#applyReceiveControl(true);
-  }
-
   /** Receive damaged frames as well, marked RX_ERROR. */
   setStoreBad(on: boolean): void {
-    this.#filters.storeBad = on;
-    if (this.ready) this.#applyReceiveControl(true);
-  }
-
-  setMulticast(addresses: readonly Uint8Array[]): void {
-    checkMulticast(addresses);
-    this.#filters.setMulticast(addresses);
-    if (this.ready) this.#filters.applyMulticast();
-  }
-
-  addVlan(id: number): void {
-    this.#setVlan(id, true);
-  }
-
-  removeVlan(id: number): void {
-    this.#setVlan(id, false);
-  }
-
-  #setVlan(id: number, on: boolean): void {
-    checkVlan(id);
-    this.#filters.setVlan(id, on);
-    if (!this.ready) return;
-    this.#filters.applyVlan(id);
-    this.#applyReceiveControl(true);
+    this.filters.storeBad = on;
+    if (this.ready) this.applyReceiveMode();
   }
 
   // ---- Statistics ---------------------------------------------------------------------------------------------------
 
-  protected accumulate(): void {
-    this.#counters.accumulate();
-  }
-
   statistics(): NetStatistics {
     this.count();
-    const chip = this.#counters.all();
+    const chip = this.counters.all();
     const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
     const { malformed, packets, bytes } = this.rx;
     const { refused, abandoned } = this.tx;
@@ -391,26 +341,8 @@ export class E1000Driver extends NetDriver {
       rxMissed: sum('MPC'),
       rxNoBuffer: sum('RNBC'),
       multicast: sum('MPRC'),
-      interrupts: this.#interrupts.count,
+      interrupts: this.interrupts.count,
     };
-  }
-
-  /** The chip's own counters, by the datasheet's names. */
-  chipStatistics(): Record<string, number> {
-    this.count();
-    return this.#counters.all();
-  }
-
-  resetStatistics(): void {
-    this.count();
-    this.#counters.reset();
-    this.#interrupts.count = 0;
-    this.rx.packets = 0;
-    this.rx.bytes = 0;
-    this.rx.malformed = 0;
-    this.tx.refused = 0;
-    this.tx.abandoned = 0;
-    this.forgetCounts();
   }
 }
 

@@ -2,33 +2,25 @@
  * Which frames are received: exact addresses, the multicast hash, VLANs. Intel 317453 §13.5; RCTL's bits are the
  * driver's to combine (e1000.ts).
  */
+import { Filters } from '../filters.ts';
 import { type Chip, R } from './chip.ts';
 
 const HASH_WORDS = 128;
 
-export class Filters {
-  promiscuous = false;
-  allMulticast = false;
+export class E1000Filters extends Filters {
   /** Keep damaged frames too. */
   storeBad = false;
-  readonly mac: Uint8Array;
   readonly #chip: Chip;
-  readonly #vlans = new Set<number>();
-  #multicast: readonly Uint8Array[] = [];
 
   constructor(chip: Chip, mac: Uint8Array) {
+    super(mac);
     this.#chip = chip;
-    this.mac = mac;
-  }
-
-  get vlans(): number {
-    return this.#vlans.size;
   }
 
   /** All of it into the card, as after a reset. */
   apply(): void {
     this.applyMac();
-    this.#applyMulticast();
+    this.applyMulticast();
     for (let word = 0; word < HASH_WORDS; word++) this.#writeVlanWord(word);
   }
 
@@ -37,29 +29,16 @@ export class Filters {
     this.#writeAddress(0, this.mac);
   }
 
-  setMulticast(addresses: readonly Uint8Array[]): void {
-    this.#multicast = addresses.map((address) => address.slice());
-  }
-
-  applyMulticast(): void {
-    this.#applyMulticast();
-  }
-
-  setVlan(id: number, on: boolean): void {
-    if (on) this.#vlans.add(id);
-    else this.#vlans.delete(id);
-  }
-
-  applyVlan(id: number): void {
+  override applyVlan(id: number): void {
     this.#writeVlanWord(id >> 5);
   }
 
   /** Exact filters as far as they go, the hash for the others. */
-  #applyMulticast(): void {
+  applyMulticast(): void {
     const exact = this.#chip.variant.receiveAddresses - 1;
-    for (let i = 0; i < exact; i++) this.#writeAddress(1 + i, this.#multicast[i] ?? null);
+    for (let i = 0; i < exact; i++) this.#writeAddress(1 + i, this.multicast[i] ?? null);
     const table = new Uint32Array(HASH_WORDS);
-    for (const address of this.#multicast.slice(exact)) {
+    for (const address of this.multicast.slice(exact)) {
       const hash = hashOf(address);
       table[hash >> 5]! |= 1 << (hash & 31);
     }
@@ -77,7 +56,7 @@ export class Filters {
   /** 13.5.4: bit 4:0 of the id in word 11:5. */
   #writeVlanWord(word: number): void {
     let bits = 0;
-    for (const id of this.#vlans) if (id >> 5 === word) bits |= 1 << (id & 31);
+    for (const id of this.vlans) if (id >> 5 === word) bits |= 1 << (id & 31);
     this.#chip.write(R.VFTA, bits, word);
   }
 }

@@ -106,6 +106,12 @@ export class Receiver {
     return this.#vacant >= REFILL && this.#vacant > this.size >> 1;
   }
 
+  resetCounts(): void {
+    this.packets = 0;
+    this.bytes = 0;
+    this.malformed = 0;
+  }
+
   receive(into: PacketBuffer[], limit: number): number {
     const words = this.#words;
     const slots = this.#slots;

@@ -115,6 +115,11 @@ export class Transmitter {
     return (this.#words[(index << 2) + 3]! & TX_DD) !== 0;
   }
 
+  resetCounts(): void {
+    this.refused = 0;
+    this.abandoned = 0;
+  }
+
   transmit(from: PacketBuffer[], first: number, count: number): number {
     const words = this.#words;
     const slots = this.#slots;

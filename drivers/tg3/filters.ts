@@ -1,26 +1,18 @@
 /** Which frames are received: the station's address and the multicast hash; the other bits of MAC_RX_MODE are tg3.ts's. */
 import { crc32 } from '../../sim/crc32.ts';
 import { ALL_ONES } from '../card.ts';
+import { Filters } from '../filters.ts';
 import { type Chip, R } from './chip.ts';
 
 const HASH_WORDS = 4;
 
-export class Filters {
-  promiscuous = false;
-  allMulticast = false;
-  readonly mac: Uint8Array;
+/** These chips have no VLAN filter. */
+export class Tg3Filters extends Filters {
   readonly #chip: Chip;
-  #multicast: readonly Uint8Array[] = [];
 
   constructor(chip: Chip, mac: Uint8Array) {
+    super(mac);
     this.#chip = chip;
-    this.mac = mac;
-  }
-
-  /** All of it into the card, as after a reset. */
-  apply(): void {
-    this.applyMac();
-    this.applyMulticast();
   }
 
   /** The station's own in all four places; the backoff of half duplex is seeded with it. */
@@ -34,18 +26,14 @@ export class Filters {
     this.#chip.write(R.MAC_TX_BACKOFF_SEED, seed & R.MAC_TX_BACKOFF_SEED.VALUE);
   }
 
-  setMulticast(addresses: readonly Uint8Array[]): void {
-    this.#multicast = addresses.map((address) => address.slice());
-  }
-
   /** The card takes some groups, and perhaps more than those. */
   get hashed(): boolean {
-    return this.#multicast.length > 0 && !this.promiscuous && !this.allMulticast;
+    return this.multicast.length > 0 && !this.promiscuous && !this.allMulticast;
   }
 
   applyMulticast(): void {
     const table = new Uint32Array(HASH_WORDS);
-    for (const address of this.#multicast) {
+    for (const address of this.multicast) {
       const hash = hashOf(address);
       table[hash >> 5]! |= 1 << (hash & 31);
     }

@@ -329,6 +329,12 @@ export class Receiver {
     return ring.next;
   }
 
+  resetCounts(): void {
+    this.packets = 0;
+    this.bytes = 0;
+    this.malformed = 0;
+  }
+
   receive(into: PacketBuffer[], limit: number): number {
     const rings = this.#rings;
     const { queues } = this;

@@ -5,17 +5,7 @@
  * values that those leave open, are Linux's (drivers/net/ethernet/broadcom/tg3.c, tg3_reset_hw).
  */
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
-import {
-  checkMulticast,
-  checkRing,
-  checkStationAddress,
-  checkVlan,
-  ETHERNET_MTU,
-  goneError,
-  MILLISECOND,
-  NetDriver,
-  type NetDriverOptions,
-} from '../net-driver.ts';
+import { checkRing, ETHERNET_MTU, goneError, MILLISECOND, NetDriver, type NetDriverOptions } from '../net-driver.ts';
 import {
   FEATURE_RX_CHECKSUM,
   FEATURE_TSO4,
@@ -27,7 +17,7 @@ import {
 } from '../netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
 import { Chip, R } from './chip.ts';
-import { Filters } from './filters.ts';
+import { Tg3Filters } from './filters.ts';
 import { InterruptControl } from './interrupts.ts';
 import { readStationAddress } from './nvram.ts';
 import { Phy } from './phy.ts';
@@ -87,9 +77,9 @@ export class Tg3Driver extends NetDriver {
   readonly #chip: Chip;
   readonly #phy: Phy;
   readonly #status: StatusBlocks;
-  readonly #filters: Filters;
-  readonly #interrupts: InterruptControl;
-  readonly #counters: ChipStatistics;
+  protected readonly filters: Tg3Filters;
+  protected readonly interrupts: InterruptControl;
+  protected readonly counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
 
   constructor(chip: Chip, mac: Uint8Array, options: Tg3Options) {
@@ -108,9 +98,9 @@ export class Tg3Driver extends NetDriver {
     this.#status = new StatusBlocks(chip);
     this.rx = new Receiver(chip, this.pool, this.#status, rxDescriptors, queues);
     this.tx = new Transmitter(chip, this.#status, txDescriptors);
-    this.#filters = new Filters(chip, mac);
-    this.#counters = new ChipStatistics(chip);
-    this.#interrupts = new InterruptControl(chip, this.#status, {
+    this.filters = new Tg3Filters(chip, mac);
+    this.counters = new ChipStatistics(chip);
+    this.interrupts = new InterruptControl(chip, this.#status, {
       work: () => this.workArrived(),
       link: () => this.linkMayHaveChanged(),
       failed: (error) => this.fail(error),
@@ -126,18 +116,18 @@ export class Tg3Driver extends NetDriver {
   protected async bringUp(): Promise<void> {
     const answered = await resetChip(this.#chip);
     this.log(answered ? 'device reset, boot code complete' : 'device reset, no boot code answers: going on without it');
-    this.#interrupts.enable(this.#modes, this.rx.queues);
+    this.interrupts.enable(this.#modes, this.rx.queues);
     this.#initialiseChip();
     await this.#initialiseBuffers();
     this.#initialiseRings();
     this.#initialiseMac();
-    await this.#interrupts.startCoalescing();
+    await this.interrupts.startCoalescing();
     this.#startBlocks();
     this.#startMacs();
     await this.#phy.negotiate(); // takes seconds on copper; the link's interrupt tells when it is done
     this.#watchLink();
-    this.#interrupts.unmask();
-    this.log(`waiting for interrupts (${this.#interrupts.mode}, vectors: ${this.#interrupts.vectors})`);
+    this.interrupts.unmask();
+    this.log(`waiting for interrupts (${this.interrupts.mode}, vectors: ${this.interrupts.vectors})`);
   }
 
   /** Byte orders, checksums, the bus. */
@@ -196,7 +186,7 @@ export class Tg3Driver extends NetDriver {
 
   #initialiseRings(): void {
     const { rx, tx } = this;
-    this.#status.setUp(this.#chip, this.#interrupts.vectors);
+    this.#status.setUp(this.#chip, this.interrupts.vectors);
     rx.setUp(this.mtu);
     rx.checksums = this.has(FEATURE_RX_CHECKSUM);
     tx.features = this.features.enabled;
@@ -208,7 +198,7 @@ export class Tg3Driver extends NetDriver {
   #initialiseMac(): void {
     const chip = this.#chip;
     const { MAC_MODE, SNDDATAI_STATSCTRL } = R;
-    this.#filters.apply();
+    this.filters.applyMac();
     chip.write(R.MAC_RX_MTU_SIZE, this.mtu + 22); // header, tag and FCS
     chip.write(R.MAC_TX_LENGTHS, GAPS | SLOT_TIME);
     chip.write(R.MAC_RCV_RULE_CFG, 1 << 3); // every frame is of class 1
@@ -274,7 +264,7 @@ export class Tg3Driver extends NetDriver {
     chip.write(R.MAC_LED_CTRL, R.MAC_LED_CTRL.MODE_PHY_1);
     this.#applyTransmitMode(false);
     this.log('transmit MAC enabled');
-    this.#applyReceiveMode();
+    this.applyReceiveMode();
     this.log('receive MAC enabled');
   }
 
@@ -288,12 +278,12 @@ export class Tg3Driver extends NetDriver {
   }
 
   /** MAC_RX_MODE, from everything that has a say in it. */
-  #applyReceiveMode(): void {
+  protected applyReceiveMode(): void {
     const { MAC_RX_MODE } = R;
     const strip = this.has(FEATURE_VLAN_STRIP);
     let mode = MAC_RX_MODE.ENABLE;
     if (!strip) mode |= MAC_RX_MODE.KEEP_VLAN_TAG;
-    if (this.#filters.promiscuous) mode |= MAC_RX_MODE.PROMISC;
+    if (this.filters.promiscuous) mode |= MAC_RX_MODE.PROMISC;
     if (this.link.rxPause) mode |= MAC_RX_MODE.FLOW_CTRL_ENABLE;
     if (this.#chip.variant.is577xx) mode |= MAC_RX_MODE.IPV6_CSUM_ENABLE;
     if (this.rx.queues > 1) {
@@ -302,14 +292,19 @@ export class Tg3Driver extends NetDriver {
       mode |= MAC_RX_MODE.RSS_IPV6_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV6_HASH_EN;
     }
     this.rx.vlanStrip = strip;
-    this.rx.hashed = this.#filters.hashed;
+    this.applyMulticast();
     this.#chip.write(MAC_RX_MODE, mode);
+  }
+
+  protected override applyMulticast(): void {
+    super.applyMulticast();
+    this.rx.hashed = this.filters.hashed;
   }
 
   /** Blocks stop one after the other, then the reset: no DMA, no interrupt. */
   protected async quiesce(): Promise<void> {
-    this.#interrupts.silence();
-    this.#interrupts.disable();
+    this.interrupts.silence();
+    this.interrupts.disable();
     await resetChip(this.#chip);
   }
 
@@ -321,16 +316,16 @@ export class Tg3Driver extends NetDriver {
   // ---- Interrupts ---------------------------------------------------------------------------------------------------
 
   protected arm(packets: number): void {
-    this.#interrupts.learn(packets);
-    this.#interrupts.arm();
+    this.interrupts.learn(packets);
+    this.interrupts.arm();
   }
 
   protected disarm(): void {
-    this.#interrupts.silence();
+    this.interrupts.silence();
   }
 
   protected provoke(): void {
-    this.#interrupts.provoke();
+    this.interrupts.provoke();
   }
 
   // ---- Link ---------------------------------------------------------------------------------------------------------
@@ -342,7 +337,7 @@ export class Tg3Driver extends NetDriver {
     this.#chip.write(MAC_STATUS, MAC_STATUS.LNKSTATE_CHANGED);
     this.#chip.write(MAC_EVENT, MAC_EVENT.LNKSTATE_CHANGED);
     const look = this.device.time.every(LINK_LOOK, () => {
-      if (this.ready) this.guard(() => this.#interrupts.lookAtLink());
+      if (this.ready) this.guard(() => this.interrupts.lookAtLink());
       if (!this.ready) look.stop();
     });
   }
@@ -358,25 +353,15 @@ export class Tg3Driver extends NetDriver {
     chip.modify(MAC_MODE, MAC_MODE.PORT_MODE | MAC_MODE.HALF_DUPLEX, port | (fullDuplex ? 0 : MAC_MODE.HALF_DUPLEX));
     chip.write(R.MAC_TX_LENGTHS, GAPS | (speed === 1000 && !fullDuplex ? SLOT_TIME_1000_HALF : SLOT_TIME));
     this.#applyTransmitMode(txPause);
-    this.#applyReceiveMode();
+    this.applyReceiveMode();
   }
 
   /** The consumer moves as the card sends; and a station that is told to wait is told so again and again. */
   protected get sendProgress(): number {
-    return this.tx.consumer + 0x10000 * this.#counters.all().RX_STATS_XOFF_PAUSE_RECVD!;
+    return this.tx.consumer + 0x10000 * this.counters.all().RX_STATS_XOFF_PAUSE_RECVD!;
   }
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
-
-  get mac(): Uint8Array {
-    return this.#filters.mac.slice();
-  }
-
-  setMac(mac: Uint8Array): void {
-    checkStationAddress(mac);
-    this.#filters.mac.set(mac);
-    if (this.ready) this.#filters.applyMac();
-  }
 
   protected applyMtu(): void {
     this.tx.mtu = this.mtu;
@@ -385,52 +370,18 @@ export class Tg3Driver extends NetDriver {
   protected applyFeatures(): void {
     this.tx.features = this.features.enabled;
     this.rx.checksums = this.has(FEATURE_RX_CHECKSUM);
-    if (this.ready) this.#applyReceiveMode();
+    if (this.ready) this.applyReceiveMode();
   }
 
   protected resolveFeatures(wanted: number): number {
     return (wanted & FEATURE_TX_CHECKSUM) === 0 ? wanted & ~(FEATURE_TSO4 | FEATURE_TSO6) : wanted;
   }
 
-  setPromiscuous(on: boolean): void {
-    this.#filters.promiscuous = on;
-    if (this.ready) this.#applyReceiveMode();
-  }
-
-  setAllMulticast(on: boolean): void {
-    this.#filters.allMulticast = on;
-    this.#applyMulticast();
-  }
-
-  setMulticast(addresses: readonly Uint8Array[]): void {
-    checkMulticast(addresses);
-    this.#filters.setMulticast(addresses);
-    this.#applyMulticast();
-  }
-
-  #applyMulticast(): void {
-    this.rx.hashed = this.#filters.hashed;
-    if (this.ready) this.#filters.applyMulticast();
-  }
-
-  /** These chips have no VLAN filter: every VLAN is received, listed or not. */
-  addVlan(id: number): void {
-    checkVlan(id);
-  }
-
-  removeVlan(id: number): void {
-    checkVlan(id);
-  }
-
   // ---- Statistics ---------------------------------------------------------------------------------------------------
-
-  protected accumulate(): void {
-    this.#counters.accumulate();
-  }
 
   statistics(): NetStatistics {
     this.count();
-    const chip = this.#counters.all();
+    const chip = this.counters.all();
     const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
     const { malformed, packets, bytes } = this.rx;
     const { refused, abandoned } = this.tx;
@@ -449,27 +400,8 @@ export class Tg3Driver extends NetDriver {
       rxMissed: sum('IN_DISCARDS_CNT'),
       rxNoBuffer: sum('NO_RCV_BD_CNT'),
       multicast: sum('RX_STATS_MCAST'),
-      interrupts: this.#interrupts.count,
+      interrupts: this.interrupts.count,
     };
-  }
-
-  /** The chip's own counters, by Linux's names. */
-  chipStatistics(): Record<string, number> {
-    this.count();
-    return this.#counters.all();
-  }
-
-  resetStatistics(): void {
-    this.count();
-    this.#counters.reset();
-    this.#interrupts.count = 0;
-    this.rx.packets = 0;
-    this.rx.bytes = 0;
-    this.rx.malformed = 0;
-    this.tx.refused = 0;
-    this.tx.abandoned = 0;
-    this.tx.malformed = 0;
-    this.forgetCounts();
   }
 }
 

@@ -128,6 +128,12 @@ export class Transmitter {
     return this.#clean;
   }
 
+  resetCounts(): void {
+    this.refused = 0;
+    this.abandoned = 0;
+    this.malformed = 0;
+  }
+
   transmit(from: PacketBuffer[], first: number, count: number): number {
     const words = this.#words;
     const slots = this.#slots;
