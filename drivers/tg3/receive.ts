@@ -382,8 +382,8 @@ export class Receiver {
       const errors = words[at + RX_ERROR_VLAN]!;
       const room = slot < STANDARD_ENTRIES ? STANDARD_ROOM : JUMBO_ROOM;
       if (length < SHORTEST || length > room || ((flags & RX_ERROR) !== 0 && (errors & DAMAGED) !== 0)) {
-        // A damaged frame is in the chip's own counters.
-        if ((flags & RX_ERROR) === 0) this.malformed++;
+        // A damaged frame is in the chip's own counters, one that it could not store is not.
+        if ((flags & RX_ERROR) === 0 || (errors & RX_NO_RESOURCES) !== 0) this.malformed++;
         packet.free();
         continue;
       }

@@ -392,10 +392,7 @@ export class Tg3Driver extends NetDriver {
       rxBytes: bytes,
       txPackets,
       txBytes: Math.max(0, sum('TX_STATS_OCTETS') - 4 * txPackets), // the chip counts the FCS
-      rxErrors:
-        malformed +
-        sum('RX_STATS_FCS_ERRORS', 'RX_STATS_ALIGN_ERRORS', 'RX_STATS_FRAME_TOO_LONG', 'RX_STATS_UNDERSIZE') +
-        sum('RX_STATS_FRAGMENTS', 'RX_STATS_JABBERS', 'IN_ERRORS_CNT'),
+      rxErrors: malformed + sum('IN_ERRORS_CNT'), // whatever was wrong with the frame; the MAC's counters say what
       txErrors: refused + abandoned + this.tx.malformed + sum('TX_STATS_MAC_ERRORS', 'TX_STATS_EXCESSIVE_COL'),
       rxMissed: sum('IN_DISCARDS_CNT'),
       rxNoBuffer: sum('NO_RCV_BD_CNT'),

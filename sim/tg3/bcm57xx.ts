@@ -368,20 +368,25 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     this.#boot();
   }
 
-  /** What boot code leaves in SRAM and registers, and its answer to whoever waits for it. */
+  /**
+   * What boot code leaves in SRAM and registers, and its answer to whoever waits for it. From an NVRAM that does not hold
+   * together none is loaded: SRAM then stays as it was.
+   */
   #boot(): void {
-    const { mac } = this.nvram;
-    const high = get16(mac, 0);
-    const low = get32(mac, 2);
+    if (!this.nvram.boots) return;
     const { words } = this.#sram;
     words[SRAM_DATA_SIG / 4] = SIGNATURE;
     words[SRAM_DATA_CFG / 4] = COPPER;
     words[SRAM_DATA_VER / 4] = DATA_VERSION;
     words[SRAM_PHY_ID / 4] = (this.chip.phyId[0] << 16) | this.chip.phyId[1];
     words[SRAM_FW_ASF_STATUS / 4] = FW_READY;
+    words[SRAM_FW_MAILBOX / 4] = FW_READY;
+    const { mac } = this.nvram;
+    if (mac === null) return;
+    const high = get16(mac, 0);
+    const low = get32(mac, 2);
     words[SRAM_MAC_HIGH / 4] = MAC_SIGNATURE | high;
     words[SRAM_MAC_LOW / 4] = low;
-    words[SRAM_FW_MAILBOX / 4] = FW_READY;
     this.#words[R.MAC_ADDR_HIGH.word] = high;
     this.#words[R.MAC_ADDR_LOW.word] = low;
   }

@@ -90,9 +90,20 @@ export class Nvram {
     this.#words[NVRAM_CFG1.word] = this.#config;
   }
 
-  /** The station address, at 0x7e. */
-  get mac(): Uint8Array {
-    return this.image.subarray(0x7e, 0x84);
+  /** Whether boot code would be found and loaded: the magic number, and a header that holds together. */
+  get boots(): boolean {
+    return get32(this.image, 0) === MAGIC && this.#holds(0, 0x10);
+  }
+
+  /** The station address, at 0x7e; null where the manufacturing block does not hold together. */
+  get mac(): Uint8Array | null {
+    return this.#holds(0x74, 0xfc) ? this.image.subarray(0x7e, 0x84) : null;
+  }
+
+  /** Whether the bytes up to `end` have the CRC that is written there, its lowest byte first. */
+  #holds(start: number, end: number): boolean {
+    const crc = crc32(this.image, start, end - start);
+    return [0, 1, 2, 3].every((i) => this.image[end + i] === ((crc >>> (8 * i)) & 0xff));
   }
 
   #command(value: number): void {

@@ -363,7 +363,8 @@ export class Send {
         return;
       }
     }
-    if (!this.#dropped && this.#length > 0) this.#sendWhole();
+    if (!this.#dropped && this.#length === 0) this.#drop('no bytes');
+    if (!this.#dropped) this.#sendWhole();
     this.#finish();
   }
 

@@ -17,7 +17,7 @@ import { CHIPS, type ChipName } from '../../sim/tg3/chips.ts';
 import { SRAM_FW_MAILBOX, SRAM_MAC_HIGH } from '../../sim/tg3/descriptors.ts';
 import { factoryImage } from '../../sim/tg3/nvram.ts';
 import { BCM57XX } from '../../sim/tg3/registers.ts';
-import { HostPort, Link } from '../../sim/wire/index.ts';
+import { FCS_ERROR, HostPort, Link } from '../../sim/wire/index.ts';
 import { type Bench, netdevSpec } from '../spec/netdev.ts';
 
 const R = BCM57XX.r;
@@ -232,6 +232,20 @@ test('the address comes from SRAM, or from the NVRAM, which must then hold toget
   await t.throwsAsync(open(nowhere), code('BAD_NVM', /00:00:00:00:00:00/));
 });
 
+test('an NVRAM that does not hold together, and boot code that therefore leaves nothing: said, and none driven', async (t) => {
+  const bad: [change: (image: Uint8Array) => void, message: RegExp][] = [
+    [(image) => image.fill(0, 0, 4), /begins with 0x0+, not 0x669955aa/],
+    [(image) => void image[9]!++, /the header has CRC/],
+    [(image) => image.fill(0xff, 0x80), /the manufacturing block has CRC/],
+    [(image) => void image[0x83]!++, /the manufacturing block has CRC/],
+  ];
+  for (const [change, message] of bad) {
+    const nvram = factoryImage(CHIPS.tg3, MAC);
+    change(nvram);
+    await t.throwsAsync(open({ model: { nvram } }), code('BAD_NVM', message));
+  }
+});
+
 test('an NVRAM that nobody lets go of, and one that never answers', async (t) => {
   const busy = withoutSram(({ registers }) => registers.onRead(R.NVRAM_SWARB, () => 0));
   await t.throwsAsync(open({ spoil: busy }), code('TIMEOUT', /asking for the NVRAM/));
@@ -279,6 +293,72 @@ test('a PHY that never links, one that does not answer, one that stays in reset'
 });
 
 // ---- A card that tells nonsense -------------------------------------------------------------------------------------
+
+test('a status block that goes nowhere: the link is known all the same, hangs are counted, and it ends well', async (t) => {
+  let nowhere = true;
+  const spoil = (model: Tg3) => meddle(model, { lost: (at) => nowhere && at === R.HOSTCC_STATUS_BLK_HOST_LOW.at });
+  const { driver, device, model, peer, clock, start } = await open({ spoil });
+  await start();
+  await runFor(clock, 3 * SECOND);
+  t.true(driver.link.up);
+  t.is(driver.transmit([packetOf(driver, broadcast())], 0, 1), 1);
+  peer.send(broadcast());
+  await runFor(clock, 8 * SECOND);
+  t.true(model.dma.faults > 0);
+  t.is(driver.receive([], 8), 0);
+  const { txHangs, txErrors } = driver.statistics();
+  t.deepEqual([txHangs, txErrors], [1, 1]);
+  nowhere = false;
+  t.is(driver.transmit([packetOf(driver, broadcast())], 0, 1), 1);
+  await runFor(clock, 10 * SECOND); // another hang, and a reset by which it is well again
+  t.is(driver.statistics().txHangs, 2);
+  t.is(driver.transmit([packetOf(driver, broadcast())], 0, 1), 1);
+  await runFor(clock, 10 * SECOND);
+  t.is(driver.statistics().txHangs, 2);
+  t.is(driver.rings.tx.used, 0);
+  await runClock(clock, driver.close());
+  t.is(device.dma.used, 0);
+});
+
+test('frames that are damaged, or that the card could not store, count once', async (t) => {
+  const opened = await open();
+  const { driver, device, peer, start, clock } = opened;
+  await start();
+  for (const [length, flags] of [
+    [60, FCS_ERROR],
+    [40, 0],
+    [40, FCS_ERROR],
+    [1600, 0],
+    [1600, FCS_ERROR],
+  ] as const)
+    peer.send(broadcast(length), 0, length, flags);
+  await runFor(clock, MILLISECOND);
+  const into: PacketBuffer[] = [];
+  t.is(driver.receive(into, 8), 0);
+  t.is(driver.statistics().rxErrors, 5);
+  const address = new Uint8Array(4).fill(0xff); // of the first buffer
+  device.function.dma.write(device.bar(0).read32(R.RCVDBDI_STD_ADDR_LOW.at) + 4, address, 0, 4);
+  peer.send(broadcast());
+  peer.send(broadcast());
+  await runFor(clock, MILLISECOND);
+  t.is(driver.receive(into, 8), 1);
+  into[0]!.free();
+  t.is(driver.statistics().rxErrors, 6);
+  await runClock(clock, driver.close());
+  t.is(device.dma.used, 0);
+});
+
+test('packets without bytes, and longer than the card takes, are refused and counted', async (t) => {
+  const { driver, start, clock } = await open();
+  await start();
+  const packets = [packetOf(driver, new Uint8Array()), packetOf(driver, broadcast(1600))];
+  const { used } = driver.rings.tx;
+  t.is(driver.transmit(packets, 0, 2), 2);
+  t.is(driver.statistics().txErrors, 2);
+  t.is(driver.rings.tx.used, used);
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
 
 test('indices beyond a ring, or beyond what was sent, are refused, and counted once', async (t) => {
   const opened = await open();

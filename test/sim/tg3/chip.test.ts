@@ -2,8 +2,15 @@
 import test from 'ava';
 import { crc32 } from '../../../sim/crc32.ts';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
-import { FW_READY, SRAM_DATA_SIG, SRAM_FW_MAILBOX, SRAM_MAC_HIGH, SRAM_MAC_LOW } from '../../../sim/tg3/descriptors.ts';
-import { NVRAM_SIZE } from '../../../sim/tg3/nvram.ts';
+import {
+  FW_MAGIC,
+  FW_READY,
+  SRAM_DATA_SIG,
+  SRAM_FW_MAILBOX,
+  SRAM_MAC_HIGH,
+  SRAM_MAC_LOW,
+} from '../../../sim/tg3/descriptors.ts';
+import { factoryImage, NVRAM_SIZE } from '../../../sim/tg3/nvram.ts';
 import { BCM57XX } from '../../../sim/tg3/registers.ts';
 import { Bench, LINK_UP, R, Recorder } from '../../util/tg3-harness.ts';
 
@@ -100,6 +107,43 @@ test('boot code answers every reset, whatever the mailbox held, and leaves the s
     t.is(b.sramRead(SRAM_MAC_LOW), 0x00825401);
     t.is(b.read(R.MAC_ADDR_HIGH), 0x0200);
     t.is(b.read(R.MAC_ADDR_LOW), 0x00825401);
+  }
+});
+
+/** What is wrong with an NVRAM, by what is done to a good one. */
+const SPOILED: Record<string, (image: Uint8Array) => unknown> = {
+  'no magic number': (image) => {
+    image.fill(0, 0, 4);
+    const crc = crc32(image, 0, 0x10);
+    for (let i = 0; i < 4; i++) image[0x10 + i] = crc >>> (8 * i);
+  },
+  'a header that does not hold together': (image) => image[9]!++,
+  'nothing in it': (image) => image.fill(0xff),
+};
+
+for (const [what, spoil] of Object.entries(SPOILED)) {
+  test(`an NVRAM with ${what}: no boot code, which nobody hears of, and no station address`, (t) => {
+    const nvram = factoryImage(CHIPS.tg3, Uint8Array.of(2, 0, 0, 0, 0, 1));
+    spoil(nvram);
+    const b = new Bench({ up: false, nvram });
+    b.decode();
+    b.chipReset();
+    t.is(b.sramRead(SRAM_FW_MAILBOX), FW_MAGIC, 'as it was written');
+    for (const at of [SRAM_DATA_SIG, SRAM_MAC_HIGH, SRAM_MAC_LOW]) t.is(b.sramRead(at), 0);
+    t.is(b.read(R.MAC_ADDR_LOW), 0);
+  });
+}
+
+test('a manufacturing block that does not hold together: boot code runs, and leaves no station address', (t) => {
+  for (const at of [0x74, 0x83, 0xfb, 0xff]) {
+    const nvram = factoryImage(CHIPS.tg3, Uint8Array.of(2, 0, 0, 0, 0, 1));
+    nvram[at]!++;
+    const b = new Bench({ up: false, nvram });
+    b.decode();
+    b.chipReset();
+    t.is(b.sramRead(SRAM_FW_MAILBOX), FW_READY);
+    t.is(b.sramRead(SRAM_MAC_HIGH), 0);
+    t.is(b.read(R.MAC_ADDR_LOW), 0);
   }
 });
 

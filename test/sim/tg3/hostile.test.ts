@@ -4,7 +4,15 @@
  */
 import test from 'ava';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
-import { SRAM_RET_RCB, SRAM_SEND_RCB, TX_CPU_POST_DMA, TX_CPU_PRE_DMA, TX_END } from '../../../sim/tg3/descriptors.ts';
+import {
+  RX_ERROR,
+  RX_NO_RESOURCES,
+  SRAM_RET_RCB,
+  SRAM_SEND_RCB,
+  TX_CPU_POST_DMA,
+  TX_CPU_PRE_DMA,
+  TX_END,
+} from '../../../sim/tg3/descriptors.ts';
 import { Prng } from '../../../sim/wire/prng.ts';
 import { ethernet, ip, PARTNER, pattern, STATION } from '../../util/packets.ts';
 import { BASE, Bench, R, SEND_RING } from '../../util/tg3-harness.ts';
@@ -78,10 +86,53 @@ test('rings of no entries, of one, and of more than there can be', (t) => {
     b.rcb(SRAM_SEND_RCB, b.sendRing, entries);
     b.rcb(SRAM_RET_RCB, b.returnRings[0]!, entries);
     b.write(R.RCVDBDI_STD_LEN_FLAGS, entries << 16);
-    b.write(R.MBOX_SEND_PROD, 700);
+    b.data(ethernet(OUT));
+    b.write(R.MBOX_SEND_PROD, 700); // what follows are BDs of zeros: a packet without an end
     for (let i = 0; i < 100; i++) b.inject(ethernet());
     b.write(R.MBOX_RET_CON, 3);
-    t.pass();
+    const some = entries > 1;
+    t.is(b.producer(), some ? 16 : 0, `${entries} entries`);
+    t.is(b.sent().length, some ? 1 : 0);
+    t.is(b.sendConsumer, some ? 1 : 0);
+    t.is(b.card.dma.faults, 0);
+    t.is(b.read(R.RCVLPC_NO_RCV_BD_CNT), some ? 84 : 100);
+  }
+});
+
+test('send BDs of no bytes, and of more than a frame has, make refused packets', (t) => {
+  for (const chip of Object.keys(CHIPS) as ChipName[]) {
+    const b = new Bench({ chip });
+    b.post(0, NOWHERE, TX_END, 0);
+    b.post(0, BASE, (0xffff << 16) | TX_END, 0);
+    const frame = ethernet({ ...OUT, length: 100 });
+    b.data(frame.subarray(0, 50), 0);
+    b.post(0, NOWHERE, 0, 0);
+    b.data(frame.subarray(50));
+    b.ring();
+    t.deepEqual(b.sent(), [frame], chip);
+    t.is(b.card.refused.packets, 2);
+    t.is(b.sendConsumer, 5);
+  }
+});
+
+test('receive BDs of no bytes, of a few, and of more than there can be: what does not fit is cut off and marked', (t) => {
+  for (const size of [0, 3, 61, 0xffff]) {
+    const b = new Bench();
+    const buffer = b.alloc(4096);
+    b.ram.fill(0xee, buffer - BASE, buffer - BASE + 4096);
+    b.words.set([0, buffer, size, 4], (b.standardRing - BASE) / 4);
+    const frame = ethernet({ length: 60 });
+    b.inject(frame);
+    const at = (b.returnRings[0]! - BASE) / 4;
+    const stored = Math.min(size, 60);
+    t.is(b.words[at + 2]! & 0xffff, stored + 4);
+    t.is(b.words[at + 5]!, size < 60 ? RX_NO_RESOURCES : 0);
+    t.is((b.words[at + 3]! & RX_ERROR) !== 0, size < 60);
+    t.deepEqual(b.get(buffer, stored), frame.subarray(0, stored));
+    t.true(
+      b.get(buffer + Math.min(size, 64), 64).every((byte) => byte === 0xee),
+      `${size} bytes`,
+    );
   }
 });
 
