@@ -302,7 +302,7 @@ export class Receive {
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);
-    to[at + RX_TYPE_FLAGS] = RX_END | FLAGS[found]!;
+    to[at + RX_TYPE_FLAGS] = RX_END | FLAGS[found]! | (get16(bytes, start + MACS) === ETHERTYPE_IPV6 ? RX_IPV6 : 0);
     to[at + RX_CHECKSUMS] = SUMS[found]!;
     to[at + RX_ERROR_VLAN] = 0;
     to[at + RX_RSS_HASH] = 0;

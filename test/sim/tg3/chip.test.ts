@@ -193,6 +193,64 @@ test('registers through configuration space', (t) => {
   t.is(b.read(R.MAC_RX_MTU_SIZE), 1518);
 });
 
+test('NVRAM: what a factory leaves', (t) => {
+  for (const name of NAMES) {
+    const chip = CHIPS[name];
+    const image = factoryImage(chip, Uint8Array.of(2, 0, 0, 0, 0, 1));
+    const view = new DataView(image.buffer);
+    const text = (at: number, length: number) => String.fromCharCode(...image.subarray(at, at + length));
+    t.is(image.length, 128 * 1024);
+    t.deepEqual([view.getUint32(8), view.getUint32(12)], [0x10, 0x200]);
+    t.true(
+      image.subarray(0x200, 0x240).every((byte) => byte === 0),
+      'boot code, for who reads its version',
+    );
+    t.is(image[0x240], 0xff);
+    const part = `BCM9${chip.name.slice(3)}`;
+    t.is(text(0x84, 10).replace(/\0+$/, ''), part);
+    t.is(view.getUint16(0x96), 0x0105);
+    for (const at of [0xa0, 0xa4]) t.deepEqual([view.getUint16(at), view.getUint16(at + 2)], [chip.device, 0x14e4]);
+    t.deepEqual([...image.subarray(0xf2, 0xf4)], [128, 0], 'KiB');
+    // Vital product data: a title, then fields with a keyword and a length each, as PCI 2.2 appendix I has it.
+    t.is(image[0x100], 0x82);
+    const fields = 0x103 + view.getUint16(0x101, true);
+    t.is(text(0x103, fields - 0x103), 'Broadcom NetXtreme Gigabit Ethernet');
+    t.is(image[fields], 0x90);
+    const end = fields + 3 + view.getUint16(fields + 1, true);
+    t.is(image[end], 0x78);
+    const found: Record<string, string> = {};
+    for (let at = fields + 3; at < end; at += 3 + image[at + 2]!) found[text(at, 2)] = text(at + 3, image[at + 2]!);
+    t.deepEqual(Object.keys(found), ['PN', 'RV']);
+    t.is(found.PN, part);
+    t.is(image.subarray(0x100, end).reduce((sum, byte) => sum + byte, 0) & 0xff, 0);
+  }
+});
+
+test('NVRAM: a command without GO does nothing; write enable is done at once; ERASE clears its page', (t) => {
+  const b = bench();
+  const { GO, DONE, WR, WREN, WRDI, ERASE } = R.NVRAM_CMD;
+  b.write(R.NVRAM_ADDR, 0x4fc);
+  b.write(R.NVRAM_WRDATA, 0x11223344);
+  b.write(R.NVRAM_CMD, DONE | WR);
+  t.is(b.read(R.NVRAM_CMD) & (DONE | GO), 0);
+  t.is(b.nvramRead(0x4fc), 0xffffffff);
+  for (const command of [WREN, WRDI]) {
+    b.write(R.NVRAM_CMD, GO | DONE | command | WR);
+    t.is(b.read(R.NVRAM_CMD) & (DONE | GO), DONE);
+  }
+  for (const at of [0x3fc, 0x400, 0x4fc, 0x500]) {
+    b.write(R.NVRAM_ADDR, at);
+    b.write(R.NVRAM_CMD, GO | DONE | WR);
+    t.is(b.read(R.NVRAM_ADDR), at + 4);
+  }
+  b.write(R.NVRAM_ADDR, 0x440);
+  b.write(R.NVRAM_CMD, GO | DONE | WR | ERASE);
+  t.deepEqual(
+    [0x3fc, 0x400, 0x4fc, 0x500].map((at) => b.nvramRead(at)),
+    [0x11223344, 0xffffffff, 0xffffffff, 0x11223344],
+  );
+});
+
 test('NVRAM: whoever asks first has it until he lets go', (t) => {
   const b = bench();
   const { REQ_SET0, REQ_SET1, REQ_CLR0, REQ_CLR1, GNT0, GNT1, REQ0, REQ1 } = R.NVRAM_SWARB;
@@ -255,6 +313,44 @@ test('PHY: shadow registers, DSP and MMD store by their own addresses; nobody at
   }
   b.write(R.MAC_MI_COM, R.MAC_MI_COM.START | R.MAC_MI_COM.CMD_READ | (2 << 21) | (2 << 16));
   t.not(b.read(R.MAC_MI_COM) & R.MAC_MI_COM.READ_FAILED, 0);
+});
+
+test('PHY: what was agreed on, at each speed; what it offers by itself; a reset forgets the shadows', (t) => {
+  const b = new Bench();
+  const agreed = () => [(b.mdio(0x19) >>> 8) & 7, b.mdio(0x19) & 0x8007];
+  t.is(b.mdio(4), 0x01e1);
+  t.deepEqual(agreed(), [7, 0x8004], 'no PAUSE offered');
+  b.mdio(4, 0x05e1);
+  b.mdio(0, 0x1200);
+  b.clock.advance(LINK_UP);
+  t.deepEqual(agreed(), [7, 0x8007]);
+  for (const [advertisement, code] of [
+    [0x0101, 5],
+    [0x0081, 3],
+    [0x0041, 2],
+    [0x0021, 1],
+  ] as const) {
+    b.mdio(4, advertisement);
+    b.mdio(9, 0);
+    b.mdio(0, 0x1200);
+    b.clock.advance(LINK_UP);
+    t.deepEqual(agreed(), [code, 0x8004]);
+  }
+  t.is(b.mdio(0x1a), 2);
+  t.is(b.mdio(0x1a), 0, 'read, and gone');
+  b.mdio(0x18, 0x0400);
+  b.mdio(0x17, 0x201f);
+  b.mdio(0x15, 0x9506);
+  const copy = b.fork(1_000_000_000);
+  copy.mdio(0x18, 7);
+  t.is(copy.mdio(0x18), 0x0400);
+  copy.mdio(0x17, 0x201f);
+  t.is(copy.mdio(0x15), 0x9506);
+  b.mdio(0, 0x8000);
+  b.mdio(0x18, 7);
+  t.is(b.mdio(0x18), 0);
+  b.mdio(0x17, 0x201f);
+  t.is(b.mdio(0x15), 0);
 });
 
 test('link: it comes after a while, is told by a status block and an interrupt, and goes with the cable', (t) => {

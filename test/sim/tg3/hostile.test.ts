@@ -166,7 +166,7 @@ for (const chip of Object.keys(CHIPS) as ChipName[]) {
   test(`property: ${chip}: random registers, memory and frames: nothing throws, and a reset brings all back`, (t) => {
     const seed = 7;
     const random = new Prng(seed);
-    const number = (below: number) => Math.floor(random.next() * below);
+    const number = (below: number) => random.next() % below;
     const word = () => number(2) * number(0x1_0000_0000) + number(0x600);
     const offsets = Object.values(R).flatMap(({ at, count, stride }) => [at, at + (count - 1) * stride]);
     let b = new Bench({ chip, onFrame: () => {} });

@@ -87,6 +87,71 @@ test('NOW: a block at once, with an interrupt and without; nothing while a block
   t.is(b.tag, tag + 2);
 });
 
+test('a block shows every ring where drivers look for it, and writes no more than its 32 bytes', (t) => {
+  const b = new Bench({ jumbo: true });
+  const last = BASE + b.ram.length - 32; // nothing is mapped behind
+  b.write(R.HOSTCC_STATUS_BLK_HOST_LOW, last);
+  for (let i = 0; i < 3; i++) b.inject(ethernet());
+  b.inject(ethernet({ length: 9000 }));
+  b.send(ethernet(OUT));
+  t.is(b.card.dma.faults, 0);
+  const words = [...b.words.subarray((last - BASE) / 4)];
+  t.deepEqual([words[2], words[3], words[4], words[5]], [3 << 16, 0, (1 << 16) | 4, 1]);
+  const registers = [R.SNDBDS_SEL_CON_IDX, R.HOSTCC_SND_CON_IDX, R.RCVDBDI_STD_CON_IDX, R.HOSTCC_STD_CON_IDX];
+  t.deepEqual(
+    registers.map((register) => b.read(register)),
+    [1, 1, 3, 3],
+  );
+  t.is(b.read(R.HOSTCC_JUMBO_CON_IDX), 1);
+  t.is(b.read(R.RCVDBDI_JUMBO_CON_IDX), 1);
+  t.is(b.read(R.HOSTCC_RET_PROD_IDX), 4);
+  t.is(b.read(R.SNDBDS_SEL_CON_IDX, 1), 0);
+  t.is(b.read(R.SNDBDI_IN_PROD_IDX), 1);
+  t.is(b.read(R.SNDBDI_IN_PROD_IDX, 1), 0);
+});
+
+test('sent frames wait by their own limits; those of received ones have no say', (t) => {
+  const b = new Bench();
+  b.write(R.HOSTCC_TXMAX_FRAMES, 3);
+  b.write(R.HOSTCC_RXCOL_TICKS, 5);
+  const { tag } = b;
+  b.send(ethernet(OUT));
+  b.clock.advance(1000 * MICROSECOND);
+  t.is(b.tag, tag);
+  b.send(ethernet(OUT));
+  b.send(ethernet(OUT));
+  t.is(b.tag, tag + 1);
+  b.write(R.HOSTCC_TXCOL_TICKS, 20);
+  b.send(ethernet(OUT));
+  b.clock.advance(19 * MICROSECOND);
+  t.is(b.tag, tag + 1);
+  b.clock.advance(MICROSECOND);
+  t.is(b.tag, tag + 2);
+});
+
+test('events that came while coalescing was off are told of once it is on; a reset forgets them', (t) => {
+  const b = new Bench();
+  b.clear(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE);
+  const { tag } = b;
+  b.send(ethernet(OUT));
+  b.inject(ethernet());
+  t.is(b.tag, tag);
+  b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE);
+  t.is(b.tag, tag + 1);
+  t.is(b.sendConsumer, 1);
+  b.clear(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE);
+  b.send(ethernet(OUT));
+  b.chipReset();
+  t.is(b.read(R.HOSTCC_SND_CON_IDX), 0);
+  b.write(R.HOSTCC_STATUS_BLK_HOST_LOW, b.block);
+  b.write(R.HOSTCC_RXMAX_FRAMES, 1);
+  b.write(R.HOSTCC_TXMAX_FRAMES, 1);
+  b.write(R.WDMAC_MODE, R.WDMAC_MODE.ENABLE);
+  b.words.fill(0, (b.block - BASE) / 4, (b.block - BASE) / 4 + 8);
+  b.write(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE);
+  t.is(b.tag, 0);
+});
+
 test('tags count to 255 and go on with 1', (t) => {
   const b = new Bench();
   const seen = new Set<number>();
@@ -172,6 +237,34 @@ test('RSS: each return ring has a vector and a block of its own; one connection 
   t.is(b.sendConsumer, 1);
   t.is(b.producer(), 0);
   t.is(b.words[blocks[0]! + 4]! >>> 16, 0);
+});
+
+test('MSI-X: one vector for all; none in the ISR, none where messages are off; NOW of each vector', (t) => {
+  const b = new Bench();
+  msix(b);
+  const count = () => b.messages.splice(0).map(([vector]) => vector);
+  b.inject(ethernet());
+  t.deepEqual(count(), [0]);
+  b.inject(ethernet()); // in the ISR since
+  t.deepEqual(count(), []);
+  b.clear(R.MSGINT_MODE, R.MSGINT_MODE.ENABLE);
+  b.write(R.MBOX_INTERRUPT, b.tag << 24);
+  b.inject(ethernet());
+  t.deepEqual(count(), []);
+  b.set(R.MSGINT_MODE, R.MSGINT_MODE.ENABLE | R.MSGINT_MODE.MULTIVEC_EN);
+  const blocks = [1, 2, 3, 4].map((vector) => {
+    const block = b.alloc(32, 64);
+    b.write(R.HOSTCC_VEC_STATUS_BLK_LOW, block, vector - 1);
+    return (block - BASE) / 4;
+  });
+  for (let vector = 1; vector <= 4; vector++) {
+    b.write(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE | (1 << (12 + vector)));
+    t.deepEqual(count(), [vector]);
+    t.deepEqual(
+      blocks.map((at) => b.words[at + 1]),
+      [1, 2, 3, 4].map((other) => (other <= vector ? 1 : 0)),
+    );
+  }
 });
 
 test('RSS: the Toeplitz hash of the published examples', (t) => {

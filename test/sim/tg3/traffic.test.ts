@@ -6,6 +6,8 @@ import {
   RX_NO_RESOURCES,
   RX_TCPUDP_CSUM,
   RX_VLAN,
+  SRAM_RET_RCB,
+  SRAM_SEND_RCB,
   TX_CPU_POST_DMA,
   TX_CPU_PRE_DMA,
   TX_END,
@@ -17,7 +19,7 @@ import {
 import { FCS_ERROR } from '../../../sim/wire/index.ts';
 import { sumsRight } from '../../util/frames.ts';
 import { BROADCAST, ethernet, fcs, ip, PARTNER, pattern, pause, STATION } from '../../util/packets.ts';
-import { Bench, R, SEND_RING } from '../../util/tg3-harness.ts';
+import { BASE, Bench, R, SEND_RING } from '../../util/tg3-harness.ts';
 
 const TSO = TX_CPU_PRE_DMA | TX_CPU_POST_DMA;
 const OUT = { to: PARTNER, from: STATION };
@@ -239,6 +241,61 @@ test('filters: station addresses, broadcast, the multicast hash, everything', (t
   b.write(R.MAC_HASH_REG, 0, index >> 5);
   b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.PROMISC);
   t.deepEqual(heard(), [STATION, BROADCAST, other, group]);
+});
+
+test('filters: the whole address counts', (t) => {
+  const b = new Bench();
+  b.write(R.MAC_ADDR_LOW, 0x00825402); // an even one
+  for (let bit = 0; bit < 48; bit++) {
+    const to = [...STATION.slice(0, 5), 2];
+    to[bit >> 3]! ^= 1 << (bit & 7);
+    if (to[5] !== 1) b.inject(ethernet({ to })); // that one is still in the other places
+  }
+  b.inject(ethernet({ to: [0xff, 0xff, 0, 0, 0, 0] }));
+  t.deepEqual(b.received(), []);
+  b.inject(ethernet({ to: [...STATION.slice(0, 5), 2] }));
+  t.is(b.received().length, 1);
+});
+
+test('rings, buffers and status block above 4 GiB', (t) => {
+  const b = new Bench({ buffers: 4 });
+  b.space.unmap(BASE);
+  b.space.map(0x1_0000_0000 + BASE, b.ram);
+  for (const at of [SRAM_SEND_RCB, SRAM_RET_RCB]) b.sramWrite(at, 1);
+  b.write(R.RCVDBDI_STD_ADDR_HIGH, 1);
+  b.write(R.HOSTCC_STATUS_BLK_HOST_HIGH, 1);
+  for (let i = 0; i < 4; i++) b.words[(b.standardRing - BASE) / 4 + 8 * i] = 1;
+  const frame = ethernet(OUT);
+  const at = b.alloc(60);
+  b.put(at, frame);
+  for (const flags of [TX_END, TX_END, TX_END | TX_IP_CSUM]) b.post(1, at, (60 << 16) | flags, 0);
+  b.ring();
+  t.deepEqual(b.sent(), [frame, frame, frame]);
+  t.is(b.sendConsumer, 3);
+  b.inject(ethernet());
+  b.inject(ethernet({ vlan: 7 }));
+  t.is(b.received().length, 2);
+  t.is(b.card.dma.faults, 0);
+});
+
+test('the longest frame: what the limit says, but never less than a standard one', (t) => {
+  for (const [limit, longest] of [
+    [100, 1514],
+    [1518, 1514],
+    [1530, 1526],
+  ] as const) {
+    const b = new Bench();
+    b.write(R.MAC_RX_MTU_SIZE, limit);
+    b.inject(ethernet({ length: longest }));
+    b.inject(ethernet({ length: longest + 1 }));
+    b.inject(ethernet({ length: longest + 4, vlan: 3 }));
+    t.deepEqual(
+      b.received().map(({ length }) => length),
+      [longest + 4, longest + 4],
+      `${limit}`,
+    );
+    t.is(b.read(R.MAC_RX_STATS_FRAME_TOO_LONG), 1);
+  }
 });
 
 test('what is damaged, too short or too long is counted and kept from the host', (t) => {
