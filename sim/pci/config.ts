@@ -37,6 +37,7 @@ const STATUS_W1C = 0xf900;
 
 // 6.7, appendix H: capability ids.
 export const CAP_POWER_MANAGEMENT = 0x01;
+export const CAP_VITAL_PRODUCT_DATA = 0x03;
 export const CAP_MSI = 0x05;
 export const CAP_PCI_X = 0x07;
 export const CAP_PCI_EXPRESS = 0x10;

@@ -8,7 +8,7 @@ import { MICROSECOND } from '../clock.ts';
 import { TellsWhatIsMissing } from '../nic/missing.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, get32 } from '../packet.ts';
-import { CAP_PCI_EXPRESS, CAP_POWER_MANAGEMENT } from '../pci/config.ts';
+import { CAP_PCI_EXPRESS, CAP_POWER_MANAGEMENT, CAP_VITAL_PRODUCT_DATA } from '../pci/config.ts';
 import { type Host, PciFunction, type Region, type ResetKind } from '../pci/function.ts';
 import { field, RegisterFile } from '../registers.ts';
 import type { Trace } from '../trace.ts';
@@ -44,6 +44,8 @@ const BAR_SIZE = 0x1_0000;
 const MIRROR = 0x100; // configuration space at the start of BAR 0
 const REGISTERS = 0x8000; // what is above is a window on SRAM
 const PCIE_PAGES = 0x7c00;
+const PRODUCT_DATA = 0x54; // in configuration space; its address is in front of it
+const PRODUCT_DATA_DONE = 0x8000; // of a read; a write clears it
 const PORT_MODE_MII = 1; // MAC_MODE.PORT_MODE
 const PORT_MODE_GMII = 2;
 const SIGNATURE = 0x4b657654; // "KevT": what follows it in SRAM is valid
@@ -149,6 +151,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     config.capability(CAP_POWER_MANAGEMENT, 0x48, 8);
     config.poke(0x4a, 2, chip.is57765 ? 0x0003 : 0x0002); // no PME# claimed: nothing here wakes
     config.allow(0x4c, 2, 0x0103);
+    this.#describeProductData();
     this.addMsi(0x58);
     if (chip.is57765) {
       this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined }, WIDE);
@@ -177,6 +180,23 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     config.poke(at + 0x0c, 4, 0x0000_0c11); // L0s and L1
     config.allow(at + 0x10, 2, 0x01c3);
     config.poke(at + 0x12, 2, 0x1011);
+  }
+
+  /**
+   * PCI 3.0, appendix I: the NVRAM's vital product data, four bytes at a time. The flag changes when that is done; boot code
+   * does it, and writes nothing, as all of the data are read-only ones.
+   */
+  #describeProductData(): void {
+    const { config, nvram } = this;
+    config.capability(CAP_VITAL_PRODUCT_DATA, PRODUCT_DATA - 4, 8);
+    config.allow(PRODUCT_DATA - 2, 2, 0xffff);
+    config.allow(PRODUCT_DATA, 4, 0xffffffff);
+    config.onWrite(PRODUCT_DATA - 2, 2, () => {
+      const address = config.peek(PRODUCT_DATA - 2, 2);
+      if (!nvram.boots) return;
+      if (!(address & PRODUCT_DATA_DONE)) config.poke(PRODUCT_DATA, 4, nvram.productData(address & ~3));
+      config.poke(PRODUCT_DATA - 2, 2, address ^ PRODUCT_DATA_DONE);
+    });
   }
 
   /** The indirect ways to registers and memory, through configuration space. */

@@ -100,6 +100,13 @@ export class Nvram {
     return this.#holds(0x74, 0xfc) ? this.image.subarray(0x7e, 0x84) : null;
   }
 
+  /** Four bytes of vital product data, the first one the lowest; 0 beyond them. */
+  productData(at: number): number {
+    if (at >= BOOT_CODE - VPD) return 0;
+    const { buffer, byteOffset } = this.image;
+    return new DataView(buffer, byteOffset).getUint32(VPD + at, true);
+  }
+
   /** Whether the bytes up to `end` have the CRC that is written there, its lowest byte first. */
   #holds(start: number, end: number): boolean {
     const crc = crc32(this.image, start, end - start);

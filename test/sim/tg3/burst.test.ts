@@ -38,6 +38,10 @@ function quiet(buffers: number): { b: Bench; partner: Taker } {
   b.wire.plug(partner);
   b.clock.advance(LINK_UP);
   b.space.map(HIGH + BASE, b.ram);
+  for (let i = 0; i < buffers; i++) {
+    const at = b.at(b.standardRing + 32 * i + 4) - BASE;
+    b.ram.fill(0xee, at, at + 1536); // the zeros of an FCS show
+  }
   return { b, partner };
 }
 

@@ -226,6 +226,31 @@ test('NVRAM: what a factory leaves', (t) => {
   }
 });
 
+test('vital product data through configuration space, as PCI 3.0 has it: read, not written', (t) => {
+  const [ADDRESS, DATA, DONE] = [0x52, 0x54, 0x8000];
+  for (const name of NAMES) {
+    const { config } = bench(name).card;
+    const offsets = [];
+    for (let at = config.read(0x34, 1); at !== 0; at = config.read(at + 1, 1)) offsets.push(at);
+    t.deepEqual(offsets.slice(0, 3), [0x48, 0x50, 0x58]);
+    t.is(config.read(0x50, 1), 3);
+    const image = factoryImage(CHIPS[name], Uint8Array.from([2, 0, 0, 0, 0, 1]));
+    for (const at of [0, 4, 0x40, 0xfc, 0x100, 0x7ffc]) {
+      config.write(ADDRESS, 2, at);
+      t.is(config.read(ADDRESS, 2), at | DONE);
+      t.is(config.read(DATA, 4), at < 0x100 ? new DataView(image.buffer).getUint32(0x100 + at, true) : 0, `${at}`);
+    }
+    config.write(DATA, 4, 0x12345678);
+    config.write(ADDRESS, 2, DONE);
+    t.is(config.read(ADDRESS, 2), 0);
+    config.write(ADDRESS, 2, 0);
+    t.is(config.read(DATA, 1), 0x82);
+  }
+  const { config } = new Bench({ up: false, nvram: new Uint8Array(NVRAM_SIZE) }).card;
+  config.write(ADDRESS, 2, 0);
+  t.is(config.read(ADDRESS, 2), 0, 'without boot code nobody answers');
+});
+
 test('NVRAM: a command without GO does nothing; write enable is done at once; ERASE clears its page', (t) => {
   const b = bench();
   const { GO, DONE, WR, WREN, WRDI, ERASE } = R.NVRAM_CMD;

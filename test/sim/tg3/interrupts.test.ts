@@ -1,6 +1,7 @@
 /** Host coalescing, interrupt mailboxes, INTx, MSI, MSI-X and receive side scaling. */
 import test from 'ava';
 import { MICROSECOND } from '../../../sim/clock.ts';
+import { RX_RSS_VALID } from '../../../sim/tg3/descriptors.ts';
 import { ethernet, ip, PARTNER, STATION } from '../../util/packets.ts';
 import { BASE, Bench, R } from '../../util/tg3-harness.ts';
 
@@ -267,18 +268,80 @@ test('MSI-X: one vector for all; none in the ISR, none where messages are off; N
   }
 });
 
+/** Microsoft, "Verifying the RSS Hash Calculation": key, addresses and ports, the hash of those and of addresses alone. */
+const RSS_KEY = [
+  0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
+  0xbeac01fa,
+];
+const ADDRESSES_6 = [
+  ...[0x3f, 0xfe, 0x25, 0x01, 0x02, 0x00, 0x1f, 0xff, 0, 0, 0, 0, 0, 0, 0, 7],
+  ...[0x3f, 0xfe, 0x25, 0x01, 0x02, 0x00, 0x00, 0x03, 0, 0, 0, 0, 0, 0, 0, 1],
+];
+const EXAMPLES: [version: 4 | 6, addresses: number[], ports: [number, number], tcp: number, ip: number][] = [
+  [4, [66, 9, 149, 187, 161, 142, 100, 80], [2794, 1766], 0x51ccc178, 0x323e8fc2],
+  [4, [199, 92, 111, 2, 65, 69, 140, 83], [14230, 4739], 0xc626b0ea, 0xd718262a],
+  [6, ADDRESSES_6, [2794, 1766], 0x40207d3d, 0x2cc18cd5],
+];
+
+function example(index: number, protocol: 'tcp' | 'udp' = 'tcp'): Uint8Array {
+  const [version, addresses, ports] = EXAMPLES[index]!;
+  const { bytes, l3, l4 } = ip({ version, protocol });
+  bytes.set(addresses, l3 + (version === 4 ? 12 : 8));
+  bytes.set(
+    ports.flatMap((port) => [port >> 8, port & 0xff]),
+    l4,
+  );
+  return bytes;
+}
+
+/** A bench that spreads frames by the published key. */
+function spreading(modes: number): Bench {
+  const b = new Bench({ buffers: 200 });
+  for (const [i, word] of RSS_KEY.entries()) b.write(R.MAC_RSS_HASH_KEY, word, i);
+  b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.RSS_ENABLE | modes);
+  return b;
+}
+
 test('RSS: the Toeplitz hash of the published examples', (t) => {
-  // Microsoft, "Verifying the RSS Hash Calculation": 66.9.149.187:2794 to 161.142.100.80:1766.
-  const b = new Bench();
-  const key = [
-    0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
-    0xbeac01fa,
-  ];
-  for (const [i, word] of key.entries()) b.write(R.MAC_RSS_HASH_KEY, word, i);
-  b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.RSS_ENABLE | R.MAC_RX_MODE.RSS_TCP_IPV4_HASH_EN);
-  const { bytes, l3, l4 } = ip();
-  bytes.set([66, 9, 149, 187, 161, 142, 100, 80], l3 + 12);
-  bytes.set([2794 >> 8, 2794 & 0xff, 1766 >> 8, 1766 & 0xff], l4);
-  b.inject(bytes);
-  t.is(b.received()[0]!.hash, 0x51ccc178);
+  const { RSS_IPV4_HASH_EN, RSS_TCP_IPV4_HASH_EN, RSS_IPV6_HASH_EN, RSS_TCP_IPV6_HASH_EN } = R.MAC_RX_MODE;
+  const hashes = (modes: number, protocol: 'tcp' | 'udp' = 'tcp') => {
+    const b = spreading(modes);
+    for (const index of EXAMPLES.keys()) b.inject(example(index, protocol));
+    b.inject(ethernet());
+    const got = b.received();
+    for (const { flags, hash } of got) if (hash !== 0) t.is(flags & RX_RSS_VALID, RX_RSS_VALID);
+    return got.map(({ hash }) => hash);
+  };
+  const tcp = EXAMPLES.map(([, , , hash]) => hash);
+  const addresses = EXAMPLES.map(([, , , , hash]) => hash);
+  t.deepEqual(hashes(RSS_TCP_IPV4_HASH_EN | RSS_TCP_IPV6_HASH_EN), [...tcp, 0]);
+  t.deepEqual(hashes(RSS_IPV4_HASH_EN | RSS_IPV6_HASH_EN), [...addresses, 0]);
+  t.deepEqual(hashes(RSS_TCP_IPV4_HASH_EN | RSS_IPV6_HASH_EN), [tcp[0]!, tcp[1]!, addresses[2]!, 0]);
+  t.deepEqual(hashes(RSS_TCP_IPV4_HASH_EN | RSS_TCP_IPV6_HASH_EN, 'udp'), [0, 0, 0, 0], 'no ports but of TCP');
+  t.deepEqual(hashes(RSS_TCP_IPV4_HASH_EN | RSS_IPV4_HASH_EN, 'udp'), [addresses[0]!, addresses[1]!, 0, 0]);
+});
+
+test('RSS: each place of the table, by the low seven bits; the first ring for what has no hash; a new key counts', (t) => {
+  const b = spreading(R.MAC_RX_MODE.RSS_TCP_IPV4_HASH_EN);
+  const place = EXAMPLES[0]![3] & 0x7f;
+  for (let entry = 0; entry < 128; entry += 1) {
+    for (let word = 0; word < 16; word++)
+      b.write(R.MAC_RSS_INDIR_TBL, word === entry >> 3 ? 3 << (28 - 4 * (entry & 7)) : 0, word);
+    b.inject(example(0));
+    b.inject(ethernet());
+    const found = [b.received(0).length, b.received(3).length];
+    t.deepEqual(found, entry === place ? [1, 1] : [2, 0], `entry ${entry}`);
+    b.give(2);
+  }
+  b.write(R.MAC_RSS_HASH_KEY, 0, 0);
+  b.inject(example(0));
+  const [frame] = b.received();
+  t.not(frame!.hash, EXAMPLES[0]![3]);
+  b.write(R.MAC_RSS_HASH_KEY, RSS_KEY[0]!, 0);
+  b.inject(example(0));
+  t.is(b.received()[0]!.hash, EXAMPLES[0]![3]);
+  b.clear(R.MAC_RX_MODE, R.MAC_RX_MODE.RSS_ENABLE);
+  b.inject(example(0));
+  const [plain] = b.received();
+  t.deepEqual([plain!.hash, plain!.flags & RX_RSS_VALID], [0, 0]);
 });
