@@ -211,9 +211,17 @@ export class RegisterFile {
     this.#onRead[this.map.rowAt[register.word]! - 1] = hook;
   }
 
-  /** `hook(value, index)` runs after a write was stored, with the value as written. */
+  /** `hook(value, index)` runs after a write was stored, with the value as written; behind those there are already. */
   onWrite(register: AnyRegister, hook: WriteHook): void {
-    this.#onWrite[this.map.rowAt[register.word]! - 1] = hook;
+    const row = this.map.rowAt[register.word]! - 1;
+    const before = this.#onWrite[row];
+    this.#onWrite[row] =
+      before === undefined
+        ? hook
+        : (value, index) => {
+            before(value, index);
+            hook(value, index);
+          };
   }
 
   /** `offset` is rounded down to a word. */

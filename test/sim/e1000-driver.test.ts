@@ -195,7 +195,6 @@ test('where EERD does not answer the NVM is read bit by bit', async (t) => {
   const { driver } = await open({}, (host) => {
     const model = new E1000(host, { mac: MAC });
     const { registers } = model;
-    registers.onWrite(EERD, () => {});
     registers.onRead(EERD, () => 0);
     const write = registers.write.bind(registers);
     registers.write = (offset, width, value) => {

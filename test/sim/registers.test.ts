@@ -232,3 +232,12 @@ test('reset puts every register back, but those that are kept', (t) => {
     [0x00000000, 5, 0],
   );
 });
+
+test('several hooks on one register run one after the other', (t) => {
+  const registers = new RegisterFile(MAP);
+  const seen: string[] = [];
+  for (const name of ['first', 'second', 'third'])
+    registers.onWrite(MAP.r.ARRAY, (value, index) => seen.push(`${name} ${value} ${index}`));
+  registers.write(MAP.r.ARRAY.at + MAP.r.ARRAY.stride, 4, 7);
+  t.deepEqual(seen, ['first 7 1', 'second 7 1', 'third 7 1']);
+});

@@ -117,7 +117,7 @@ interface Hooks {
   read?: (offset: number, value: () => number) => number;
   sram?: (at: number, value: number) => number;
   /** True where a write to BAR 0 gets lost. */
-  lost?: (offset: number) => boolean;
+  lost?: (offset: number, value: number) => boolean;
 }
 
 /** Puts something between the driver and BAR 0. */
@@ -134,7 +134,7 @@ function meddle(model: Tg3, hooks: Hooks): void {
   };
   region.write = (offset, width, value) => {
     if (offset === R.MEM_WIN_BASE_ADDR.at) window = value;
-    if (hooks.lost?.(offset) !== true) write(offset, width, value);
+    if (hooks.lost?.(offset, value) !== true) write(offset, width, value);
   };
 }
 
@@ -520,6 +520,36 @@ test('a stopped card is quiet: no receive, no transmit, no interrupt, no bus mas
     t.is(device.dma.used, 0);
     await t.throwsAsync(driver.start(), code('CLOSED'));
   }
+});
+
+test('blocks stop before the core is reset, the way frames come; then memory is arbitrated again', async (t) => {
+  const { driver, model, clock, start } = await open();
+  await start();
+  const writes: [name: string, value: number][] = [];
+  meddle(model, {
+    lost: (offset, value) => {
+      writes.push([BCM57XX.find(offset)?.name ?? '', value]);
+      return false;
+    },
+  });
+  await runClock(clock, driver.stop());
+  const reset = writes.findIndex(([name, value]) => name === 'GRC_MISC_CFG' && (value & 1) !== 0);
+  const stops = writes.slice(0, reset).filter(([name, value]) => /_MODE$/.test(name) && (value & 2) === 0);
+  t.deepEqual(
+    stops.map(([name]) => name).filter((name) => name !== 'MAC_MODE'),
+    [
+      ...['MAC_RX_MODE', 'RCVBDI_MODE', 'RCVLPC_MODE', 'RCVDBDI_MODE', 'RCVDCC_MODE', 'RCVCC_MODE'],
+      ...['SNDBDS_MODE', 'SNDBDI_MODE', 'SNDDATAI_MODE', 'RDMAC_MODE', 'SNDDATAC_MODE', 'SNDBDC_MODE'],
+      ...['MAC_TX_MODE', 'HOSTCC_MODE', 'WDMAC_MODE'],
+    ],
+  );
+  t.deepEqual(
+    writes.filter(([name]) => name === 'GRC_FASTBOOT_PC'),
+    [['GRC_FASTBOOT_PC', 0]],
+  );
+  const after = writes.slice(reset).map(([name, value]) => `${name} ${value}`);
+  t.true(after.includes('MEMARB_MODE 2'));
+  t.true(after.includes('MAC_MODE 0'));
 });
 
 test('what nobody driving such a chip should do, this driver does not: no unknown register is touched', async (t) => {

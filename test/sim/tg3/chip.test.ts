@@ -181,6 +181,24 @@ test('SRAM: through the window registers, by both ways to them, and through the 
   t.is(b.sramRead(0x2_0000), 0);
 });
 
+test('SRAM and the RX CPU’s scratchpad end where they end', (t) => {
+  const b = bench();
+  const places = [0x1_fffc, 0x3_0000, 0x3_0004, 0x3_fffc];
+  for (const [i, at] of places.entries()) b.sramWrite(at, 0x1000 + i);
+  for (const at of [0x2_0000, 0x2_fffc, 0x4_0000]) b.sramWrite(at, 0xdead);
+  t.deepEqual(
+    places.map((at) => b.sramRead(at)),
+    places.map((_, i) => 0x1000 + i),
+  );
+  for (const at of [0x2_0000, 0x2_fffc, 0x4_0000, 0x6_0000]) t.is(b.sramRead(at), 0, `0x${at.toString(16)}`);
+  b.card.reset('power-on');
+  b.decode();
+  t.deepEqual(
+    places.map((at) => b.sramRead(at)),
+    [0, 0, 0, 0],
+  );
+});
+
 test('registers through configuration space', (t) => {
   const b = bench();
   const { config } = b.card;

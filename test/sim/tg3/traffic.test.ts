@@ -204,6 +204,35 @@ test('frames wait for buffers, and for places in the return ring; what does not 
   t.true(b.read(R.RCVLPC_IN_DISCARDS_CNT) > 1900);
 });
 
+test('frames wait while a block on their way is off, and come when it is on again', (t) => {
+  for (const block of [R.RCVLPC_MODE, R.RCVDBDI_MODE, R.RCVDCC_MODE, R.RCVBDI_MODE, R.RCVCC_MODE, R.RDMAC_MODE]) {
+    const b = new Bench();
+    b.clear(block, 2);
+    b.inject(ethernet({ seed: 1 }));
+    b.inject(ethernet({ seed: 2 }));
+    t.deepEqual(b.received(), [], block.name);
+    b.set(block, 2);
+    t.deepEqual(
+      b.received().map(({ bytes }) => bytes),
+      [ethernet({ seed: 1 }), ethernet({ seed: 2 })],
+    );
+  }
+});
+
+test('frames to be sent wait likewise', (t) => {
+  const blocks = [R.SNDBDS_MODE, R.SNDBDI_MODE, R.SNDDATAI_MODE, R.SNDDATAC_MODE, R.SNDBDC_MODE, R.RDMAC_MODE];
+  for (const block of [...blocks, R.MAC_TX_MODE]) {
+    const b = new Bench();
+    b.clear(block, 2);
+    b.send(ethernet(OUT));
+    t.deepEqual(b.sent(), [], block.name);
+    t.is(b.sendConsumer, 0);
+    b.set(block, 2);
+    t.deepEqual(b.sent(), [ethernet(OUT)]);
+    t.is(b.sendConsumer, 1);
+  }
+});
+
 test('jumbo frames: their own ring of extended BDs, and none on a 5750', (t) => {
   const b = new Bench({ jumbo: true });
   const long = ethernet({ length: 9000 });
