@@ -359,6 +359,41 @@ test('statistics count what passed, with FCS; MAC_MODE turns them off and clears
   t.is(b.read(R.MAC_RX_STATS_UCAST), 0);
 });
 
+test('statistics: every kind of address both ways; each half off by its own bit; a counter sticks at its end', (t) => {
+  const b = new Bench();
+  const group = [0x01, 0x00, 0x5e, 0, 0, 1];
+  b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.PROMISC);
+  const pass = () => {
+    for (const to of [STATION, group, group, BROADCAST, BROADCAST, BROADCAST]) {
+      b.inject(ethernet({ to }));
+      b.send(ethernet({ to }));
+    }
+  };
+  const { MAC_RX_STATS_UCAST, MAC_RX_STATS_MCAST, MAC_RX_STATS_BCAST, MAC_RX_STATS_OCTETS } = R;
+  const { MAC_TX_STATS_UCAST, MAC_TX_STATS_MCAST, MAC_TX_STATS_BCAST, MAC_TX_STATS_OCTETS } = R;
+  const received = [MAC_RX_STATS_UCAST, MAC_RX_STATS_MCAST, MAC_RX_STATS_BCAST, MAC_RX_STATS_OCTETS];
+  const sent = [MAC_TX_STATS_UCAST, MAC_TX_STATS_MCAST, MAC_TX_STATS_BCAST, MAC_TX_STATS_OCTETS];
+  const counts = () => [received, sent].map((registers) => registers.map((register) => b.read(register)));
+  const all = [1, 2, 3, 6 * 64];
+  pass();
+  t.deepEqual(counts(), [all, all]);
+  b.clear(R.MAC_MODE, R.MAC_MODE.TXSTAT_ENABLE);
+  pass();
+  t.deepEqual(counts(), [all, [0, 0, 0, 0]]);
+  b.clear(R.MAC_MODE, R.MAC_MODE.RXSTAT_ENABLE);
+  b.set(R.MAC_MODE, R.MAC_MODE.TXSTAT_ENABLE);
+  pass();
+  t.deepEqual(counts(), [[0, 0, 0, 0], all]);
+  b.card.registers.words[R.MAC_TX_STATS_OCTETS.word] = 0xffffffff - 64;
+  b.send(ethernet(OUT));
+  t.is(b.card.registers.words[R.MAC_TX_STATS_OCTETS.word], 0xffffffff);
+  b.send(ethernet(OUT));
+  t.is(b.read(R.MAC_TX_STATS_OCTETS), 0xffffffff);
+  b.send(ethernet(OUT));
+  b.set(R.MAC_MODE, R.MAC_MODE.TXSTAT_CLEAR);
+  t.deepEqual(counts()[1], [0, 0, 0, 0]);
+});
+
 test('PAUSE holds the transmitter, and is kept from the host; a filling memory sends it', (t) => {
   const b = new Bench({ buffers: 1 });
   b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.FLOW_CTRL_ENABLE);
