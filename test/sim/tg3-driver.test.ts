@@ -14,7 +14,7 @@ import { addToChecksum, foldChecksum, get16, get32, put16, put32 } from '../../s
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { type Tg3Options as ModelOptions, Tg3 } from '../../sim/tg3/bcm57xx.ts';
 import { CHIPS, type ChipName } from '../../sim/tg3/chips.ts';
-import { SRAM_FW_MAILBOX, SRAM_MAC_HIGH } from '../../sim/tg3/descriptors.ts';
+import { SRAM_FW_MAILBOX, SRAM_MAC_HIGH, SRAM_SEND_RCB, TX_COAL_NOW } from '../../sim/tg3/descriptors.ts';
 import { factoryImage } from '../../sim/tg3/nvram.ts';
 import { BCM57XX } from '../../sim/tg3/registers.ts';
 import { FCS_ERROR, HostPort, Link } from '../../sim/wire/index.ts';
@@ -699,6 +699,23 @@ function sentLengths(device: SimDevice): number[] {
     return words[2]! >>> 16;
   });
 }
+
+test('the last of a batch is reported at once', async (t) => {
+  const { driver, device, start, clock } = await open();
+  await start();
+  for (const batch of [1, 5]) {
+    const packets = Array.from({ length: batch }, () => packetOf(driver, broadcast()));
+    t.is(driver.transmit(packets, 0, batch), batch);
+    await runFor(clock, MILLISECOND);
+  }
+  const bar = device.bar(0);
+  bar.write32(R.MEM_WIN_BASE_ADDR.at, SRAM_SEND_RCB + 4);
+  const words = new Uint32Array(6 * 4);
+  device.function.dma.read(bar.read32(R.MEM_WIN_DATA.at), new Uint8Array(words.buffer), 0, words.byteLength);
+  const now = Array.from({ length: 6 }, (_, i) => (words[4 * i + 2]! & TX_COAL_NOW) !== 0);
+  t.deepEqual(now, [true, false, false, false, false, true]);
+  t.is(driver.reclaim(), 511);
+});
 
 test('a piece of a little more than 2048 bytes leaves no descriptor of a few', async (t) => {
   const { driver, device, peer, clock, start } = await open({ bufferSize: 4096 + 64, buffers: 1024 });

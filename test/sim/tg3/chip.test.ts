@@ -199,6 +199,49 @@ test('SRAM and the RX CPU’s scratchpad end where they end', (t) => {
   );
 });
 
+test('GRC_MODE shows the layers of PCI Express at 7c00h, each a page of its own; a core reset leaves them', (t) => {
+  const b = bench('tg3-5751');
+  const { PCIE_PL_SEL, PCIE_DL_SEL } = R.GRC_MODE;
+  const PAGES = [0, PCIE_PL_SEL, PCIE_DL_SEL];
+  const PLACES = [0x7c00, 0x7ffc];
+  const page = (select: number) => {
+    b.write(R.GRC_MODE, select);
+    return PLACES.map((at) => b.card.readBar(0, at, 4));
+  };
+  for (const [i, select] of PAGES.entries()) {
+    b.write(R.GRC_MODE, select);
+    for (const at of PLACES) b.card.writeBar(0, at, 4, 0x1234_5600 + i);
+  }
+  for (const [i, select] of PAGES.slice(1).entries()) t.deepEqual(page(select), [0x1234_5601 + i, 0x1234_5601 + i]);
+  b.card.writeBar(0, 0x7c01, 1, 0xff);
+  b.card.writeBar(0, 0x7ffe, 2, 0xabcd);
+  t.deepEqual([b.card.readBar(0, 0x7c01, 1), b.card.readBar(0, 0x7ffe, 2)], [0xff, 0xabcd]);
+  b.write(R.GRC_MISC_CFG, R.GRC_MISC_CFG.CORECLK_RESET);
+  t.deepEqual(page(PCIE_DL_SEL), [0x1234_ff02, 0xabcd_5602]);
+  t.deepEqual(page(PCIE_PL_SEL), [0x1234_5601, 0x1234_5601]);
+  b.card.reset('power-on');
+  b.decode();
+  t.deepEqual(
+    [page(PCIE_DL_SEL), page(PCIE_PL_SEL)],
+    [
+      [0, 0],
+      [0, 0],
+    ],
+  );
+});
+
+test('BARs and the PCI Express capability are those of the generation', (t) => {
+  for (const name of NAMES) {
+    const { config } = bench(name).card;
+    const { is57765 } = CHIPS[name];
+    t.is(config.read(0x10, 4) & 15, is57765 ? 0xc : 4);
+    t.is(config.read(0x18, 4) & 15, is57765 ? 0xc : 0);
+    const at = is57765 ? 0xac : 0xd0;
+    t.is(config.read(at, 1), 0x10);
+    t.is(config.read(at + 2, 2), is57765 ? 2 : 1, 'an endpoint, by the specification’s version');
+  }
+});
+
 test('registers through configuration space', (t) => {
   const b = bench();
   const { config } = b.card;
