@@ -1,4 +1,3 @@
-import { execa } from 'execa';
 import { VmError } from './errors.ts';
 
 /** Should we be killed: the kernel ends the child with us. */
@@ -12,6 +11,7 @@ export interface RunOptions {
 
 /** Runs a tool to its end and returns what it printed. What goes wrong is said in one line. */
 export async function run([tool, ...args]: readonly string[], { cwd, timeout }: RunOptions = {}): Promise<string> {
+  const { execa } = await import('execa'); // 0.1 s to load, which most commands need not spend
   const [supervisor, ...how] = WITH_US;
   const { stdout, stderr, failed, timedOut, code, exitCode } = await execa(supervisor, [...how, tool!, ...args], {
     cwd,

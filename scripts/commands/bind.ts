@@ -22,6 +22,9 @@ export function addBind(program: Command): void {
     .option('--dry-run', DRY)
     .option('--force', 'even where a network interface of it is up, or it is no network card')
     .action(runBind);
+}
+
+export function addUnbind(program: Command): void {
   program
     .command('unbind')
     .summary('give a card back to its kernel driver')

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { execa } from 'execa';
+import { assertRefused } from '../util/command.ts';
 
 const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-cli-'));
@@ -118,15 +119,7 @@ const MISTAKES: [line: string, says: RegExp][] = [
   ['vm --kernel test --refresh true', /--refresh is for the stock kernel/],
 ];
 
-for (const [line, says] of MISTAKES) {
-  test(`refused: fauxnic ${line}`, async (t) => {
-    const { stdout, stderr, exitCode } = await fauxnic(line);
-    t.is(exitCode, 2, stderr);
-    t.regex(stderr, says);
-    t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
-    t.is(stdout, '');
-  });
-}
+for (const [line, says] of MISTAKES) test.serial(`refused: fauxnic ${line}`, (t) => assertRefused(t, line, says));
 
 interface Result {
   cards: {

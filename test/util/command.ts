@@ -1,6 +1,9 @@
-/** The command in a process of its own, as a person types it. */
+/** The command as a person types it: in a process of its own; and in this one, where it is to be refused. */
 import { fileURLToPath } from 'node:url';
+import { stripVTControlCharacters } from 'node:util';
+import type { ExecutionContext } from 'ava';
 import { execa } from 'execa';
+import { asSaid, endingOf, makeProgram } from '../../scripts/program.ts';
 
 const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 
@@ -19,4 +22,37 @@ export function fauxnic(line: string, { cwd, input = '', env = {} }: FauxnicOpti
     reject: false,
     timeout: 30_000,
   });
+}
+
+interface Refusal {
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What a line comes to that goes no further than its mistake. A process for each would take a third of a second. */
+async function refusal(line: string): Promise<Refusal> {
+  const words = line.split(' ').filter(Boolean);
+  const said: string[] = [];
+  const { log } = console;
+  console.log = (...what: unknown[]) => void said.push(what.join(' '));
+  try {
+    const program = await makeProgram(words.find((word) => !word.startsWith('-')));
+    await program.parseAsync(words, { from: 'user' });
+    return { exitCode: 0, stdout: said.join('\n'), stderr: '' };
+  } catch (error) {
+    const { exitCode, says } = endingOf(error);
+    return { exitCode, stdout: said.join('\n'), stderr: says === null ? '' : stripVTControlCharacters(asSaid(says)) };
+  } finally {
+    console.log = log;
+  }
+}
+
+/** Refused in one line, with the exit code for mistakes. One after the other: it listens to what is printed here. */
+export async function assertRefused(t: ExecutionContext, line: string, says: RegExp): Promise<void> {
+  const { exitCode, stdout, stderr } = await refusal(line);
+  t.is(exitCode, 2, stderr);
+  t.regex(stderr, says);
+  t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
+  t.is(stdout, '');
 }
