@@ -132,11 +132,11 @@ export class Run {
   }
 
   async until(signal: AbortSignal): Promise<void> {
-    this.#sayStart();
     this.#rig.start();
     this.#far.start();
     this.#near.start();
     for (const role of [this.#near, this.#far]) role.tap?.up();
+    this.#sayStart(); // now its interface can be used
     this.#started = performance.now();
     const session = this.#quiet ? null : this.#session();
     const { seconds } = this.#options;
