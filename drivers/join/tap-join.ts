@@ -77,8 +77,8 @@ export interface TapJoinStatistics {
 const SUPER_FRAME = 18 + 65535;
 // A multiple of 64 that is none of 4096, so that the buffers' beginnings do not all fall in the same cache sets.
 const SUPER_BUFFER = Math.ceil((HEADROOM + SUPER_FRAME) / 64) * 64;
-/** Super-frames read at a time: 1 MiB, which the second-level cache still holds when they are sent. */
-const SUPER_FRAMES = 16;
+/** Super-frames read at a time: 256 KiB, so that a card of another process sends some while the next are read. */
+const SUPER_FRAMES = 4;
 const ENTRIES = 2048;
 const MAX_PIECES = 1024; // of one frame: IOV_MAX
 

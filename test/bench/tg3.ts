@@ -63,14 +63,19 @@ async function run(context: BenchContext): Promise<Result[]> {
   ends.push(() => guest.close());
   await serveIperf(SUBNET, context);
   await sh(guest, `set -e\n${MOUNT_HOST}`);
-  const contender = (about: string, script: string) => ({
+  const contender = (about: string, script: string, warmUp: number) => ({
     about,
     subnet: SUBNET,
-    warmUp: 6,
+    warmUp,
     ready: async () => {
       say(`the card to ${about}`);
       await sh(guest, `${script}\n${join(SUBNET)}`);
     },
   });
-  return await compare('tg3', guest, [contender('fauxnic drive', USER), contender("Linux's tg3", KERNEL)], context);
+  return await compare(
+    'tg3',
+    guest,
+    [contender('fauxnic drive', USER, 12), contender("Linux's tg3", KERNEL, 2)],
+    context,
+  );
 }
