@@ -59,17 +59,6 @@ export interface Nvram {
   withMac(image: Uint8Array, mac: Uint8Array): Uint8Array;
 }
 
-/** What is wrong with a station address; null, where nothing is. */
-export function wrongAddress(mac: Uint8Array): string | null {
-  if ((mac[0]! & 1) !== 0) return `the station address ${macText(mac)} is a multicast address`;
-  return mac.every((byte) => byte === 0) ? `the station address ${macText(mac)} is all zeros` : null;
-}
-
-/** "02:00:00:82:54:01" */
-export function macText(mac: Uint8Array): string {
-  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
-}
-
 /**
  * Opens a card's memory and says what variant of a family it is; nothing is reset or set up.
  * @throws DeviceError 'UNSUPPORTED' where it is none, 'FAILED' where nothing answers.

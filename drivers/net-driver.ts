@@ -13,6 +13,7 @@ import {
   type NetStatistics,
 } from './netdev.ts';
 import { FRAME_BUFFER, type PacketBuffer, PacketPool } from './packet.ts';
+import { wrongAddress } from './station-address.ts';
 
 export interface NetDriverOptions extends NetDeviceOptions {
   /** Interrupt modes to try, the best first. */
@@ -637,7 +638,7 @@ export function checkRing(what: string, size: number, { least, most }: RingBound
 
 /** @throws DeviceError 'INVALID' */
 function checkStationAddress(mac: Uint8Array): void {
-  if (mac.length === 6 && (mac[0]! & 1) === 0 && mac.some((byte) => byte !== 0)) return;
+  if (mac.length === 6 && wrongAddress(mac) === null) return;
   throw new DeviceError('INVALID', 'a station address is six bytes, not a multicast address and not all zeros');
 }
 

@@ -7,10 +7,11 @@ import { lstatSync, rmSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { setTimeout as wait } from 'node:timers/promises';
 import { DeviceError } from '../drivers/device.ts';
+import { macText } from '../drivers/station-address.ts';
 import { listenUnix } from '../native/index.ts';
 import { VmError } from './errors.ts';
 import type { Qemu } from './qemu.ts';
-import { checkName, macText } from './qtest/device.ts';
+import { checkName } from './qtest/device.ts';
 import { NETDEV, withId } from './qtest/machine.ts';
 import { run, WITH_US } from './run.ts';
 

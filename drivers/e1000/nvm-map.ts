@@ -1,8 +1,9 @@
 /** What the NVM's words are for: Intel 317453 table 5-2 and §5.6, and what in it can be wrong. */
 
 import { imageWords } from '../../sim/e1000/eeprom.ts';
-import { macText, type Nvram, type NvramEntry, wrongAddress } from '../chip-tools.ts';
+import type { Nvram, NvramEntry } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
+import { macText, wrongAddress } from '../station-address.ts';
 import type { Chip } from './chip.ts';
 import { CHECKSUM, macOf, readNvm, settleChecksum, sumOf, WORDS, writeNvm } from './nvm.ts';
 import type { Variant } from './variants.ts';

@@ -3,10 +3,12 @@
  * The layout is Broadcom 5722-PG101-R's legacy format, chapter "NVRAM"; names of fields and types of images also
  * Thundergate's (include/nvram.h) and Linux's. Numbers have their high byte first.
  */
-import { macText, type Nvram, type NvramEntry, wrongAddress } from '../chip-tools.ts';
+import { hex } from '../../sim/registers.ts';
+import type { Nvram, NvramEntry } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
+import { macText, wrongAddress } from '../station-address.ts';
 import type { Chip } from './chip.ts';
-import { damage, hasMagic, hex, macOf, readNvram, sizeIn, viewOf, withMac, writeNvram, wrongCrc } from './nvram.ts';
+import { damage, hasMagic, macOf, readNvram, sizeIn, viewOf, withMac, writeNvram, wrongCrc } from './nvram.ts';
 
 /** Before boot code: header, directory, manufacturing block and vital product data. */
 const HEADERS = 0x200;
@@ -107,7 +109,7 @@ export class Tg3Nvram implements Nvram {
   check(image: Uint8Array): string[] {
     whole(image);
     if (image.every((byte) => byte === image[0]))
-      return [`every byte is ${hex(image[0]!, 1)}: it is empty, or not there`];
+      return [`every byte is ${hex(image[0]!, 2)}: it is empty, or not there`];
     if (!hasMagic(image)) return damage(image);
     const wrong = wrongAddress(macOf(image));
     return [
@@ -193,7 +195,7 @@ function directoryOf(image: Uint8Array): (Piece & { index: number; type: number;
     if ((sram | kind | at) === 0) continue;
     const type = kind >>> 24;
     const cpus = ['A', 'B'].filter((_, i) => (kind & (0x0080_0000 >>> i)) !== 0).join(' and ');
-    const about = IMAGES[type] ?? `image of type ${hex(type, 1)}`;
+    const about = IMAGES[type] ?? `image of type ${hex(type, 2)}`;
     found.push({ index, name: `image-${index}`, about, at, length: 4 * (kind & 0x3f_ffff), type, sram, cpus });
   }
   return found;
@@ -205,15 +207,16 @@ function wrongDirectory(image: Uint8Array): string[] {
   let sum = image[DIRECTORY_SUM]!;
   for (let at = DIRECTORY; at < DIRECTORY + DIRECTORY_ENTRIES * DIRECTORY_ENTRY; at++) sum += image[at]!;
   const over = sum & 0xff;
-  return over === 0 ? [] : [`the directory and its checksum add up to ${hex(over, 1)}, not 0`];
+  return over === 0 ? [] : [`the directory and its checksum add up to ${hex(over, 2)}, not 0`];
 }
 
 /** An image ends with its CRC; extended vital product data have a sum of their own. */
 function wrongPiece(image: Uint8Array, { name, about, at, length, type }: Piece): string[] {
   const what = type === undefined ? about : `${name} (${about})`;
   if (!fits(image, at, length)) {
-    const where = `${hex(at, 1)} to ${hex(at + length, 1)}`;
-    return [`${what} is said to be from ${where}: the place for it is ${hex(HEADERS)} to ${hex(image.length)}`];
+    const end = `0x${(at + length).toString(16).padStart(2, '0')}`; // it may take more than 32 bits
+    const where = `${hex(at, 2)} to ${end}`;
+    return [`${what} is said to be from ${where}: the place for it is ${hex(HEADERS, 8)} to ${hex(image.length, 8)}`];
   }
   if (type === undefined) return [];
   if (type === EXTENDED_VPD) return wrongVpd(image, `${name}'s ${about}`, at, at + length);
@@ -227,7 +230,7 @@ function directoryEntries(image: Uint8Array): NvramEntry[] {
     at: DIRECTORY + index * DIRECTORY_ENTRY,
     length: DIRECTORY_ENTRY,
     about,
-    text: `${length} bytes at ${hex(at, 1)}, to ${hex(sram)}${cpus === '' ? '' : `, runs on CPU ${cpus}`}`,
+    text: `${length} bytes at ${hex(at, 2)}, to ${hex(sram, 8)}${cpus === '' ? '' : `, runs on CPU ${cpus}`}`,
   }));
 }
 
@@ -297,7 +300,7 @@ function wrongVpd(image: Uint8Array, what: string, from: number, to: number): st
   if (checksum === undefined) return [];
   let sum = 0;
   for (let at = from; at <= checksum.at; at++) sum = (sum + image[at]!) & 0xff;
-  return sum === 0 ? [] : [`${what} and their checksum add up to ${hex(sum, 1)}, not 0`];
+  return sum === 0 ? [] : [`${what} and their checksum add up to ${hex(sum, 2)}, not 0`];
 }
 
 function vpdEntries(image: Uint8Array, prefix: string, from: number, to: number): NvramEntry[] {
@@ -309,7 +312,7 @@ function vpdEntries(image: Uint8Array, prefix: string, from: number, to: number)
       length: key === 'RV' ? 1 : length,
       about: key === 'name' ? "the product's name" : (KEYWORDS[key] ?? "the maker's own"),
       text:
-        key === 'RV' ? hex(image[at]!, 1) : key === 'RW' ? `${length} bytes` : ascii(image.subarray(at, at + length)),
+        key === 'RV' ? hex(image[at]!, 2) : key === 'RW' ? `${length} bytes` : ascii(image.subarray(at, at + length)),
     }));
 }
 

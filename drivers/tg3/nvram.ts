@@ -4,12 +4,12 @@
  * as Linux has it (tg3_nvram_init, tg3_nvram_write_block).
  */
 import { crc32 } from '../../sim/crc32.ts';
-import { field } from '../../sim/registers.ts';
+import { field, hex } from '../../sim/registers.ts';
 import { SRAM_MAC_HIGH, SRAM_MAC_LOW } from '../../sim/tg3/descriptors.ts';
 import { ALL_ONES } from '../card.ts';
-import { wrongAddress } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
 import { MILLISECOND } from '../net-driver.ts';
+import { wrongAddress } from '../station-address.ts';
 import { type Chip, R } from './chip.ts';
 
 const { GRC_MODE, NVRAM_ACCESS, NVRAM_ADDR, NVRAM_CFG1, NVRAM_CMD, NVRAM_RDDATA, NVRAM_SWARB, NVRAM_WRDATA } = R;
@@ -64,7 +64,7 @@ function badNvram({ device }: Chip, what: string): DeviceError {
 
 /** What is wrong with the header and the manufacturing block of an image; without the magic nothing more can be said. */
 export function damage(image: Uint8Array): string[] {
-  if (!hasMagic(image)) return [`the image begins with ${hex(viewOf(image).getUint32(0))}, not ${hex(MAGIC)}`];
+  if (!hasMagic(image)) return [`the image begins with ${hex(viewOf(image).getUint32(0), 8)}, not ${hex(MAGIC, 8)}`];
   return [
     ...wrongCrc(image, 'the header', 0, HEADER_CRC),
     ...wrongCrc(image, 'the manufacturing block', MANUFACTURING, MANUFACTURING_CRC),
@@ -79,7 +79,7 @@ export function hasMagic(image: Uint8Array): boolean {
 export function wrongCrc(image: Uint8Array, what: string, from: number, to: number): string[] {
   const sum = crc32(image, from, to - from);
   const stored = viewOf(image).getUint32(to, true);
-  return sum === stored ? [] : [`${what} has CRC ${hex(sum)}, and ${hex(stored)} is written there`];
+  return sum === stored ? [] : [`${what} has CRC ${hex(sum, 8)}, and ${hex(stored, 8)} is written there`];
 }
 
 export function macOf(image: Uint8Array): Uint8Array {
@@ -101,8 +101,6 @@ export function sizeIn(image: Uint8Array): number {
 
 export const viewOf = ({ buffer, byteOffset, length }: Uint8Array) => new DataView(buffer, byteOffset, length);
 
-export const hex = (value: number, bytes = 4) => `0x${value.toString(16).padStart(2 * bytes, '0')}`;
-
 // ---- The part ---------------------------------------------------------------------------------------------------------
 
 interface Part {
@@ -123,45 +121,45 @@ const ATMEL_PAGE = 264;
 const ATMEL_STRIDE = 512;
 
 const MASK_575X = 0x0300_0003;
-const PARTS_575X: Readonly<Record<number, Part>> = {
-  50331649: { page: 256, wants: 'opening' }, // ST M45PE
-  33554435: { page: ATMEL_PAGE, atmel: true }, // Atmel AT45DB, with a buffer
-  3: { page: ATMEL_PAGE, wants: 'erasing' }, // … without
-  33554432: { page: 64 * KIB, wants: 'words' }, // EEPROM
-  16777219: { page: 256, wants: 'erasing' }, // Saifun
-  1: { page: 4096, wants: 'erasing' }, // SST
-  33554433: { page: 4096, wants: 'erasing' },
-};
+const PARTS_575X = new Map<number, Part>([
+  [0x0300_0001, { page: 256, wants: 'opening' }], // ST M45PE
+  [0x0200_0003, { page: ATMEL_PAGE, atmel: true }], // Atmel AT45DB, with a buffer
+  [0x0000_0003, { page: ATMEL_PAGE, wants: 'erasing' }], // … without
+  [0x0200_0000, { page: 64 * KIB, wants: 'words' }], // EEPROM
+  [0x0100_0003, { page: 256, wants: 'erasing' }], // Saifun
+  [0x0000_0001, { page: 4096, wants: 'erasing' }], // SST
+  [0x0200_0001, { page: 4096, wants: 'erasing' }],
+]);
 
 const MASK_577XX = 0x03c0_0003;
 /** Flash by its size, with pages as NVRAM_CFG1 30:28 has them; 0: an EEPROM, whose size the image tells. */
-const SIZES_577XX: Readonly<Record<number, number>> = {
-  37748736: 128 * KIB, // ST M45PE10, 20, 40
-  37748738: 256 * KIB,
-  37748737: 512 * KIB,
-  33554435: 128 * KIB, // Atmel AT45DB011, 021, 041
-  4194304: 128 * KIB,
-  54525952: 128 * KIB,
-  4194306: 256 * KIB,
-  54525954: 256 * KIB,
-  4194305: 512 * KIB,
-  54525953: 512 * KIB,
-  50331650: 0,
-  33554432: 0,
-};
+const SIZES_577XX = new Map([
+  [0x0240_0000, 128 * KIB], // ST M45PE10, 20, 40
+  [0x0240_0002, 256 * KIB],
+  [0x0240_0001, 512 * KIB],
+  [0x0200_0003, 128 * KIB], // Atmel AT45DB011, 021, 041
+  [0x0040_0000, 128 * KIB],
+  [0x0340_0000, 128 * KIB],
+  [0x0040_0002, 256 * KIB],
+  [0x0340_0002, 256 * KIB],
+  [0x0040_0001, 512 * KIB],
+  [0x0340_0001, 512 * KIB],
+  [0x0300_0002, 0],
+  [0x0200_0000, 0],
+]);
 const PAGES_577XX = [256, 512, 1024, 2048, 4096, ATMEL_PAGE];
 
 /** @throws DeviceError 'UNSUPPORTED' where NVRAM_CFG1 names a part that nothing is known of. */
 function partOf(chip: Chip): Part {
   const config = chip.read(NVRAM_CFG1);
-  const part = chip.variant.is577xx ? part577xx(config) : PARTS_575X[(config & MASK_575X) >>> 0];
+  const part = chip.variant.is577xx ? part577xx(config) : PARTS_575X.get((config & MASK_575X) >>> 0);
   if (part !== undefined) return part;
   const { name } = chip.device;
-  throw new DeviceError('UNSUPPORTED', `${name}: no driver here knows the NVRAM part of NVRAM_CFG1 ${hex(config)}`);
+  throw new DeviceError('UNSUPPORTED', `${name}: no driver here knows the NVRAM part of NVRAM_CFG1 ${hex(config, 8)}`);
 }
 
 function part577xx(config: number): Part | undefined {
-  const size = SIZES_577XX[(config & MASK_577XX) >>> 0];
+  const size = SIZES_577XX.get((config & MASK_577XX) >>> 0);
   if (size === 0) return { page: 64 * KIB, wants: 'words' };
   const page = PAGES_577XX[field(config, NVRAM_CFG1._5752PAGE_SIZE)];
   if (size === undefined || page === undefined) return undefined;

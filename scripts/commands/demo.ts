@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { type Command, Option } from 'commander';
+import { macText } from '../../drivers/station-address.ts';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import { cacheFolder } from '../../vm/cache.ts';
 import { driverOf, findModel, type Model } from '../catalogue.ts';
@@ -15,7 +16,7 @@ import { StopSignals } from '../stop-signals.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { done, labelled } from '../terminal/print.ts';
 import { bold, dim } from '../terminal/style.ts';
-import { bits, bytes, count, mac, packets, time } from '../terminal/units.ts';
+import { bits, bytes, count, packets, time } from '../terminal/units.ts';
 
 interface DemoOptions {
   readonly model: Model;
@@ -133,7 +134,7 @@ class Demo {
     });
     const { cards, near, negotiation } = this.#rig;
     this.#say(
-      done('cards', `2 × ${near.driver.model}, MAC ${cards.map(({ driver }) => mac(driver.mac)).join(' and ')}`),
+      done('cards', `2 × ${near.driver.model}, MAC ${cards.map(({ driver }) => macText(driver.mac)).join(' and ')}`),
     );
     this.#say(done('link', `${linkText(near.driver.link)}; agreed in ${time(negotiation)} of the cards' own time`));
   }

@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { NvramEntry } from '../../drivers/chip-tools.ts';
+import { macText } from '../../drivers/station-address.ts';
+import { hex } from '../../sim/registers.ts';
 import { findTarget } from '../catalogue.ts';
 import { Failure, UsageError } from '../errors.ts';
 import { macAddress, OPTIONS } from '../options.ts';
@@ -8,9 +10,8 @@ import { isModel, openWorkbench, type Workbench } from '../rig/workbench.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { paint } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';
-import { mac } from '../terminal/units.ts';
 import { readImage, writeImage, writeNewImage } from '../toolkit/files.ts';
-import { acceptable, findEntry, hex, hexDump, replace, valueText } from '../toolkit/nvram.ts';
+import { acceptable, findEntry, hexDump, replace, valueText } from '../toolkit/nvram.ts';
 
 interface NvramOptions {
   readonly backup?: string;
@@ -142,7 +143,7 @@ async function restore(task: Task): Promise<string> {
 async function station(task: Task): Promise<string> {
   const { bench, image, argument, options } = task;
   const { nvram } = bench.tools;
-  const present = mac(nvram.macOf(image));
+  const present = macText(nvram.macOf(image));
   if (argument === undefined) return options.json ? JSON.stringify({ mac: present }) : present;
   const address = addressOf(argument);
   const wrong = nvram.check(image);
@@ -164,11 +165,11 @@ async function change({ bench, options }: Task, image: Uint8Array, beside: strin
   const keep = (before: Uint8Array) => writeNewImage(options.backup ?? beside, before);
   const { changed, copy } = await replace(nvram, image, keep);
   if (options.image !== undefined) writeImage(options.image, image);
-  if (options.json) return JSON.stringify({ changed, backup: copy, mac: mac(nvram.macOf(image)) });
+  if (options.json) return JSON.stringify({ changed, backup: copy, mac: macText(nvram.macOf(image)) });
   if (changed === 0) return 'the NVM holds just that: nothing was written';
   const fleeting = bench.fleeting && options.image === undefined;
   const lines = [
-    `${changed} ${nvram.cell === 1 ? 'bytes' : 'words'} written and read back; the station address is ${mac(nvram.macOf(image))}`,
+    `${changed} ${nvram.cell === 1 ? 'bytes' : 'words'} written and read back; the station address is ${macText(nvram.macOf(image))}`,
     `what it held before is in ${copy}`,
     ...(fleeting ? [`${bench.target} ends here, and what was written with it (see --help for --image)`] : []),
   ];
@@ -181,7 +182,7 @@ function list({ bench, image, options }: Task): string {
   const value = (entry: NvramEntry) => entry.text ?? valueText(nvram, image, entry);
   const address = ({ at, length }: NvramEntry) => {
     const last = (at + length) / nvram.cell - 1;
-    return at / nvram.cell === last ? hex(last) : `${hex(at / nvram.cell)}..${hex(last)}`;
+    return at / nvram.cell === last ? hex(last, 2) : `${hex(at / nvram.cell, 2)}..${hex(last, 2)}`;
   };
   if (options.json) return JSON.stringify(entries.map((entry) => ({ ...entry, value: value(entry) })));
   const rows = entries.map((entry) => [address(entry), entry.name, value(entry), entry.about]);
@@ -199,7 +200,7 @@ function check({ bench, image, options }: Task): string {
   const { nvram, chip } = bench.tools;
   const wrong = nvram.check(image);
   if (wrong.length > 0) process.exitCode = 1;
-  if (options.json) return JSON.stringify({ chip, mac: mac(nvram.macOf(image)), wrong });
+  if (options.json) return JSON.stringify({ chip, mac: macText(nvram.macOf(image)), wrong });
   if (wrong.length > 0) return wrong.map((line) => `${paint('red', '✗')} ${line}`).join('\n');
-  return `${paint('green', '✓')} all checksums are right; the station address is ${mac(nvram.macOf(image))}`;
+  return `${paint('green', '✓')} all checksums are right; the station address is ${macText(nvram.macOf(image))}`;
 }

@@ -350,7 +350,7 @@ async function filters(bed: Bed, group: number, otherGroup: number, stranger: nu
 
 async function multicast(bed: Bed): Promise<string> {
   await filters(bed, 0, 0, 0);
-  const group = [...GROUP].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+  const group = hex(GROUP);
   await bed.sh(`ip maddress add ${group} dev eth0`);
   try {
     await filters(bed, BURST, 0, 0);

@@ -1,10 +1,11 @@
 /** What cards and wire have to say for themselves: for start logs, live lines, summaries and JSON. */
 import type { LinkState } from '../../drivers/netdev.ts';
+import { macText } from '../../drivers/station-address.ts';
 import type { Link } from '../../sim/wire/link.ts';
 import { Failure, lineOf } from '../errors.ts';
 import { featureNames } from '../options.ts';
 import { table } from '../terminal/table.ts';
-import { bits, count, mac, packets } from '../terminal/units.ts';
+import { bits, count, packets } from '../terminal/units.ts';
 import type { Card } from './card.ts';
 import type { Setup } from './rig.ts';
 import type { Drop, Role } from './roles.ts';
@@ -18,7 +19,7 @@ export function linkText({ up, speed, fullDuplex, rxPause, txPause }: LinkState)
 export function cardText({ name, device, driver }: Card): string {
   const id = [device.id.vendor, device.id.device].map((part) => part.toString(16).padStart(4, '0')).join(':');
   const { rx, tx } = driver.rings;
-  return `${name}: ${driver.model} (${id}), MAC ${mac(driver.mac)}, rings rx ${rx.size} tx ${tx.size}, MTU ${driver.mtu}`;
+  return `${name}: ${driver.model} (${id}), MAC ${macText(driver.mac)}, rings rx ${rx.size} tx ${tx.size}, MTU ${driver.mtu}`;
 }
 
 export function featureText({ driver }: Card): string {
@@ -99,7 +100,7 @@ export function cardJson(card: Card, role: Role | null) {
     name,
     target: device.name,
     model: driver.model,
-    mac: mac(driver.mac),
+    mac: macText(driver.mac),
     mtu: driver.mtu,
     link: driver.link,
     features: featureNames(driver.features.enabled),

@@ -1,12 +1,13 @@
 /** A run as the person in front of it has it: live lines, what happens, and keys. */
 import { networkInterfaces } from 'node:os';
+import { macText } from '../../drivers/station-address.ts';
 import { lineOf } from '../errors.ts';
 import { hangUp } from '../stop-signals.ts';
 import { Keys } from '../terminal/keys.ts';
 import { LiveLine } from '../terminal/live.ts';
 import { labelled } from '../terminal/print.ts';
 import { dim } from '../terminal/style.ts';
-import { count, mac } from '../terminal/units.ts';
+import { count } from '../terminal/units.ts';
 import type { Card } from './card.ts';
 import type { DriverLog } from './driver-log.ts';
 import { dropText, type FaceState, faceLine, faceLines } from './face.ts';
@@ -103,7 +104,7 @@ export class Session {
     return {
       elapsed: elapsed(),
       name,
-      about: `${driver.model}, MAC ${mac(driver.mac)}`,
+      about: `${driver.model}, MAC ${macText(driver.mac)}`,
       link: driver.link,
       rates: rates.next(interval),
       rings: driver.rings,

@@ -33,7 +33,3 @@ export function time(ns: number): string {
 
 /** 12,345,678 */
 export const count = (value: number) => Math.round(value).toLocaleString('en-US');
-
-export function mac(address: Uint8Array): string {
-  return Array.from(address, (byte) => byte.toString(16).padStart(2, '0')).join(':');
-}

@@ -1,5 +1,6 @@
 /** What a card's NVM holds, changed without losing it: a copy first, then the write, then a look at what came of it. */
 import type { Nvram, NvramEntry } from '../../drivers/chip-tools.ts';
+import { hex } from '../../sim/registers.ts';
 import { Failure, lineOf, UsageError } from '../errors.ts';
 import { alike } from './choose.ts';
 
@@ -33,7 +34,7 @@ async function write(nvram: Nvram, before: Uint8Array, image: Uint8Array): Promi
   if (at === undefined) return;
   const { cell } = nvram;
   const [found, wanted] = [cellText(after, at, cell), cellText(image, at, cell)];
-  throw new Failure(`NVM address ${hex(at / cell)} reads ${found} after ${wanted} was written`);
+  throw new Failure(`NVM address ${hex(at / cell, 2)} reads ${found} after ${wanted} was written`);
 }
 
 /** Says how it went. */
@@ -84,8 +85,8 @@ export function findEntry(nvram: Nvram, image: Uint8Array, what: string): NvramE
   const size = image.length;
   if (/^(0x[\da-f]+|\d+)$/i.test(what)) {
     const at = Number(what) * cell;
-    if (at < size) return { name: hex(at / cell), at, length: cell, about: '' };
-    throw new UsageError(`address ${what} is outside: the NVM ends at ${hex(size / cell)}`);
+    if (at < size) return { name: hex(at / cell, 2), at, length: cell, about: '' };
+    throw new UsageError(`address ${what} is outside: the NVM ends at ${hex(size / cell, 2)}`);
   }
   const entries = nvram.entries(image);
   const entry = entries.find(({ name }) => name === what.toLowerCase());
@@ -116,10 +117,8 @@ export function hexDump({ cell }: Nvram, image: Uint8Array): string {
   const digits = (image.length / cell - 1).toString(16).length;
   const shown = lines.flatMap((line, i) => {
     if (line !== lines[i - 1] || i === lines.length - 1)
-      return [`0x${((i * LINE) / cell).toString(16).padStart(Math.max(2, digits), '0')}  ${line}`];
+      return [`${hex((i * LINE) / cell, Math.max(2, digits))}  ${line}`];
     return line === lines[i - 2] ? [] : ['*'];
   });
   return shown.join('\n');
 }
-
-export const hex = (address: number) => `0x${address.toString(16).padStart(2, '0')}`;

@@ -2,23 +2,13 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { execa } from 'execa';
-import { assertRefused } from '../util/command.ts';
+import { assertRefused, fauxnic as run } from '../util/command.ts';
 
-const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-cli-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
 
-function fauxnic(line: string) {
-  const env = { XDG_CACHE_HOME: folder, NO_COLOR: undefined, FORCE_COLOR: undefined };
-  return execa(process.execPath, [command, ...line.split(' ').filter(Boolean)], {
-    env,
-    reject: false,
-    timeout: 30_000,
-  });
-}
+const fauxnic = (line: string) => run(line, { env: { XDG_CACHE_HOME: folder } });
 
 test('help names every command', async (t) => {
   const { stdout, exitCode } = await fauxnic('--help');

@@ -14,6 +14,7 @@ import { MachineTime } from '../../drivers/backends/machine-time.ts';
 import { MessageCapabilities } from '../../drivers/backends/messages.ts';
 import { SimTime } from '../../drivers/backends/sim.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../../drivers/device.ts';
+import { macText } from '../../drivers/station-address.ts';
 import { type Clock, MICROSECOND } from '../../sim/clock.ts';
 import { VmError } from '../errors.ts';
 import type { Progress } from '../progress.ts';
@@ -72,11 +73,6 @@ export async function startQemu(name: string, options: QemuOptions, { lends = fa
 /** @throws DeviceError 'INVALID' for what cannot be a device's name: it goes to QEMU's command line. */
 export function checkName(name: string): void {
   if (!NAME.test(name)) throw new DeviceError('INVALID', `qemu:${name}: a device's name, as in qemu:e1000e, please`);
-}
-
-/** "02:00:00:82:54:01" */
-export function macText(mac: Uint8Array): string {
-  return Array.from(mac, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
 export class QemuDevice implements PciDevice {

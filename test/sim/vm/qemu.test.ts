@@ -2,14 +2,11 @@
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import test from 'ava';
-import { execa } from 'execa';
 import { findQemu, howItEnded, lastWords } from '../../../vm/qemu.ts';
-import { assertRefused } from '../../util/command.ts';
+import { assertRefused, fauxnic } from '../../util/command.ts';
 import { fakeQemu } from '../../util/fake-qemu.ts';
 
-const command = fileURLToPath(new URL('../../../scripts/fauxnic.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-qemu-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
 
@@ -19,16 +16,6 @@ const kernel = join(folder, 'vmlinux');
 writeFileSync(kernel, '\x7fELF'.padEnd(64, '\0'), 'latin1');
 const plain = join(folder, 'plain');
 writeFileSync(plain, 'hello');
-
-function fauxnic(line: string, qemu: string) {
-  const env = { XDG_CACHE_HOME: cache, FAUXNIC_QEMU: qemu };
-  return execa(process.execPath, [command, ...line.split(' ')], {
-    env,
-    reject: false,
-    timeout: 30_000,
-    stdin: 'ignore',
-  });
-}
 
 const QEMUS: Record<string, { readonly path: string; readonly says: RegExp }> = {
   missing: { path: join(folder, 'nothing'), says: /nothing is missing here, or not for us to run/ },
@@ -64,7 +51,7 @@ for (const [what, { path, says }] of Object.entries(QEMUS))
 
 test('doctor says what is wrong with one', async (t) => {
   const { path, says } = QEMUS['too old']!;
-  const { stdout, exitCode } = await fauxnic('doctor --json', path);
+  const { stdout, exitCode } = await fauxnic('doctor --json', { env: { FAUXNIC_QEMU: path } });
   t.is(exitCode, 0);
   const { checks } = JSON.parse(stdout) as { checks: { name: string; ok: boolean; about: string }[] };
   const { ok, about } = checks.find(({ name }) => name === 'QEMU')!;
@@ -75,7 +62,7 @@ test('doctor says what is wrong with one', async (t) => {
 test('one that is just new enough, and one of the next numbers', async (t) => {
   for (const version of ['10.1.0', '10.2', '11.0.0 (v11.0.0-dirty)']) {
     const path = fakeQemu(folder, `good-${version.slice(0, 4)}`, { version: `QEMU emulator version ${version}` });
-    const { stdout } = await fauxnic('doctor --json', path);
+    const { stdout } = await fauxnic('doctor --json', { env: { FAUXNIC_QEMU: path } });
     const { checks } = JSON.parse(stdout) as { checks: { name: string; ok: boolean; about: string }[] };
     const { ok, about } = checks.find(({ name }) => name === 'QEMU')!;
     t.true(ok, version);
@@ -85,7 +72,7 @@ test('one that is just new enough, and one of the next numbers', async (t) => {
 
 test('one that breaks when asked is told of in its own words', async (t) => {
   const path = fakeQemu(folder, 'broken', { version: "'; echo 'libfoo.so.1: not found' >&2; exit 3; echo '" });
-  const { stderr, exitCode } = await fauxnic(COMMANDS[0]!, path);
+  const { stderr, exitCode } = await fauxnic(COMMANDS[0]!, { env: { FAUXNIC_QEMU: path } });
   t.is(exitCode, 1);
   t.regex(stderr, /^fauxnic: FAUXNIC_QEMU: \S+broken: libfoo\.so\.1: not found$/);
 });
