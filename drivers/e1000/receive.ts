@@ -16,6 +16,7 @@ import {
   RX_TCPE,
   RX_VP,
 } from '../../sim/e1000/descriptors.ts';
+import { wide } from '../../sim/wide.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import {
   HEADROOM,
@@ -63,6 +64,7 @@ export class Receiver {
   #skipping = false; // up to the end of a frame that is being dropped
 
   constructor(chip: Chip, pool: PacketPool, size: number, room: number) {
+    wide<'bytes'>(this, 'bytes');
     this.size = size;
     this.#bar = chip.bar;
     this.#pool = pool;

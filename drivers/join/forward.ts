@@ -1,3 +1,4 @@
+import { wide } from '../../sim/wide.ts';
 import type { NetDevice } from '../netdev.ts';
 import { FEATURE_VLAN_INSERT } from '../netdev.ts';
 import { type PacketBuffer, RX_ERROR, RX_VLAN, TX_VLAN } from '../packet.ts';
@@ -76,6 +77,7 @@ class Direction {
   #count = 0;
 
   constructor(from: NetDevice, to: NetDevice, how: { batch: number; shared: boolean; hold: boolean }) {
+    wide(this.statistics, 'bytes');
     this.from = from;
     this.to = to;
     this.#how = how;

@@ -5,6 +5,7 @@
  * Payload: "FXNC", sequence number, time in nanoseconds (high and low word), then a pattern.
  */
 import { foldChecksum, get16, get32, put16, put32 } from '../../sim/packet.ts';
+import { wide } from '../../sim/wide.ts';
 import type { DmaAllocator } from '../device.ts';
 import type { NetDevice } from '../netdev.ts';
 import { FRAME_BUFFER, HEADROOM, type PacketBuffer, PacketPool, RX_ERROR } from '../packet.ts';
@@ -81,6 +82,7 @@ export class Generator {
       if (!(Number.isInteger(size) && size >= LEAST_FRAME && size <= FRAME_BUFFER - HEADROOM))
         throw new RangeError(`a frame of ${size} bytes: it takes ${LEAST_FRAME} to ${FRAME_BUFFER - HEADROOM}`);
     if (sizes.length === 0) throw new RangeError('no frame sizes');
+    wide<'sentBytes'>(this, 'sentBytes');
     this.#options = options;
     this.#device = device;
     this.#now = now;
@@ -259,6 +261,7 @@ export class Sink {
   #next = 0;
 
   constructor(now: () => number) {
+    wide<'bytes'>(this, 'bytes');
     this.#now = now;
   }
 

@@ -7,6 +7,7 @@
  * No frame is copied on the way. When the transmit ring is full the TAP is no longer read, and the kernel's queue fills,
  * as it would for any card: nothing is lost here.
  */
+import { wide } from '../../sim/wide.ts';
 import type { DmaAllocator } from '../device.ts';
 import type { NetDevice } from '../netdev.ts';
 import { HEADROOM, type PacketBuffer, PacketPool, RX_ERROR, RX_VLAN } from '../packet.ts';
@@ -136,6 +137,7 @@ export class TapJoin {
     const least = HEADROOM + 18 + device.mtu;
     if (pool.bufferSize < least)
       throw new RangeError(`buffers of ${pool.bufferSize} bytes are too small for an MTU of ${device.mtu}`);
+    wide(this.statistics, 'fromKernelBytes', 'toKernelBytes');
     this.#device = device;
     this.#tap = tap;
     this.#pool = pool;

@@ -36,6 +36,7 @@ import {
   SRAM_RET_RCB,
   SRAM_STD_BDS,
 } from '../../sim/tg3/descriptors.ts';
+import { wide } from '../../sim/wide.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import { ETHERNET_MTU } from '../net-driver.ts';
 import {
@@ -201,6 +202,7 @@ export class Receiver {
 
   constructor(chip: Chip, pool: PacketPool, status: StatusBlocks, descriptors: number, queues: number) {
     const { is577xx, returnEntries } = chip.variant;
+    wide<'bytes'>(this, 'bytes');
     this.queues = queues;
     this.#chip = chip;
     this.#bar = chip.bar;

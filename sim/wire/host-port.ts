@@ -1,3 +1,4 @@
+import { wide } from '../wide.ts';
 import { FrameQueue } from './frame-queue.ts';
 import type { FrameHandler } from './line.ts';
 import type { Medium, Port, Station } from './port.ts';
@@ -34,6 +35,7 @@ export class HostPort implements Port {
   #partner: Station | null = null;
 
   constructor(name: string, options: HostPortOptions = {}) {
+    wide(this.counters, 'bytes');
     this.name = name;
     this.#station = options.station === undefined ? ANY_STATION : options.station;
     this.#onFrame = options.onFrame ?? null;

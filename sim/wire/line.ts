@@ -1,4 +1,5 @@
 import type { Alarm, Clock } from '../clock.ts';
+import { wide } from '../wide.ts';
 import { FrameQueue, type SavedFrame } from './frame-queue.ts';
 import { completeFaults, type Faults, type Impairments, isIdeal } from './impairments.ts';
 import { FCS_ERROR, SUM_KNOWN } from './port.ts';
@@ -81,6 +82,7 @@ export class Line {
 
   /** Throws a RangeError for impairments out of range. */
   constructor(clock: Clock, impairments: Impairments, deliver: FrameHandler) {
+    wide(this.counters, 'bytes');
     this.#faults = completeFaults(impairments);
     this.ideal = isIdeal(this.#faults);
     this.#clock = clock;
