@@ -110,6 +110,16 @@ const KERNEL_ARGUMENTS = [
   ...['console=ttyS0', 'quiet', 'loglevel=5', 'panic=-1', 'mitigations=off', 'random.trust_cpu=on'],
   'no_timer_check', // an emulated timer that is late on a busy machine is no broken one
 ];
+/**
+ * Emulated, all processors have one TSC, which Linux cannot know of several, and takes the HPET, a device, to read the time.
+ * And MWAIT returns at once where there are several (QEMU's target/i386/tcg/system/misc_helper.c): idling would take up one of ours.
+ */
+const EMULATED_ARGUMENTS = ['tsc=reliable', 'idle=halt'];
+
+/** The kernel's command line. */
+export function kernelArguments({ accelerator, append = [] }: Pick<MachineOptions, 'accelerator' | 'append'>): string {
+  return [...KERNEL_ARGUMENTS, ...(accelerator === 'kvm' ? [] : EMULATED_ARGUMENTS), ...append].join(' ');
+}
 
 export class Machine {
   /** What the guest said of how things go, line by line. */
@@ -128,9 +138,8 @@ export class Machine {
   /** @param initramfs a descriptor; it may be closed once this returns. */
   constructor(options: MachineOptions, initramfs: number) {
     this.#options = options;
-    const { qemu, kernel, append = [], signal } = options;
-    const line = [...KERNEL_ARGUMENTS, ...append].join(' ');
-    const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', line];
+    const { qemu, kernel, signal } = options;
+    const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', kernelArguments(options)];
     const [supervisor, ...args] = [...WITH_US, ...qemu.command, ...machineArguments(options), ...boot];
     // A session of its own: a terminal's Ctrl-C reaches it through us only.
     const pipes = Array.from({ length: MONITOR }, () => 'pipe' as const);

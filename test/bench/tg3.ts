@@ -1,9 +1,10 @@
 /**
- * `tg3`: Thundergate's table. iperf3's TCP between a guest and this machine over one card, our served BCM57762: driven by
+ * `tg3`: Thundergate's table. iperf3's TCP between a guest and this machine over one card, our served BCM57765: driven by
  * Linux's tg3, and by `fauxnic drive pci:… --tap` through VFIO. The two take the card from each other every round.
  *
  * The guest has an IOMMU, which VFIO needs; the kernel's own drivers go past it (iommu=pt), as mapping and unmapping each
- * frame would cost Linux's driver dearly.
+ * frame would cost Linux's driver dearly. It has two processors, so that a driver in user space need not take turns with the
+ * program that sends; and no BCM57762, on which Linux's own driver then stalls now and then (docs/performance.md).
  */
 import { fileURLToPath } from 'node:url';
 import { findModel } from '../../scripts/catalogue.ts';
@@ -16,7 +17,7 @@ import type { Result } from './result.ts';
 const SUBNET = { tap: 'tg3host', guest: '10.57.62.1', host: '10.57.62.2' };
 const CARD = '0000:00:02.0';
 const TAP = 'tg3tap';
-const model = findModel('tg3');
+const model = findModel('tg3-57765');
 const fauxnic = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 const FAUXNIC = `${ON_HOST} ${process.execPath} ${fauxnic}`;
 
@@ -55,7 +56,7 @@ async function run(context: BenchContext): Promise<Result[]> {
   const network = await Network.open({ cards: [{ model, socket }], peer: { kind: 'tap', name: SUBNET.tap } });
   ends.push(() => network.close());
   const guest = await GuestSession.open({
-    ...{ ...parts, signal, memory: 1024 },
+    ...{ ...parts, signal, memory: 1024, processors: 2 },
     append: ['intel_iommu=on', 'iommu=pt', 'hugepages=40'],
     nics: [{ kind: 'vfio-user', socket }],
     qemuArguments: [...IOMMU, ...SHARE_HOST],
