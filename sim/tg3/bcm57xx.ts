@@ -451,9 +451,9 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     return this.port.medium?.transmitBurst?.(this.port, bytes, starts, lengths, count) ?? 0;
   }
 
+  /** Counted as XON or XOFF alone: the guides leave open whether in the octets too, and those received are not either. */
   #sendPause(frame: Uint8Array): void {
     if (this.#loopback || !this.#connected) return; // it would only stop ourselves
-    this.#statistics.sentOctets(frame.length + 4);
     this.port.medium?.transmit(this.port, frame, 0, frame.length, 0);
   }
 

@@ -95,6 +95,7 @@ test('PAUSE frames that are sent: from the station, to the group; XOFF and XON i
   }
   t.is(b.read(R.MAC_TX_STATS_XOFF_SENT), 2);
   t.is(b.read(R.MAC_TX_STATS_XON_SENT), 2);
+  t.is(b.read(R.MAC_TX_STATS_OCTETS), 0, 'octets are those of packets that are counted');
 });
 
 test('a snapshot remembers until when the partner said to wait, and that it was told to', (t) => {
