@@ -3,7 +3,7 @@
  * more; a count of bytes gets there within seconds, and all compiled code that knows the object is thrown away at that moment.
  * A field that has held a fraction holds doubles for good.
  */
-export function wide<Field extends string>(counters: Record<Field, number>, ...fields: Field[]): void {
+export function wide<Field extends string>(counters: Record<NoInfer<Field>, number>, ...fields: Field[]): void {
   for (const field of fields) {
     counters[field] = 0.5;
     counters[field] = 0;

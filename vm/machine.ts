@@ -111,8 +111,9 @@ const KERNEL_ARGUMENTS = [
   'no_timer_check', // an emulated timer that is late on a busy machine is no broken one
 ];
 /**
- * Emulated, all processors have one TSC, which Linux cannot know of several, and takes the HPET, a device, to read the time.
- * And MWAIT returns at once where there are several (QEMU's target/i386/tcg/system/misc_helper.c): idling would take up one of ours.
+ * Emulated, all processors have one TSC. Linux cannot know that of several, and would read the time off the HPET, a device.
+ * And where there are several, MWAIT returns at once (QEMU's target/i386/tcg/system/misc_helper.c): to idle would take up
+ * one of the host's.
  */
 const EMULATED_ARGUMENTS = ['tsc=reliable', 'idle=halt'];
 

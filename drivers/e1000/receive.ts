@@ -64,7 +64,7 @@ export class Receiver {
   #skipping = false; // up to the end of a frame that is being dropped
 
   constructor(chip: Chip, pool: PacketPool, size: number, room: number) {
-    wide<'bytes'>(this, 'bytes');
+    wide(this, 'bytes');
     this.size = size;
     this.#bar = chip.bar;
     this.#pool = pool;

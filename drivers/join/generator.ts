@@ -82,7 +82,7 @@ export class Generator {
       if (!(Number.isInteger(size) && size >= LEAST_FRAME && size <= FRAME_BUFFER - HEADROOM))
         throw new RangeError(`a frame of ${size} bytes: it takes ${LEAST_FRAME} to ${FRAME_BUFFER - HEADROOM}`);
     if (sizes.length === 0) throw new RangeError('no frame sizes');
-    wide<'sentBytes'>(this, 'sentBytes');
+    wide(this, 'sentBytes');
     this.#options = options;
     this.#device = device;
     this.#now = now;
@@ -261,7 +261,7 @@ export class Sink {
   #next = 0;
 
   constructor(now: () => number) {
-    wide<'bytes'>(this, 'bytes');
+    wide(this, 'bytes');
     this.#now = now;
   }
 

@@ -202,7 +202,7 @@ export class Receiver {
 
   constructor(chip: Chip, pool: PacketPool, status: StatusBlocks, descriptors: number, queues: number) {
     const { is577xx, returnEntries } = chip.variant;
-    wide<'bytes'>(this, 'bytes');
+    wide(this, 'bytes');
     this.queues = queues;
     this.#chip = chip;
     this.#bar = chip.bar;
