@@ -11,6 +11,7 @@ import {
   type NetDeviceOptions,
   type NetEvent,
   type NetStatistics,
+  type TransmitLimits,
 } from './netdev.ts';
 import { FRAME_BUFFER, type PacketBuffer, PacketPool } from './packet.ts';
 import { wrongAddress } from './station-address.ts';
@@ -49,6 +50,7 @@ export interface ReceiveSide {
 }
 
 export interface TransmitSide {
+  readonly limits: TransmitLimits;
   readonly size: number;
   /** Descriptors in use. */
   readonly used: number;
@@ -305,6 +307,10 @@ export abstract class NetDriver implements NetDevice {
   #notReady(): 0 {
     if (this.failure !== null) throw this.failure;
     return 0;
+  }
+
+  get limits(): TransmitLimits {
+    return this.tx.limits;
   }
 
   get rings(): { rx: { size: number; used: number }; tx: { size: number; used: number } } {

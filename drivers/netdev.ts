@@ -14,6 +14,37 @@ export const FEATURE_VLAN_INSERT = 1 << 5;
 export const FEATURE_VLAN_FILTER = 1 << 6;
 export const FEATURE_JUMBO = 1 << 7;
 
+/**
+ * How far a card's transmitter does what its features name. What goes beyond is software's to do before `transmit`
+ * (join/segment.ts does); the transmitter refuses it.
+ */
+export interface TransmitLimits {
+  /** Bytes of a frame, VLAN tags included, FCS not. */
+  readonly frame: number;
+  /** Descriptors that one packet's data may take. */
+  readonly descriptors: number;
+  /** Bytes that one of them points at, at most; of a packet to be segmented also so many segments. */
+  readonly descriptorBytes: number;
+  readonly descriptorSegments: number;
+  /** The last place in a frame where a checksum may be, in bytes from its start. */
+  readonly checksumAt: number;
+  /**
+   * The card is not told where the headers are. It finds TCP and UDP right behind an IPv4 header or (`ipv6`) an IPv6 one,
+   * with one 802.1Q tag in front at most, and sums as far as the IP header says. To segment it lifts that tag.
+   */
+  readonly findsTransport: boolean;
+  readonly ipv6: boolean;
+  /** Segmentation: bytes of all headers; payload bytes of a segment. */
+  readonly headerBytes: number;
+  readonly leastMss: number;
+  readonly mostMss: number;
+  /**
+   * Segmentation of packets with IPv4 options or IPv6 extension headers: the card takes the pseudo header's sum that it is
+   * given. One that sums the addresses it sees is wrong where those are not the final ones (RFC 8200 §8.1, RFC 1122 §4.2.3.8).
+   */
+  readonly ipOptions: boolean;
+}
+
 export interface LinkState {
   readonly up: boolean;
   readonly speed: number; // Mbit/s, 0 while down
@@ -57,6 +88,7 @@ export interface NetDevice {
   readonly mtu: number;
   readonly link: LinkState;
   readonly features: { readonly available: number; readonly enabled: number };
+  readonly limits: TransmitLimits;
   /** Buffers for frames; the driver's receive ring is filled from it, and a caller takes transmit buffers from it. */
   readonly pool: PacketPool;
   /** Descriptors: the ring's size, and how many are in use. For views and tests. */
@@ -75,7 +107,7 @@ export interface NetDevice {
   /**
    * Puts packets `from[first]` … `from[first + count - 1]` on the ring and rings the doorbell once. Returns how many were
    * taken, always from the front; the others still belong to the caller. A packet the card cannot send (too long, a bad
-   * offload request) is taken, counted as txErrors and freed.
+   * offload request, or one beyond `limits`) is taken, counted as txErrors and freed.
    */
   transmit(from: PacketBuffer[], first: number, count: number): number;
   /** Frees the buffers of descriptors that are done. `transmit` does so when it needs room; call it when idle. Returns free descriptors. */

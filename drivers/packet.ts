@@ -24,7 +24,9 @@ export const RX_MULTICAST_MISS = 1 << 6; // passed an inexact filter: the host m
 // (what Linux calls CHECKSUM_PARTIAL, and virtio-net NEEDS_CSUM).
 export const TX_L4_CHECKSUM = 1 << 8;
 export const TX_IP_CHECKSUM = 1 << 9; // fill in the IPv4 header's checksum
-export const TX_TSO4 = 1 << 10; // segment as TCP over IPv4, `mss` payload bytes a frame
+// Segment as TCP over IPv4, `mss` payload bytes a frame. The checksum field holds the pseudo header's sum with the length
+// of the whole.
+export const TX_TSO4 = 1 << 10;
 export const TX_TSO6 = 1 << 11;
 export const TX_VLAN = 1 << 12; // insert the tag in `vlan`
 export const TX_UDP = 1 << 13; // with TX_L4_CHECKSUM: the protocol is UDP, else TCP

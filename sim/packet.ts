@@ -102,6 +102,11 @@ export function foldChecksum(sum: number): number {
   return (once >>> 16) + (once & 0xffff);
 }
 
+/** A folded sum without a part of it, itself below 2^32 (RFC 1624 §3). */
+export function subtractFromChecksum(sum: number, part: number): number {
+  return foldChecksum(sum + 0xffff - foldChecksum(part));
+}
+
 /** A sum of 32-bit words, below 2^48, folded to 16 bits: 2^32 is 1 modulo 2^16 - 1. */
 export function foldWords(sum: number): number {
   const low = sum >>> 0;

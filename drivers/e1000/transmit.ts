@@ -21,10 +21,21 @@ import {
   TX_TYPE_DATA,
   TX_VLE,
 } from '../../sim/e1000/descriptors.ts';
-import { foldChecksum, get16, Headers, PROTOCOL_TCP, parseHeaders, pseudoHeaderSum, put16 } from '../../sim/packet.ts';
+import { get16, put16, subtractFromChecksum } from '../../sim/packet.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
+import type { TransmitLimits } from '../netdev.ts';
 import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
-import { acceptable, countPieces, ETHERNET_AND_TAG, OFFLOADS, SHORTEST, TSO } from '../requests.ts';
+import {
+  acceptable,
+  countPieces,
+  ETHERNET_AND_TAG,
+  networkHeader,
+  OFFLOADS,
+  SHORTEST,
+  TCP_CHECKSUM,
+  TSO,
+  tsoData,
+} from '../requests.ts';
 import { type Chip, R } from './chip.ts';
 
 /** Packets between two reports. */
@@ -38,10 +49,15 @@ const MAX_DATA = 4096;
 const SEGMENTS_A_BUFFER = 4;
 /** See `earlyWriteBack`. */
 const SENTINEL = 4;
-const MAX_HEADER = 255; // HDRLEN's eight bits
+const LEAST_MSS = 64;
+const EIGHT_BITS = 255; // HDRLEN, IPCSO, TUCSO
+const SIXTEEN_BITS = 0xffff; // MSS
+/** A context, and the sentinel. */
+const EXTRA_DESCRIPTORS = 2;
 
 export class Transmitter {
   readonly size: number;
+  readonly limits: TransmitLimits;
   /** Packets the card could not have sent, and those that were thrown away unsent. */
   refused = 0;
   abandoned = 0;
@@ -62,7 +78,6 @@ export class Transmitter {
    * it, may be written back before its data was read. A last descriptor of four bytes covers for the one before.
    */
   readonly #earlyWriteBack: boolean;
-  readonly #headers = new Headers();
   #firstReport = 0;
   #endReport = 0;
   #sinceReport = 0;
@@ -77,6 +92,19 @@ export class Transmitter {
 
   constructor(chip: Chip, size: number) {
     this.size = size;
+    this.limits = {
+      frame: chip.variant.maxFrame,
+      descriptors: size - 1 - EXTRA_DESCRIPTORS,
+      descriptorBytes: MAX_DATA,
+      descriptorSegments: SEGMENTS_A_BUFFER,
+      checksumAt: EIGHT_BITS,
+      findsTransport: false,
+      ipv6: true,
+      headerBytes: EIGHT_BITS,
+      leastMss: LEAST_MSS,
+      mostMss: SIXTEEN_BITS,
+      ipOptions: chip.variant.tsoOptions,
+    };
     this.#bar = chip.bar;
     this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
     this.#words = this.#memory.words;
@@ -214,14 +242,14 @@ export class Transmitter {
   /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
   #place(packet: PacketBuffer): boolean {
     const { flags } = packet;
+    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.#refuse(packet);
+    const limit = (flags & TSO) !== 0 ? tsoData(this.limits, packet.mss) : MAX_DATA;
+    const pieces = countPieces(packet, limit);
+    if (pieces > this.limits.descriptors) return this.#refuse(packet);
+    const needed = pieces + EXTRA_DESCRIPTORS;
+    if (needed > this.#free && needed > this.reclaim()) return false;
     const offloads = (flags & OFFLOADS & ~TX_VLAN) !== 0;
-    const limit = (flags & TSO) !== 0 ? segmentLimit(packet) : MAX_DATA;
-    const fine = acceptable(packet, this.features, this.mtu, MAX_HEADER);
-    const pieces = fine ? countPieces(packet, limit) : Infinity;
-    // A context, and the sentinel.
-    if (pieces + 2 > this.size - 1) return this.#refuse(packet);
-    if (pieces + 2 > this.#free && pieces + 2 > this.reclaim()) return false;
-    if (offloads && !this.#setContext(packet)) return this.#refuse(packet);
+    if (offloads) this.#setContext(packet);
     this.#placeData(packet, limit, offloads);
     return true;
   }
@@ -232,56 +260,46 @@ export class Transmitter {
     return true;
   }
 
-  /** 3.3.6, 3.5: tells the card where the headers are. False where the packet has none such. */
-  #setContext(packet: PacketBuffer): boolean {
-    const { flags } = packet;
-    const headers = this.#headers;
-    if ((flags & (TSO | TX_IP_CHECKSUM)) !== 0) parseHeaders(packet.bytes, packet.start, packet.length, headers);
-    return (flags & TSO) !== 0 ? this.#setTsoContext(packet, headers) : this.#setChecksumContext(packet, headers);
+  /** 3.3.6, 3.5: tells the card where the headers are. */
+  #setContext(packet: PacketBuffer): void {
+    if ((packet.flags & TSO) !== 0) this.#setTsoContext(packet);
+    else this.#setChecksumContext(packet);
   }
 
   /** The sum goes where `checksumOffset` says; what the field holds is added in: the pseudo header's sum. */
-  #setChecksumContext(packet: PacketBuffer, headers: Headers): boolean {
+  #setChecksumContext(packet: PacketBuffer): void {
     const { flags, checksumStart, checksumOffset, bytes, start } = packet;
     let ip = 0;
     if ((flags & TX_IP_CHECKSUM) !== 0) {
-      if (headers.version !== 4 || headers.l3 > MAX_HEADER - 10) return false;
-      const headerLength = (bytes[start + headers.l3]! & 15) * 4;
-      put16(bytes, start + headers.l3 + 10, 0);
-      ip = ipContext(headers.l3, headers.l3 + headerLength - 1);
+      const l3 = networkHeader(packet);
+      const headerLength = (bytes[start + l3]! & 15) * 4;
+      put16(bytes, start + l3 + 10, 0);
+      ip = ipContext(l3, l3 + headerLength - 1);
     }
-    let transport = 0;
-    if ((flags & TX_L4_CHECKSUM) !== 0) {
-      const sumAt = checksumStart + checksumOffset;
-      if (sumAt > MAX_HEADER || sumAt + 2 > packet.length) return false;
-      transport = checksumStart | (sumAt << 8);
-    }
+    const transport = (flags & TX_L4_CHECKSUM) !== 0 ? checksumStart | ((checksumStart + checksumOffset) << 8) : 0;
     const command = TX_DEXT | ((flags & TX_UDP) === 0 ? TX_CONTEXT_TCP : 0) | (ip === 0 ? 0 : TX_CONTEXT_IPV4);
-    if (ip === this.#context0 && transport === this.#context1 && command === this.#context2) return true;
+    if (ip === this.#context0 && transport === this.#context1 && command === this.#context2) return;
     this.#context0 = ip;
     this.#context1 = transport;
     this.#context2 = command;
     this.#put(ip, transport, command, 0);
-    return true;
   }
 
   /** The card holds one context only that it is safe to count on: after this the checksum's is gone. */
-  #setTsoContext(packet: PacketBuffer, headers: Headers): boolean {
-    const { flags, headerLength, mss } = packet;
+  #setTsoContext(packet: PacketBuffer): void {
+    const { flags, headerLength, mss, checksumStart: l4 } = packet;
     const ipv4 = (flags & TX_TSO4) !== 0;
-    if (headers.protocol !== PROTOCOL_TCP || headers.version !== (ipv4 ? 4 : 6)) return false;
-    if (headers.payload !== headerLength || headers.l4 === 0) return false;
-    prepareForSegmentation(packet, headers);
+    const l3 = networkHeader(packet);
     const total = packet.next === null ? packet.length : packet.total;
+    prepareForSegmentation(packet, l3, total);
     const command = TX_DEXT | TX_TSE | TX_CONTEXT_TCP | (ipv4 ? TX_CONTEXT_IPV4 : 0);
     this.#put(
-      ipContext(headers.l3, ipv4 ? headers.l4 - 1 : 0),
-      headers.l4 | ((headers.l4 + 16) << 8),
+      ipContext(l3, ipv4 ? l4 - 1 : 0),
+      l4 | ((l4 + TCP_CHECKSUM) << 8),
       command | (total - headerLength),
       (headerLength << 8) | (mss << 16),
     );
     this.#forgetContext();
-    return true;
   }
 
   #forgetContext(): void {
@@ -380,19 +398,15 @@ function ipContext(l3: number, end: number): number {
   return l3 | ((l3 + 10) << 8) | (end << 16);
 }
 
-function segmentLimit(packet: PacketBuffer): number {
-  return Math.min(MAX_DATA, Math.max(SEGMENTS_A_BUFFER * packet.mss, MAX_HEADER));
-}
-
 /**
  * 3.5.5 to 3.5.7: the card adds each segment's length to what the headers say, so they say 0; and to the sum in the TCP
  * checksum field, which is that of the pseudo header without a length, not complemented.
  */
-function prepareForSegmentation({ bytes, start }: PacketBuffer, headers: Headers): void {
-  const l3 = start + headers.l3;
-  if (headers.version === 4) {
-    put16(bytes, l3 + 2, 0);
-    put16(bytes, l3 + 10, 0);
-  } else if (get16(bytes, l3 + 4) !== 0) put16(bytes, l3 + 4, 0);
-  put16(bytes, start + headers.l4 + 16, foldChecksum(pseudoHeaderSum(bytes, start, headers, 0)));
+function prepareForSegmentation({ bytes, start, flags, checksumStart }: PacketBuffer, l3: number, total: number): void {
+  if ((flags & TX_TSO4) !== 0) {
+    put16(bytes, start + l3 + 2, 0);
+    put16(bytes, start + l3 + 10, 0);
+  } else put16(bytes, start + l3 + 4, 0);
+  const field = start + checksumStart + TCP_CHECKSUM;
+  put16(bytes, field, subtractFromChecksum(get16(bytes, field), total - checksumStart));
 }

@@ -99,6 +99,8 @@ export interface Variant {
   /** Bits of CTRL_EXT, TXDCTL and TCTL that this chip wants on top. */
   readonly transmitControl: number;
   readonly transmitDescriptorControl: number;
+  /** TSO of packets with IPv4 options or IPv6 extension headers. */
+  readonly tsoOptions: boolean;
   /** It has the 82574L's extra registers: MSI-X, MDIO ownership. */
   readonly is82574: boolean;
   /** Descriptors may be written back before the data of a TSO packet is read: see transmit.ts. */
@@ -126,6 +128,7 @@ const I8254X = {
   receiveAddresses: 16,
   transmitControl: 0,
   transmitDescriptorControl: 0,
+  tsoOptions: true,
   is82574: false,
   earlyWriteBack: true,
 } as const;
@@ -146,6 +149,7 @@ export const VARIANTS: readonly Variant[] = [
     receiveAddresses: 16,
     transmitControl: 1 << 28, // MULR: several reads in flight
     transmitDescriptorControl: 1 << 22, // reserved, "must be set"
+    tsoOptions: false, // QEMU's sums the addresses it sees
     is82574: true,
     earlyWriteBack: false,
   },

@@ -31,7 +31,8 @@ import {
   TX_TSO4,
   TX_TSO6,
 } from '../packet.ts';
-import { fillIpChecksum, TCP_CHECKSUM } from './segment.ts';
+import { TCP_CHECKSUM } from '../requests.ts';
+import { fillIpChecksum } from './segment.ts';
 
 /** Flows that are open at a time; one more closes the one that was opened first. */
 export const GRO_FLOWS = 8;

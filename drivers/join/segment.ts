@@ -1,23 +1,24 @@
 /**
- * Offloads in software: what a transmit packet asks for and the device cannot (or may not: `features` can be switched
- * off) is done here before it is handed over. The frames are the same ones the card would have made.
+ * Offloads in software: what a transmit packet asks for and the device does not do (see `cardDoes`; features can be
+ * switched off, too) is done here before it is handed over. The frames are the same ones the card would have made.
  *
  * A TSO request, from the kernel or from Gro, is one TCP segment with everything in it right for its whole length, save
- * that the checksum field holds the pseudo-header sum with that length, uncomplemented (VIRTIO 1.2 §5.1.6.2).
+ * that the checksum field holds the pseudo-header sum with that length, uncomplemented (VIRTIO 1.2 §5.1.6.2). That sum is
+ * adjusted and never made anew: behind a source route or a routing header the final destination is not where it would be
+ * looked for (RFC 1122 §4.2.3.8, RFC 8200 §8.1).
  */
+import { copyBytes } from '../../sim/copy.ts';
 import {
   addToChecksum,
   foldChecksum,
   get16,
   get32,
-  Headers,
-  PROTOCOL_TCP,
-  parseHeaders,
-  pseudoHeaderSum,
   put16,
   put32,
+  subtractFromChecksum,
+  swap16,
 } from '../../sim/packet.ts';
-import { FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CHECKSUM } from '../netdev.ts';
+import type { NetDevice } from '../netdev.ts';
 import {
   HEADROOM,
   type PacketBuffer,
@@ -25,32 +26,20 @@ import {
   TX_IP_CHECKSUM,
   TX_L4_CHECKSUM,
   TX_TSO4,
-  TX_TSO6,
   TX_UDP,
 } from '../packet.ts';
+import { cardDoes, networkHeader, TCP_CHECKSUM, TSO, tooLong, UDP_CHECKSUM, wellFormed } from '../requests.ts';
 
-/** Where the checksum is, in the transport header (RFC 9293 §3.1, RFC 768). */
-export const TCP_CHECKSUM = 16;
-export const UDP_CHECKSUM = 6;
-
-const TSO = TX_TSO4 | TX_TSO6;
-const CHECKSUMS = TX_L4_CHECKSUM | TX_IP_CHECKSUM;
 const FIN = 0x01;
 const PSH = 0x08;
 const CWR = 0x80;
 
-const headers = new Headers();
+/** What `prepare` returns of a packet that it freed: header and packet contradict each other; its frames are too long. */
+export const MALFORMED = -1;
+export const TOO_LONG = -2;
 
-/** Whether a packet asks for something that is not among the `enabled` features. */
-export function needsSoftware(packet: PacketBuffer, enabled: number): boolean {
-  const { flags } = packet;
-  if ((flags & (TSO | CHECKSUMS)) === 0) return false;
-  if ((enabled & FEATURE_TX_CHECKSUM) === 0) return true;
-  if ((flags & TSO) === 0) return false;
-  if ((enabled & (flags & TX_TSO4 ? FEATURE_TSO4 : FEATURE_TSO6)) === 0) return true;
-  // CWR belongs in the first segment alone (RFC 3168 §6.1.2), and older cards repeat it in each.
-  return (packet.bytes[packet.start + packet.checksumStart + 13]! & CWR) !== 0;
-}
+/** What of a device tells how far it goes. */
+export type Offers = Pick<NetDevice, 'features' | 'limits' | 'mtu'>;
 
 /** Fills in the checksum a packet asks for, from checksumStart to its end; the field holds what to start from. */
 export function fillChecksum(packet: PacketBuffer): void {
@@ -71,7 +60,7 @@ function sumChain(packet: PacketBuffer, skip: number): number {
     const length = piece.length - first;
     skip -= first;
     const part = foldChecksum(addToChecksum(piece.bytes, piece.start + first, length));
-    sum += done & 1 ? ((part & 0xff) << 8) | (part >>> 8) : part;
+    sum += done & 1 ? swap16(part) : part;
     done += length;
   }
   return foldChecksum(sum);
@@ -83,109 +72,135 @@ export function fillIpChecksum(bytes: Uint8Array, at: number): void {
   put16(bytes, at + 10, ~foldChecksum(addToChecksum(bytes, at, (bytes[at]! & 15) * 4)));
 }
 
-/** Does in software what a device with the given features cannot. */
+/** Does in software what a device does not. */
 export class Segmenter {
+  readonly #device: Offers;
   readonly #pool: PacketPool;
-  /** Where the next byte of payload is. */
-  #piece: PacketBuffer | null = null;
+  readonly #reserve: PacketPool;
+  // The packet that is being cut, and how far that got.
+  #packet: PacketBuffer | null = null;
+  #l3 = 0;
+  #seed = 0; // the pseudo header's sum without a length
+  #done = 0; // bytes of payload
+  #index = 0;
+  #piece: PacketBuffer | null = null; // where the next byte of payload is
   #offset = 0;
 
-  /** @param pool where segments get their buffers. */
-  constructor(pool: PacketPool) {
+  /**
+   * @param device what the frames are for.
+   * @param pool where segments get their buffers.
+   * @param reserve where they get one at a time while that is empty.
+   */
+  constructor(device: Offers, pool: PacketPool, reserve = pool) {
+    this.#device = device;
     this.#pool = pool;
+    this.#reserve = reserve;
+  }
+
+  /** Whether a packet is only partly cut: `prepare` goes on with it, and so wants it again. */
+  get busy(): boolean {
+    return this.#packet !== null;
   }
 
   /**
-   * Puts the frames that stand for `packet` into `into` from index `at` and returns how many. 0: the pool has no
-   * buffers for now, and the packet is still the caller's. -1: its headers do not bear out the request; it was freed.
+   * Puts frames that stand for `packet` into `into` from index `at`, `most` at most, and returns how many. Where it is
+   * `busy` then, the packet is still the caller's, and more follow once there is room, or a buffer, for them. MALFORMED,
+   * TOO_LONG: it cannot be sent, and was freed.
    */
-  prepare(packet: PacketBuffer, enabled: number, into: PacketBuffer[], at: number): number {
-    if (needsSoftware(packet, enabled)) {
-      if (packet.flags & TSO) return this.#segment(packet, enabled, into, at);
-      if (!fillChecksums(packet)) return -1;
-    }
-    into[at] = packet;
-    return 1;
-  }
-
-  #segment(packet: PacketBuffer, enabled: number, into: PacketBuffer[], at: number): number {
-    if (!this.#check(packet)) {
-      packet.free();
-      return -1;
-    }
-    const { mss } = packet;
-    const payload = packet.total - headers.payload;
-    const count = Math.ceil(payload / mss);
-    if (!this.#take(count, into, at)) return 0;
-    this.#piece = packet;
-    this.#offset = headers.payload;
-    for (let i = 0; i < count; i++) {
-      const length = Math.min(mss, payload - i * mss);
-      this.#fill(packet, into[at + i]!, i, length, i === count - 1, enabled);
-    }
-    packet.free();
-    return count;
-  }
-
-  /** Finds the headers; the sender's word for them is not taken. */
-  #check(packet: PacketBuffer): boolean {
-    const { bytes, start, length, mss, total } = packet;
-    parseHeaders(bytes, start, length, headers);
-    if (headers.l4 === 0 || headers.protocol !== PROTOCOL_TCP || mss < 1 || total <= headers.payload) return false;
-    return HEADROOM + headers.payload + mss <= this.#pool.bufferSize;
-  }
-
-  /** All the buffers or none. */
-  #take(count: number, into: PacketBuffer[], at: number): boolean {
-    for (let i = 0; i < count; i++) {
-      const buffer = this.#pool.take();
-      if (buffer === null) {
-        while (--i >= 0) into[at + i]!.free();
-        return false;
+  prepare(packet: PacketBuffer, into: PacketBuffer[], at: number, most: number): number {
+    if (this.#packet === null) {
+      const { features, limits, mtu } = this.#device;
+      if (!wellFormed(packet)) return refuse(packet, MALFORMED);
+      if (tooLong(packet, mtu, limits)) return refuse(packet, TOO_LONG);
+      const byCard = cardDoes(packet, features.enabled, limits);
+      if (byCard || (packet.flags & TSO) === 0) {
+        if (!byCard) fillChecksums(packet);
+        into[at] = packet;
+        return 1;
       }
-      into[at + i] = buffer;
+      if (!this.#begin(packet)) return refuse(packet, TOO_LONG);
     }
+    return this.#cut(packet, into, at, most);
+  }
+
+  /** Gives up, and frees, the packet that is being cut. */
+  abandon(): void {
+    this.#packet?.free();
+    this.#packet = null;
+  }
+
+  /** False where a segment does not fit a buffer. */
+  #begin(packet: PacketBuffer): boolean {
+    const { bytes, start, headerLength, mss, total, checksumStart: l4 } = packet;
+    if (HEADROOM + Math.min(total, headerLength + mss) > this.#pool.bufferSize) return false;
+    this.#packet = packet;
+    this.#l3 = networkHeader(packet);
+    this.#seed = subtractFromChecksum(get16(bytes, start + l4 + TCP_CHECKSUM), total - l4);
+    this.#done = 0;
+    this.#index = 0;
+    this.#piece = packet;
+    this.#offset = headerLength;
     return true;
   }
 
-  #fill(packet: PacketBuffer, frame: PacketBuffer, index: number, length: number, last: boolean, enabled: number) {
+  #cut(packet: PacketBuffer, into: PacketBuffer[], at: number, most: number): number {
+    const { features, limits } = this.#device;
+    const payload = packet.total - packet.headerLength;
+    let count = 0;
+    while (count < most) {
+      const frame = this.#pool.take() ?? (count === 0 ? this.#reserve.take() : null);
+      if (frame === null) return count;
+      const length = Math.min(packet.mss, payload - this.#done);
+      const last = this.#done + length === payload;
+      this.#fill(packet, frame, length, last);
+      if (!cardDoes(frame, features.enabled, limits)) fillChecksum(frame);
+      into[at + count++] = frame;
+      this.#done += length;
+      this.#index++;
+      if (!last) continue;
+      this.abandon();
+      return count;
+    }
+    return count;
+  }
+
+  /** A segment as Linux's tcp_gso_segment makes them: FIN and PSH go with the last, CWR with the first, URG with all. */
+  #fill(packet: PacketBuffer, frame: PacketBuffer, length: number, last: boolean): void {
+    const { headerLength, checksumStart: l4 } = packet;
     const { bytes, start } = frame;
-    const { l3, l4, payload } = headers;
-    frame.length = payload + length;
+    frame.length = headerLength + length;
     frame.total = frame.length;
     frame.mss = 0;
     frame.vlan = packet.vlan;
-    bytes.set(packet.bytes.subarray(packet.start, packet.start + payload), start);
-    this.#copy(bytes, start + payload, length);
-    this.#fixIp(bytes, start + l3, index, payload - l3 + length);
+    copyBytes(packet.bytes, packet.start, bytes, start, headerLength);
+    this.#copyPayload(bytes, start + headerLength, length);
+    this.#fixIp(bytes, start + this.#l3, (packet.flags & TX_TSO4) !== 0, frame.length - this.#l3);
     const tcp = start + l4;
-    put32(bytes, tcp + 4, get32(bytes, tcp + 4) + index * packet.mss);
-    if (index > 0) bytes[tcp + 13]! &= ~CWR;
+    put32(bytes, tcp + 4, get32(bytes, tcp + 4) + this.#done);
+    if (this.#index > 0) bytes[tcp + 13]! &= ~CWR;
     if (!last) bytes[tcp + 13]! &= ~(FIN | PSH);
-    put16(bytes, tcp + TCP_CHECKSUM, foldChecksum(pseudoHeaderSum(bytes, start, headers, payload - l4 + length)));
+    put16(bytes, tcp + TCP_CHECKSUM, foldChecksum(this.#seed + frame.length - l4));
     frame.checksumStart = l4;
     frame.checksumOffset = TCP_CHECKSUM;
     frame.flags = (packet.flags & ~(TSO | TX_IP_CHECKSUM)) | TX_L4_CHECKSUM;
-    if ((enabled & FEATURE_TX_CHECKSUM) === 0) fillChecksum(frame);
   }
 
-  #fixIp(bytes: Uint8Array, at: number, index: number, length: number): void {
-    if (headers.version === 6) {
+  #fixIp(bytes: Uint8Array, at: number, ipv4: boolean, length: number): void {
+    if (!ipv4) {
       put16(bytes, at + 4, length - 40);
       return;
     }
     put16(bytes, at + 2, length);
-    put16(bytes, at + 4, get16(bytes, at + 4) + index); // each packet its own identification (RFC 6864 §4.2)
+    put16(bytes, at + 4, get16(bytes, at + 4) + this.#index); // each packet its own identification (RFC 6864 §4.2)
     fillIpChecksum(bytes, at);
   }
 
   /** The next `length` bytes of payload. */
-  #copy(into: Uint8Array, at: number, length: number): void {
+  #copyPayload(into: Uint8Array, at: number, length: number): void {
     while (length > 0 && this.#piece !== null) {
       const piece: PacketBuffer = this.#piece;
       const part = Math.min(length, piece.length - this.#offset);
-      const from = piece.start + this.#offset;
-      into.set(piece.bytes.subarray(from, from + part), at);
+      copyBytes(piece.bytes, piece.start + this.#offset, into, at, part);
       at += part;
       length -= part;
       this.#offset += part;
@@ -197,18 +212,15 @@ export class Segmenter {
   }
 }
 
-function fillChecksums(packet: PacketBuffer): boolean {
-  const { checksumStart, checksumOffset, length } = packet;
+function refuse(packet: PacketBuffer, why: number): number {
+  packet.free();
+  return why;
+}
+
+function fillChecksums(packet: PacketBuffer): void {
   if (packet.flags & TX_IP_CHECKSUM) {
-    parseHeaders(packet.bytes, packet.start, length, headers);
-    if (headers.version === 4) fillIpChecksum(packet.bytes, packet.start + headers.l3);
+    fillIpChecksum(packet.bytes, packet.start + networkHeader(packet));
     packet.flags &= ~TX_IP_CHECKSUM;
   }
-  if ((packet.flags & TX_L4_CHECKSUM) === 0) return true;
-  if (checksumStart + checksumOffset + 2 > length) {
-    packet.free();
-    return false;
-  }
-  fillChecksum(packet);
-  return true;
+  if (packet.flags & TX_L4_CHECKSUM) fillChecksum(packet);
 }

@@ -11,8 +11,9 @@ import { wide } from '../../sim/wide.ts';
 import type { DmaAllocator } from '../device.ts';
 import type { NetDevice } from '../netdev.ts';
 import { HEADROOM, type PacketBuffer, PacketPool, RX_ERROR, RX_VLAN } from '../packet.ts';
+import { SHORTEST } from '../requests.ts';
 import { Gro } from './gro.ts';
-import { Segmenter } from './segment.ts';
+import { MALFORMED, Segmenter } from './segment.ts';
 import { readVirtioNetHeader, VIRTIO_NET_HEADER, writeVirtioNetHeader } from './virtio-net-header.ts';
 import { insertVlan } from './vlan.ts';
 import { WorkLoop } from './work-loop.ts';
@@ -49,6 +50,8 @@ export interface TapJoinOptions {
   readonly batch?: number;
   /** Whether received segments are coalesced; the TAP must have a virtio-net header for it. */
   readonly gro?: boolean;
+  /** Hears of what cannot be sent, once of each kind. */
+  readonly log?: (line: string) => void;
   /** The TAP or the device failed, and the join has closed. By default the error is thrown. */
   readonly failed?: (error: unknown) => void;
 }
@@ -60,9 +63,11 @@ export interface TapJoinStatistics {
   /** Frames the device received and the kernel took, before they were coalesced. */
   toKernel: number;
   toKernelBytes: number;
-  /** From the kernel: header and frame did not fit together, or the frame was cut. */
+  /** From the kernel: header and frame contradict each other. */
   droppedMalformed: number;
-  /** From the kernel: too many segments for the pool ever to hold. */
+  /** From the kernel: longer than the card sends with its MTU, or than a buffer. */
+  droppedTooLong: number;
+  /** From the kernel: to be cut, and no buffer is left to do it in, nor any with the card that would come back. */
   droppedNoBuffers: number;
   /** From the device: damaged. */
   droppedDamaged: number;
@@ -74,12 +79,18 @@ export interface TapJoinStatistics {
   stalls: number;
 }
 
-/** A super-frame: the Ethernet header with a VLAN tag, and the longest IP packet. */
-const SUPER_FRAME = 18 + 65535;
+/** A super-frame: the Ethernet header with three VLAN tags, and the longest IPv6 packet. */
+const SUPER_FRAME = 26 + 40 + 65535;
 // A multiple of 64 that is none of 4096, so that the buffers' beginnings do not all fall in the same cache sets.
 const SUPER_BUFFER = Math.ceil((HEADROOM + SUPER_FRAME) / 64) * 64;
 /** Super-frames read at a time: 256 KiB, so that a card of another process sends some while the next are read. */
 const SUPER_FRAMES = 4;
+/** What from the kernel cannot be sent, as the log has it. */
+const REFUSALS = {
+  droppedMalformed: 'a frame from the kernel and its virtio-net header contradict each other',
+  droppedTooLong: 'a frame from the kernel is longer than the card sends with its MTU',
+  droppedNoBuffers: 'no buffers to cut a super-frame from the kernel in',
+} as const;
 const ENTRIES = 2048;
 const MAX_PIECES = 1024; // of one frame: IOV_MAX
 
@@ -95,6 +106,7 @@ export class TapJoin {
     toKernel: 0,
     toKernelBytes: 0,
     droppedMalformed: 0,
+    droppedTooLong: 0,
     droppedNoBuffers: 0,
     droppedDamaged: 0,
     droppedShape: 0,
@@ -113,6 +125,7 @@ export class TapJoin {
   readonly #reads: number; // and from the kernel
   readonly #header: number;
   readonly #failed: (error: unknown) => void;
+  readonly #log: (line: string) => void;
   /** Empty buffers for the next read. */
   readonly #empty: PacketBuffer[] = [];
   #empties = 0;
@@ -132,7 +145,7 @@ export class TapJoin {
   #watching = false;
   #closed = false;
 
-  constructor({ device, tap, watch, pool = device.pool, batch = 512, gro = true, failed }: TapJoinOptions) {
+  constructor({ device, tap, watch, pool = device.pool, batch = 512, gro = true, log, failed }: TapJoinOptions) {
     if (!Number.isInteger(batch) || batch < 1 || batch > 1024) throw new RangeError(`a batch of ${batch} frames`);
     const least = HEADROOM + 18 + device.mtu;
     if (pool.bufferSize < least)
@@ -145,9 +158,10 @@ export class TapJoin {
     this.#reads = pool.bufferSize >= SUPER_BUFFER ? Math.min(batch, SUPER_FRAMES) : batch;
     this.#header = tap.headerBytes;
     // Segments fit the device's own buffers, save jumbo frames.
-    this.#segmenter = new Segmenter(device.pool.bufferSize < least ? pool : device.pool);
+    this.#segmenter = new Segmenter(device, device.pool.bufferSize < least ? pool : device.pool, pool);
     this.gro = gro && this.#header === VIRTIO_NET_HEADER ? new Gro() : null;
     this.#failed = failed ?? rethrow;
+    this.#log = log ?? (() => {});
     this.#watch = watch(() => this.#loop.wake());
     this.#loop = new WorkLoop({
       devices: [device],
@@ -224,7 +238,7 @@ export class TapJoin {
 
   #fromKernel(): boolean {
     const sent = this.#flush();
-    if (this.#stalled) return sent;
+    if (this.#next < this.#read || this.#first < this.#ready) return sent;
     const count = this.#fill();
     if (count > 0) this.#flush();
     return sent || count > 0;
@@ -276,8 +290,9 @@ export class TapJoin {
     packet.total = packet.length;
     packet.mss = 0;
     // A frame that fills its buffer may have been cut.
-    if (length >= capacity || packet.length < 14 || (this.#header > 0 && !readVirtioNetHeader(packet))) {
-      this.statistics.droppedMalformed++;
+    const refusal = length >= capacity ? 'droppedTooLong' : this.#understood(packet) ? null : 'droppedMalformed';
+    if (refusal !== null) {
+      this.#drop(refusal);
       packet.free();
       return;
     }
@@ -286,19 +301,28 @@ export class TapJoin {
     this.#incoming[this.#read++] = packet;
   }
 
-  /** Hands on what was read, as far as the device takes it. True where anything went. */
+  #understood(packet: PacketBuffer): boolean {
+    return packet.length >= SHORTEST && (this.#header === 0 || readVirtioNetHeader(packet));
+  }
+
+  #drop(why: keyof typeof REFUSALS): void {
+    if (this.statistics[why]++ === 0) this.#log(`${REFUSALS[why]}: dropped and counted as ${why}`);
+  }
+
+  /** Hands on what was read, as far as the device takes it, a batch or two at most. True where anything went. */
   #flush(): boolean {
-    let sent = false;
-    while (this.#prepare()) {
+    let sent = 0;
+    let full = false;
+    while (sent < this.#batch && !full && this.#prepare()) {
       const waiting = this.#ready - this.#first;
       const taken = this.#device.transmit(this.#outgoing, this.#first, waiting);
       this.#first += taken;
-      if (taken > 0) sent = true;
-      if (taken < waiting) break;
+      sent += taken;
+      full = taken < waiting;
     }
-    if (this.#first < this.#ready || this.#next < this.#read) this.#stall();
+    if (full || (sent < this.#batch && this.#next < this.#read)) this.#stall();
     else this.#stalled = false;
-    return sent;
+    return sent > 0;
   }
 
   #stall(): void {
@@ -306,29 +330,31 @@ export class TapJoin {
     this.#stalled = true;
   }
 
-  /** Does in software what the device cannot. False where there is nothing to send, or no buffers to do it in. */
+  /** Does in software what the device does not. False where there is nothing to send, or no buffers to do it in. */
   #prepare(): boolean {
     if (this.#first < this.#ready) return true;
     this.#first = 0;
     this.#ready = 0;
-    const { enabled } = this.#device.features;
     while (this.#next < this.#read && this.#ready < this.#batch) {
-      const packet = this.#incoming[this.#next]!;
-      const frames = this.#segmenter.prepare(packet, enabled, this.#outgoing, this.#ready);
-      if (frames > 0) this.#ready += frames;
-      else if (frames < 0) this.statistics.droppedMalformed++;
-      else if (!this.#hopeless(packet)) break;
+      const frames = this.#frames(this.#incoming[this.#next]!);
+      if (frames < 0) this.#drop(frames === MALFORMED ? 'droppedMalformed' : 'droppedTooLong');
+      else this.#ready += frames;
+      if (this.#segmenter.busy) break;
       this.#next++;
     }
     return this.#ready > 0;
   }
 
-  /** Whether waiting will not bring the buffers for this packet's segments: the device holds none to give back. */
-  #hopeless(packet: PacketBuffer): boolean {
-    if (this.#ready > 0 || this.#device.reclaim() < this.#device.rings.tx.size) return false;
-    this.statistics.droppedNoBuffers++;
-    packet.free();
-    return true;
+  /** The frames that stand for a packet, or as many as there is room for. */
+  #frames(packet: PacketBuffer): number {
+    const frames = this.#segmenter.prepare(packet, this.#outgoing, this.#ready, this.#batch - this.#ready);
+    if (frames !== 0 || this.#ready > 0) return frames;
+    this.#device.reclaim();
+    const now = this.#segmenter.prepare(packet, this.#outgoing, 0, this.#batch);
+    if (now !== 0 || this.#device.rings.tx.used > 0) return now;
+    this.#drop('droppedNoBuffers'); // waiting would not bring any
+    this.#segmenter.abandon();
+    return 0;
   }
 
   // From the device to the kernel.

@@ -6,9 +6,9 @@
  *
  * It lies in the headroom, right in front of the packet's data.
  */
-import { Headers, PROTOCOL_TCP, PROTOCOL_UDP, parseHeaders } from '../../sim/packet.ts';
+import { get16 } from '../../sim/packet.ts';
 import { type PacketBuffer, RX_L4_CHECKSUM_GOOD, TX_L4_CHECKSUM, TX_TSO4, TX_TSO6, TX_UDP } from '../packet.ts';
-import { fillChecksum, TCP_CHECKSUM, UDP_CHECKSUM } from './segment.ts';
+import { networkHeader, UDP_CHECKSUM, wellFormed } from '../requests.ts';
 
 export const VIRTIO_NET_HEADER = 10;
 
@@ -20,69 +20,50 @@ const GSO_TCPV6 = 4;
 const GSO_ECN = 0x80; // beside a type: the first segment carries CWR
 
 /**
- * The least `gso_size` worth believing: a TCP that obeys RFC 9293 §3.7.1 sends segments of 536 bytes and more, Linux
- * down to 48. Anything less would turn one super-frame into thousands of frames.
- */
-export const LEAST_MSS = 48;
-
-const found = new Headers();
-
-/**
  * Turns the header in front of a frame read from the TAP into transmit requests. `hdr_len` is a hint (§5.1.6.2) and not
- * read: the frame's own headers say where the payload starts. False where header and frame do not fit together; such a
+ * read: the frame's own headers say where the payload starts. False where header and frame contradict each other; such a
  * frame must be dropped, for there is no telling what was meant.
  */
 export function readVirtioNetHeader(packet: PacketBuffer): boolean {
   const { bytes, start } = packet;
   const at = start - VIRTIO_NET_HEADER;
-  if (packet.length < 14) return false;
-  const needsChecksum = (bytes[at]! & NEEDS_CSUM) !== 0;
-  const type = bytes[at + 1]!;
   packet.mss = 0;
   packet.headerLength = 0;
-  if (type === GSO_NONE) return !needsChecksum || requestChecksum(packet, at);
+  const type = bytes[at + 1]!;
   // §5.1.6.2: a driver that sets gso_type must set NEEDS_CSUM as well.
-  return needsChecksum && requestSegmentation(packet, at, type & ~GSO_ECN);
+  if ((bytes[at]! & NEEDS_CSUM) === 0) return type === GSO_NONE && wellFormed(packet);
+  packet.checksumStart = little16(bytes, at + 6);
+  packet.checksumOffset = little16(bytes, at + 8);
+  packet.flags |= packet.checksumOffset === UDP_CHECKSUM ? TX_L4_CHECKSUM | TX_UDP : TX_L4_CHECKSUM;
+  return type === GSO_NONE ? wellFormed(packet) : requestSegmentation(packet, type & ~GSO_ECN, little16(bytes, at + 4));
 }
 
 function little16(bytes: Uint8Array, at: number): number {
   return bytes[at]! | (bytes[at + 1]! << 8);
 }
 
-function requestChecksum(packet: PacketBuffer, at: number): boolean {
-  const { bytes, start, length } = packet;
-  const checksumStart = little16(bytes, at + 6);
-  const checksumOffset = little16(bytes, at + 8);
-  if (checksumStart < 14 || checksumStart + checksumOffset + 2 > length) return false;
-  packet.checksumStart = checksumStart;
-  packet.checksumOffset = checksumOffset;
-  parseHeaders(bytes, start, length, found);
-  if (found.l4 === checksumStart && found.protocol === PROTOCOL_TCP && checksumOffset === TCP_CHECKSUM) {
-    packet.flags |= TX_L4_CHECKSUM;
-  } else if (found.l4 === checksumStart && found.protocol === PROTOCOL_UDP && checksumOffset === UDP_CHECKSUM) {
-    packet.flags |= TX_L4_CHECKSUM | TX_UDP;
-  } else {
-    fillChecksum(packet); // a sum inside a tunnel, or of another protocol: not every card can, and it is rare
-  }
+function requestSegmentation(packet: PacketBuffer, type: number, mss: number): boolean {
+  const { bytes, start, length, checksumStart } = packet;
+  if (type !== GSO_TCPV4 && type !== GSO_TCPV6) return false; // others were never offered to the kernel
+  if (checksumStart + 20 > length) return false;
+  packet.mss = mss;
+  packet.headerLength = checksumStart + (bytes[start + checksumStart + 12]! >>> 4) * 4;
+  packet.flags |= type === GSO_TCPV4 ? TX_TSO4 : TX_TSO6;
+  if (!wellFormed(packet) || !lengthAgrees(packet)) return false;
+  if (length - packet.headerLength > mss) return true;
+  packet.flags &= ~(TX_TSO4 | TX_TSO6); // one segment: nothing to cut
+  packet.mss = 0;
+  packet.headerLength = 0;
   return true;
 }
 
-function requestSegmentation(packet: PacketBuffer, at: number, type: number): boolean {
-  const { bytes, start, length } = packet;
-  const version = type === GSO_TCPV4 ? 4 : type === GSO_TCPV6 ? 6 : 0; // others were never offered to the kernel
-  const mss = little16(bytes, at + 4);
-  parseHeaders(bytes, start, length, found);
-  if (version === 0 || found.version !== version || found.l4 === 0 || found.protocol !== PROTOCOL_TCP) return false;
-  if (mss < LEAST_MSS || found.l3 + found.ipLength !== length) return false;
-  if (little16(bytes, at + 6) !== found.l4 || little16(bytes, at + 8) !== TCP_CHECKSUM) return false;
-  packet.checksumStart = found.l4;
-  packet.checksumOffset = TCP_CHECKSUM;
-  packet.flags |= TX_L4_CHECKSUM;
-  if (length - found.payload <= mss) return true; // one segment: nothing to cut
-  packet.flags |= version === 4 ? TX_TSO4 : TX_TSO6;
-  packet.mss = mss;
-  packet.headerLength = found.payload;
-  return true;
+/** Whether the IP header has the length of the whole, or 0, as some have it of what is to be cut. */
+function lengthAgrees(packet: PacketBuffer): boolean {
+  const l3 = networkHeader(packet);
+  const ip = packet.start + l3;
+  const ipv4 = (packet.flags & TX_TSO4) !== 0;
+  const said = get16(packet.bytes, ip + (ipv4 ? 2 : 4));
+  return said === 0 || said === packet.length - l3 - (ipv4 ? 0 : 40);
 }
 
 /**

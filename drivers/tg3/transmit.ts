@@ -3,18 +3,7 @@
  *
  * The card finds headers by itself; a descriptor only says what to fill in.
  */
-import {
-  addToChecksum,
-  ETHERTYPE_VLAN,
-  foldChecksum,
-  get16,
-  Headers,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-  parseHeaders,
-  put16,
-  swap16,
-} from '../../sim/packet.ts';
+import { ETHERNET_HEADER, get16, put16, VLAN_TAG } from '../../sim/packet.ts';
 import {
   TX_VLAN as BD_VLAN,
   SEND_BD,
@@ -30,8 +19,18 @@ import {
 } from '../../sim/tg3/descriptors.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import { ETHERNET_MTU } from '../net-driver.ts';
-import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
-import { acceptable, countPieces, ETHERNET_AND_TAG, OFFLOADS, SHORTEST, TSO } from '../requests.ts';
+import type { TransmitLimits } from '../netdev.ts';
+import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_VLAN } from '../packet.ts';
+import {
+  acceptable,
+  countPieces,
+  ETHERNET_AND_TAG,
+  networkHeader,
+  OFFLOADS,
+  SHORTEST,
+  TCP_CHECKSUM,
+  TSO,
+} from '../requests.ts';
 import { type Chip, R } from './chip.ts';
 import type { StatusBlocks } from './status.ts';
 
@@ -43,14 +42,20 @@ const MAX_DATA = 0xffff;
 const TOO_SHORT = 8;
 /** Frames beyond must be marked as long ones, on chips that have such. */
 const STANDARD_FRAME = 1518;
-const ETHERNET_HEADER = 14;
 /** IP and TCP headers that the descriptors have room to tell: 255 words; or 20 and 20 bytes with 31 words of options. */
 const MAX_HEADER_577XX = ETHERNET_AND_TAG + 255 * 4;
 const MAX_HEADER_575X = ETHERNET_AND_TAG + 40 + 31 * 4;
 const PLAIN_HEADERS = 40;
+/** Bytes of the longest frames: with two tags where there are no jumbo frames. */
+const LONGEST_577XX = 9600;
+const LONGEST_575X = 1522;
+const LEAST_MSS = 64;
+const MAX_MSS_577XX = 0x3fff;
+const MAX_MSS_575X = 0x7ff;
 
 export class Transmitter {
   readonly size: number;
+  readonly limits: TransmitLimits;
   /** Packets the card could not have sent, and those that were thrown away unsent. */
   refused = 0;
   abandoned = 0;
@@ -71,8 +76,6 @@ export class Transmitter {
   readonly #slots: (PacketBuffer | null)[] = new Array<PacketBuffer | null>(ENTRIES).fill(null);
   readonly #is577xx: boolean;
   readonly #shortLimit: number;
-  readonly #maxHeader: number;
-  readonly #headers = new Headers();
   #clean = 0; // the oldest descriptor in use
   #tail = 0; // the next to use
   #free: number;
@@ -81,6 +84,19 @@ export class Transmitter {
   constructor(chip: Chip, status: StatusBlocks, size: number) {
     const { is577xx, shortLimit } = chip.variant;
     this.size = size;
+    this.limits = {
+      frame: is577xx ? LONGEST_577XX : LONGEST_575X,
+      descriptors: size - 1,
+      descriptorBytes: shortLimit,
+      descriptorSegments: Infinity,
+      checksumAt: 0xffff,
+      findsTransport: true,
+      ipv6: is577xx,
+      headerBytes: is577xx ? MAX_HEADER_577XX : MAX_HEADER_575X,
+      leastMss: LEAST_MSS,
+      mostMss: is577xx ? MAX_MSS_577XX : MAX_MSS_575X,
+      ipOptions: false,
+    };
     this.#bar = chip.bar;
     this.#memory = chip.device.dma.alloc(ENTRIES * SEND_BD, 64);
     this.#words = this.#memory.words;
@@ -89,7 +105,6 @@ export class Transmitter {
     this.#statusAt = status.sendWord;
     this.#is577xx = is577xx;
     this.#shortLimit = shortLimit;
-    this.#maxHeader = is577xx ? MAX_HEADER_577XX : MAX_HEADER_575X;
     this.#free = size - 1;
   }
 
@@ -199,7 +214,7 @@ export class Transmitter {
 
   /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
   #place(packet: PacketBuffer): boolean {
-    if (!acceptable(packet, this.features, this.mtu, this.#maxHeader)) return this.#refuse(packet);
+    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.#refuse(packet);
     if (this.#is577xx && packet.next !== null) lengthenShortPieces(packet);
     const limit = this.mtu > ETHERNET_MTU ? MAX_DATA : this.#shortLimit;
     const pieces = countPieces(packet, limit);
@@ -209,13 +224,11 @@ export class Transmitter {
     let word3 = 0;
     if ((packet.flags & TSO) !== 0) {
       const segmentation = this.#prepareSegmentation(packet);
-      if (segmentation === NOT_POSSIBLE) return this.#refuse(packet);
       flags = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (segmentation & 0xffff);
       word3 = segmentation & 0xffff_0000;
-    } else if ((packet.flags & (TX_L4_CHECKSUM | TX_IP_CHECKSUM)) !== 0) {
-      const sums = this.#prepareChecksums(packet);
-      if (sums === NOT_POSSIBLE) return this.#refuse(packet);
-      flags = sums;
+    } else {
+      if ((packet.flags & TX_L4_CHECKSUM) !== 0) flags |= TX_TCPUDP_CSUM;
+      if ((packet.flags & TX_IP_CHECKSUM) !== 0) flags |= TX_IP_CSUM;
     }
     if ((packet.flags & TX_VLAN) !== 0) {
       flags |= BD_VLAN;
@@ -233,58 +246,25 @@ export class Transmitter {
     return true;
   }
 
-  /** The card sums TCP and UDP where it finds them by itself; what else is asked for is summed here. */
-  #prepareChecksums(packet: PacketBuffer): number {
-    const { flags, bytes, start, checksumStart, checksumOffset } = packet;
-    const headers = this.#headers;
-    parseHeaders(bytes, start, packet.length, headers);
-    let bits = 0;
-    if ((flags & TX_IP_CHECKSUM) !== 0) {
-      if (headers.version !== 4) return NOT_POSSIBLE;
-      put16(bytes, start + headers.l3 + 10, 0);
-      bits |= TX_IP_CSUM;
-    }
-    if ((flags & TX_L4_CHECKSUM) === 0) return bits;
-    const sumAt = checksumStart + checksumOffset;
-    if (checksumStart < ETHERNET_HEADER || sumAt + 2 > packet.length) return NOT_POSSIBLE;
-    const expected = headers.protocol === PROTOCOL_TCP ? 16 : headers.protocol === PROTOCOL_UDP ? 6 : -1;
-    const byCard =
-      headers.l4 === checksumStart && checksumOffset === expected && (headers.version === 4 || this.#is577xx);
-    if (byCard) return bits | TX_TCPUDP_CSUM;
-    const sum = ~sumChain(packet, checksumStart) & 0xffff;
-    put16(bytes, start + sumAt, sum === 0 && (flags & TX_UDP) !== 0 ? 0xffff : sum);
-    return bits;
-  }
-
   /**
    * The card writes lengths and sums of every segment: as it wants them, the IPv4 header has the length of a segment, and
    * no sum; TCP has no sum. Returns the MSS word in 31:16 and flags, by which the chips are told where the payload starts.
    */
   #prepareSegmentation(packet: PacketBuffer): number {
-    const { flags, bytes } = packet;
-    const headers = this.#headers;
-    const ipv4 = (flags & TX_TSO4) !== 0;
-    parseHeaders(bytes, packet.start, packet.length, headers);
-    if (headers.protocol !== PROTOCOL_TCP || headers.version !== (ipv4 ? 4 : 6)) return NOT_POSSIBLE;
-    if (headers.payload !== packet.headerLength || headers.l4 === 0) return NOT_POSSIBLE;
-    const shift = headers.l3 - ETHERNET_HEADER;
-    if (shift !== 0 && !liftTag(packet, shift)) return NOT_POSSIBLE;
-    const header = headers.payload - headers.l3; // IP and TCP
-    const l3 = packet.start + headers.l3 - shift;
-    if (ipv4) {
-      put16(bytes, l3 + 2, header + packet.mss);
+    const { bytes, mss } = packet;
+    if (networkHeader(packet) !== ETHERNET_HEADER) liftTag(packet);
+    const header = packet.headerLength - ETHERNET_HEADER; // IP and TCP
+    const l3 = packet.start + ETHERNET_HEADER;
+    if ((packet.flags & TX_TSO4) !== 0) {
+      put16(bytes, l3 + 2, header + mss);
       put16(bytes, l3 + 10, 0);
     }
-    put16(bytes, l3 + headers.l4 - headers.l3 + 16, 0);
-    const { mss } = packet;
-    if (!this.#is577xx) {
-      const options = (header - PLAIN_HEADERS) >> 2;
-      return mss > 0x7ff || options < 0 ? NOT_POSSIBLE : (mss << 16) | (options << 27);
-    }
+    put16(bytes, packet.start + packet.checksumStart + TCP_CHECKSUM, 0);
+    if (!this.#is577xx) return (mss << 16) | (((header - PLAIN_HEADERS) >> 2) << 27);
     const headerWords = header >> 2;
     const low = (headerWords & 3) << 14;
     const middle = (headerWords & 4) !== 0 ? TX_HDRLEN_2 : 0;
-    return mss > 0x3fff ? NOT_POSSIBLE : ((low | mss) << 16) | middle | ((headerWords >> 3) << 10);
+    return ((low | mss) << 16) | middle | ((headerWords >> 3) << 10);
   }
 
   #placePieces(packet: PacketBuffer, limit: number, flags: number, word3: number): void {
@@ -342,39 +322,17 @@ export class Transmitter {
   }
 }
 
-/** No MSS word and flags look like that. */
-const NOT_POSSIBLE = -1;
-
-/** The ones' complement sum from an offset to the packet's end; pieces may be of odd length. */
-function sumChain(packet: PacketBuffer, from: number): number {
-  let sum = 0;
-  let odd = false;
-  let skip = from;
-  for (let piece: PacketBuffer | null = packet; piece !== null; piece = piece.next) {
-    const length = piece.length - skip;
-    const part = foldChecksum(addToChecksum(piece.bytes, piece.start + skip, length));
-    sum += odd ? swap16(part) : part;
-    if (length & 1) odd = !odd;
-    skip = 0;
-  }
-  return foldChecksum(sum);
-}
-
-/**
- * The card counts headers from behind an untagged Ethernet header: a tag in the frame becomes one to insert. False where
- * there is more than that in between.
- */
-function liftTag(packet: PacketBuffer, shift: number): boolean {
+/** The card counts headers from behind an untagged Ethernet header: a tag in the frame becomes one to insert. */
+function liftTag(packet: PacketBuffer): void {
   const { bytes, start } = packet;
-  if (shift !== 4 || get16(bytes, start + 12) !== ETHERTYPE_VLAN || (packet.flags & TX_VLAN) !== 0) return false;
-  packet.vlan = get16(bytes, start + 14);
+  packet.vlan = get16(bytes, start + ETHERNET_HEADER);
   packet.flags |= TX_VLAN;
-  bytes.copyWithin(start + 4, start, start + 12);
-  packet.start += 4;
-  packet.length -= 4;
-  packet.total -= 4;
-  packet.headerLength -= 4;
-  return true;
+  bytes.copyWithin(start + VLAN_TAG, start, start + 12);
+  packet.start += VLAN_TAG;
+  packet.length -= VLAN_TAG;
+  packet.total -= VLAN_TAG;
+  packet.headerLength -= VLAN_TAG;
+  packet.checksumStart -= VLAN_TAG;
 }
 
 /** Pieces that are too short for the card take bytes from the end of the one before, or give theirs to the one behind. */

@@ -92,7 +92,9 @@ export class Run {
 
   #role(kind: RoleKind, card: Card | null, tapName?: string): Role {
     if (card === null) return noRole();
-    const context: RoleContext = { card, now: this.#rig.now, pump: this.#rig.pump, failed: this.#fail };
+    const { near, now, pump } = this.#rig;
+    const log = card === near ? this.#log.add : undefined;
+    const context: RoleContext = { card, now, pump, failed: this.#fail, log };
     switch (kind) {
       case 'tap':
         return tapRole(context, { name: tapName, gro: this.#options.gro, tso: this.#options.tso });

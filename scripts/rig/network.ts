@@ -121,7 +121,7 @@ export class Network {
     }
     for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
     const like = cards.flatMap((card) => ('model' in card ? [card.model] : []))[0] ?? MODELS[0]!;
-    if (peer) await this.#openPeer(like, peer, cards.length, plug, failed);
+    if (peer) await this.#openPeer(like, peer, cards.length, plug, { failed, log: note });
     this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
@@ -190,14 +190,14 @@ export class Network {
     { kind, name }: Peer,
     index: number,
     plug: (port: Port) => void,
-    failed: (error: unknown) => void,
+    told: Pick<RoleContext, 'failed' | 'log'>,
   ): Promise<void> {
     const clock = this.#clock;
     const slot = { clock, memory: new HostMemory(), name: `${model.name}-${index}`, mac: macOf(index), trace: null };
     this.#card = await runClock(clock, openCard(model, slot, {}));
     plug(this.#card.port);
     await runClock(clock, this.#card.driver.start());
-    const context: RoleContext = { card: this.#card, now: () => clock.now, pump: this.pump, failed };
+    const context: RoleContext = { card: this.#card, now: () => clock.now, pump: this.pump, ...told };
     this.peer = kind === 'echo' ? echoRole(context) : tapRole(context, { name });
   }
 

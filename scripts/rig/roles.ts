@@ -38,6 +38,8 @@ export interface RoleContext {
   /** Moves the cards' time to now. */
   readonly pump: () => void;
   readonly failed: (error: unknown) => void;
+  /** Hears what there is to say of the frames, a line each. */
+  readonly log?: (line: string) => void;
 }
 
 export interface TapRoleOptions {
@@ -46,7 +48,8 @@ export interface TapRoleOptions {
   readonly tso?: boolean;
 }
 
-export function tapRole({ card, pump, failed }: RoleContext, { name, gro = true, tso = true }: TapRoleOptions): Role {
+export function tapRole(context: RoleContext, { name, gro = true, tso = true }: TapRoleOptions): Role {
+  const { card, pump, failed, log } = context;
   const tap = openTap({ name });
   const { driver, device } = card;
   const joinable = {
@@ -68,14 +71,17 @@ export function tapRole({ card, pump, failed }: RoleContext, { name, gro = true,
     watch: (readable) => watch(tap.fd, { readable }),
     pool,
     gro,
+    log,
     failed,
   });
   let refusedBefore = 0;
   const refused = () => tap.refused - refusedBefore;
   const drops = (): readonly Drop[] => {
-    const { droppedMalformed, droppedNoBuffers, droppedDamaged, droppedShape, droppedKernelBusy } = join.statistics;
+    const { droppedMalformed, droppedTooLong, droppedNoBuffers, droppedDamaged, droppedShape, droppedKernelBusy } =
+      join.statistics;
     return [
       ['malformed, from the kernel', droppedMalformed],
+      ['longer than the card sends', droppedTooLong],
       ['no buffers for what the kernel sent', droppedNoBuffers],
       ['damaged', droppedDamaged],
       ['no room for a header', droppedShape],

@@ -3,6 +3,7 @@ import test from 'ava';
 import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
 import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
 import { DeviceError, type InterruptMode } from '../../drivers/device.ts';
+import { Segmenter } from '../../drivers/join/segment.ts';
 import { FEATURE_TX_CHECKSUM } from '../../drivers/netdev.ts';
 import { type PacketBuffer, TX_L4_CHECKSUM, TX_TSO4, TX_VLAN } from '../../drivers/packet.ts';
 import { hashOf } from '../../drivers/tg3/filters.ts';
@@ -615,7 +616,7 @@ function udp6Sum(frame: Uint8Array): number {
 }
 
 for (const chip of ['tg3', 'tg3-5751'] as const) {
-  test(`${CHIPS[chip].name}: checksums that the chip cannot fill in are filled in all the same`, async (t) => {
+  test(`${CHIPS[chip].name}: checksums that the chip does not fill in are beyond its limits, and software does`, async (t) => {
     const { driver, peer, clock, start } = await open({ chip });
     await start();
     const frame = udp6(301);
@@ -623,17 +624,20 @@ for (const chip of ['tg3', 'tg3-5751'] as const) {
     const parts = packetOf(driver, frame.subarray(0, 62), frame.subarray(62, 163), frame.subarray(163));
     // What is behind the outer headers, as in a tunnel.
     const inner = packetOf(driver, frame);
-    for (const packet of [whole, parts, inner]) {
-      packet.flags = TX_L4_CHECKSUM;
-      packet.checksumStart = 54;
-      packet.checksumOffset = 6;
-    }
-    inner.checksumStart = 100;
-    inner.checksumOffset = 0;
+    const asked = (packet: PacketBuffer, checksumStart: number, checksumOffset: number) =>
+      Object.assign(packet, { flags: TX_L4_CHECKSUM, checksumStart, checksumOffset });
+    for (const packet of [whole, parts]) asked(packet, 54, 6);
+    asked(inner, 100, 0);
     put16(inner.bytes, inner.start + 100, 0);
     const expected = ~foldChecksum(addToChecksum(inner.bytes, inner.start + 100, inner.length - 100)) & 0xffff;
-    t.is(driver.transmit([whole, parts, inner], 0, 3), 3);
+    t.is(driver.transmit([packetOf(driver, frame), asked(packetOf(driver, frame), 100, 0)], 0, 2), 2);
+    t.is(driver.statistics().txErrors, 1);
+    const segmenter = new Segmenter(driver, driver.pool);
+    const frames: PacketBuffer[] = [];
+    for (const packet of [whole, parts, inner]) segmenter.prepare(packet, frames, frames.length, 1);
+    t.is(driver.transmit(frames, 0, 3), 3);
     await runFor(clock, MILLISECOND);
+    t.deepEqual(peer.take()!.bytes, frame);
     t.is(udp6Sum(peer.take()!.bytes), 0xffff);
     t.is(udp6Sum(peer.take()!.bytes), 0xffff);
     t.is(get16(peer.take()!.bytes, 100), expected);
@@ -657,6 +661,8 @@ for (const chip of ['tg3', 'tg3-5751'] as const) {
     packet.flags = TX_TSO4;
     packet.mss = 1400;
     packet.headerLength = 58;
+    packet.checksumStart = 38;
+    packet.checksumOffset = 16;
     t.is(driver.transmit([packet], 0, 1), 1);
     await runFor(clock, MILLISECOND);
     const sizes: number[] = [];
@@ -730,6 +736,8 @@ test('a piece of a little more than 2048 bytes leaves no descriptor of a few', a
   packet.flags = TX_TSO4;
   packet.mss = 1000;
   packet.headerLength = 54;
+  packet.checksumStart = 34;
+  packet.checksumOffset = 16;
   t.is(driver.transmit([packet], 0, 1), 1);
   await runFor(clock, MILLISECOND);
   t.is(peer.waiting, 2);

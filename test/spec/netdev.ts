@@ -531,7 +531,7 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       if (!has(driver, feature)) return;
       const whole = tcpFrame(OTHER, 60_001, version);
       const { payload: headerLength, l4 } = headersOf(whole);
-      const packet = packetOf(driver, whole);
+      const packet = packetOf(driver, unsummed(whole));
       packet.flags = flag;
       packet.mss = 1440;
       packet.headerLength = headerLength;

@@ -1,7 +1,7 @@
 /** A NetDevice in memory: rings with a size, a cable to another one (or to itself), interrupts from the event loop. */
 import { setImmediate as turn } from 'node:timers/promises';
 import type { DmaAllocator, DmaMemory } from '../../drivers/device.ts';
-import { Segmenter } from '../../drivers/join/segment.ts';
+import { type Offers, Segmenter } from '../../drivers/join/segment.ts';
 import {
   FEATURE_RX_CHECKSUM,
   FEATURE_TSO4,
@@ -12,6 +12,7 @@ import {
   type NetDevice,
   type NetEvent,
   type NetStatistics,
+  type TransmitLimits,
 } from '../../drivers/netdev.ts';
 import { type PacketBuffer, PacketPool, RX_IP_CHECKSUM_GOOD, RX_L4_CHECKSUM_GOOD } from '../../drivers/packet.ts';
 
@@ -38,7 +39,26 @@ export interface FakeOptions {
   readonly mac?: readonly number[];
   /** What arrives is marked as this: by default checksums found good. */
   readonly rxFlags?: number;
+  readonly limits?: Partial<TransmitLimits>;
 }
+
+/** Of a card that does whatever it is told. */
+export const NO_LIMITS: TransmitLimits = {
+  frame: 65535,
+  descriptors: Infinity,
+  descriptorBytes: 65535,
+  descriptorSegments: Infinity,
+  checksumAt: 65535,
+  findsTransport: false,
+  ipv6: true,
+  headerBytes: 65535,
+  leastMss: 1,
+  mostMss: 65535,
+  ipOptions: true,
+};
+
+/** What a card offers that does nothing: all is done in software. */
+export const NOTHING: Offers = { features: { available: 0, enabled: 0 }, limits: NO_LIMITS, mtu: 65535 };
 
 const ALL = FEATURE_RX_CHECKSUM | FEATURE_TX_CHECKSUM | FEATURE_TSO4 | FEATURE_TSO6 | FEATURE_VLAN_INSERT;
 
@@ -50,6 +70,7 @@ export class FakeNetDevice implements NetDevice {
   mtu = 1500;
   link: LinkState = { up: true, speed: 1000, fullDuplex: true, rxPause: false, txPause: false };
   features: { available: number; enabled: number };
+  readonly limits: TransmitLimits;
   readonly ring: number;
   readonly rxFlags: number;
   /** The other end of the cable; itself: a loop. Null: frames are gone once they are sent. */
@@ -62,14 +83,16 @@ export class FakeNetDevice implements NetDevice {
   readonly #sent: PacketBuffer[] = []; // on the transmit ring, not yet reclaimed
   #done = 0; // of those, how many the card is done with
   readonly #arrived: PacketBuffer[] = [];
-  readonly #segmenter = new Segmenter(this.pool);
+  readonly #segmenter: Segmenter;
   readonly #cut: PacketBuffer[] = [];
   readonly #listeners: (() => void)[] = [];
   #work: (() => void) | null = null;
   #armed = true;
   #pending = false;
 
-  constructor({ features = ALL, ring = 256, mac = [2, 0, 0, 0, 0, 1], rxFlags }: FakeOptions = {}) {
+  constructor({ features = ALL, ring = 256, mac = [2, 0, 0, 0, 0, 1], rxFlags, limits }: FakeOptions = {}) {
+    this.limits = { ...NO_LIMITS, ...limits };
+    this.#segmenter = new Segmenter(NOTHING, this.pool);
     this.features = { available: ALL, enabled: features };
     this.ring = ring;
     this.mac = Uint8Array.from(mac);
@@ -202,7 +225,7 @@ export class FakeNetDevice implements NetDevice {
     const whole = toPacket(toBytes(packet), bigPool);
     const { flags, mss, checksumStart, checksumOffset, headerLength, vlan } = packet;
     Object.assign(whole, { flags, mss, checksumStart, checksumOffset, headerLength, vlan });
-    const count = this.#segmenter.prepare(whole, 0, this.#cut, 0);
+    const count = this.#segmenter.prepare(whole, this.#cut, 0, Infinity);
     for (let i = 0; i < count; i++) {
       const frame = this.#cut[i]!;
       peer.arriveBytes(toBytes(frame));

@@ -11,7 +11,7 @@ import {
   TX_TSO4,
   TX_TSO6,
 } from '../../../drivers/packet.ts';
-import { FakeDma, toBytes, toPacket } from '../../util/fake-netdev.ts';
+import { FakeDma, NOTHING, toBytes, toPacket } from '../../util/fake-netdev.ts';
 import {
   ACK,
   bytesOf,
@@ -30,7 +30,7 @@ import {
 
 const GOOD = RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD;
 const pool = new PacketPool(new FakeDma(), { limit: 65536, chunk: 4096 });
-const segmenter = new Segmenter(pool);
+const segmenter = new Segmenter(NOTHING, pool);
 const used = () => pool.size - pool.available;
 
 function receive(frames: readonly Uint8Array[], flags = GOOD): PacketBuffer[] {
@@ -53,7 +53,7 @@ function apart(packets: readonly PacketBuffer[]): Uint8Array[] {
   const frames: Uint8Array[] = [];
   const into: PacketBuffer[] = [];
   for (const packet of packets) {
-    const count = segmenter.prepare(packet, 0, into, 0);
+    const count = segmenter.prepare(packet, into, 0, Infinity);
     for (let i = 0; i < count; i++) {
       frames.push(toBytes(into[i]!));
       into[i]!.free();

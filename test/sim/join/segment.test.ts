@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { fillChecksum, needsSoftware, Segmenter } from '../../../drivers/join/segment.ts';
+import { fillChecksum, MALFORMED, Segmenter, TOO_LONG } from '../../../drivers/join/segment.ts';
 import { readVirtioNetHeader, writeVirtioNetHeader } from '../../../drivers/join/virtio-net-header.ts';
 import { FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CHECKSUM } from '../../../drivers/netdev.ts';
 import {
@@ -12,7 +12,8 @@ import {
   TX_TSO6,
   TX_UDP,
 } from '../../../drivers/packet.ts';
-import { bigPool, FakeDma, toBytes, toPacket } from '../../util/fake-netdev.ts';
+import { cardDoes } from '../../../drivers/requests.ts';
+import { bigPool, FakeDma, NO_LIMITS, NOTHING, toBytes, toPacket } from '../../util/fake-netdev.ts';
 import {
   ACK,
   be16,
@@ -43,9 +44,14 @@ function request(frame: TcpFrame, mss: number, from: PacketPool = bigPool): Pack
   return Object.assign(packet, { mss, headerLength, checksumStart: l4, checksumOffset: 16 });
 }
 
-function segments(packet: PacketBuffer, enabled: number, segmenter = new Segmenter(pool)): Uint8Array[] {
+/** For a card with these features. */
+function segmenterFor(enabled: number, from = pool): Segmenter {
+  return new Segmenter({ ...NOTHING, features: { available: enabled, enabled } }, from);
+}
+
+function segments(packet: PacketBuffer, enabled: number): Uint8Array[] {
   const into: PacketBuffer[] = [];
-  const count = segmenter.prepare(packet, enabled, into, 0);
+  const count = segmenterFor(enabled).prepare(packet, into, 0, Infinity);
   return into.slice(0, count).map((frame) => {
     const bytes = toBytes(frame);
     frame.free();
@@ -57,7 +63,7 @@ test('segments are the frames that a sender without TSO would have sent', (t) =>
   const property = fc.property(
     fc.constantFrom(4 as const, 6 as const),
     fc.integer({ min: 1, max: 9000 }),
-    fc.integer({ min: 48, max: 1448 }),
+    fc.integer({ min: 1, max: 1448 }),
     fc.nat(0xffffffff),
     fc.nat(0xffff),
     fc.constantFrom(ACK, ACK | PSH, ACK | FIN | PSH, ACK | CWR),
@@ -88,7 +94,7 @@ test('segments are the frames that a sender without TSO would have sent', (t) =>
 test('a card that sums gets the pseudo-header sum and the request', (t) => {
   const packet = request({ payload: bytesOf(3000), id: 1 }, 1000);
   const into: PacketBuffer[] = [];
-  t.is(new Segmenter(pool).prepare(packet, FEATURE_TX_CHECKSUM, into, 0), 3);
+  t.is(segmenterFor(FEATURE_TX_CHECKSUM).prepare(packet, into, 0, Infinity), 3);
   for (const frame of into) {
     t.is(frame.flags, TX_L4_CHECKSUM);
     t.deepEqual([...frame.bytes.subarray(frame.start + 50, frame.start + 52)], be16(naiveSum(pseudo({}, 6, 1020))));
@@ -100,13 +106,14 @@ test('a card that sums gets the pseudo-header sum and the request', (t) => {
 
 test('what the features cover is left alone, save CWR, which cards repeat', (t) => {
   const packet = request({ payload: bytesOf(3000) }, 1000);
-  t.false(needsSoftware(packet, ALL));
-  t.true(needsSoftware(packet, ALL & ~FEATURE_TSO4));
-  t.true(needsSoftware(packet, ALL & ~FEATURE_TX_CHECKSUM));
-  t.false(needsSoftware(request({ version: 6, payload: bytesOf(3000) }, 1000), ALL & ~FEATURE_TSO4));
-  t.true(needsSoftware(request({ payload: bytesOf(3000), flags: ACK | CWR }, 1000), ALL));
+  const does = (it: PacketBuffer, enabled: number) => cardDoes(it, enabled, NO_LIMITS);
+  t.true(does(packet, ALL));
+  t.false(does(packet, ALL & ~FEATURE_TSO4));
+  t.false(does(packet, ALL & ~FEATURE_TX_CHECKSUM));
+  t.true(does(request({ version: 6, payload: bytesOf(3000) }, 1000), ALL & ~FEATURE_TSO4));
+  t.false(does(request({ payload: bytesOf(3000), flags: ACK | CWR }, 1000), ALL));
   const into: PacketBuffer[] = [];
-  t.is(new Segmenter(pool).prepare(packet, ALL, into, 3), 1);
+  t.is(segmenterFor(ALL).prepare(packet, into, 3, 1), 1);
   t.is(into[3], packet);
 });
 
@@ -132,32 +139,54 @@ test('checksums alone, IP and transport, UDP zero, and chains with odd pieces', 
   t.deepEqual([...segments(small, 0)[0]!.subarray(40, 42)], [255, 255], 'RFC 768');
 });
 
-test('no buffers: nothing is taken, and the packet stays', (t) => {
-  const tight = new PacketPool(new FakeDma(), { chunk: 2, limit: 2 });
-  const packet = request({ payload: bytesOf(3000) }, 1000);
-  t.is(new Segmenter(tight).prepare(packet, 0, [], 0), 0);
-  t.is(tight.available, 2);
-  t.is(segments(packet, 0).length, 3);
+test('few buffers, or little room: as many frames as there are, and the rest when it is asked for again', (t) => {
+  const payload = bytesOf(3000);
+  const expected = segments(request({ payload }, 300), 0);
+  const tight = new PacketPool(new FakeDma(), { chunk: 4, limit: 4 });
+  const packet = request({ payload }, 300);
+  const segmenter = segmenterFor(0, tight);
+  const got: Uint8Array[] = [];
+  const into: PacketBuffer[] = [];
+  for (const room of [3, 9, 9]) {
+    t.true(got.length === 0 || segmenter.busy);
+    const count = segmenter.prepare(packet, into, 0, room);
+    t.is(count, Math.min(room, 4, 10 - got.length));
+    if (room === 9 && segmenter.busy) t.is(segmenter.prepare(packet, into, count, 1), 0, 'no buffer is left');
+    for (const frame of into.splice(0, count)) {
+      got.push(toBytes(frame));
+      frame.free();
+    }
+  }
+  t.false(segmenter.busy);
+  t.deepEqual(got, expected);
+  t.is(tight.available, 4);
 });
 
-test('requests that the headers do not bear out are refused and freed', (t) => {
+test('requests that the headers do not bear out, and frames beyond the MTU, are refused and freed', (t) => {
   const before = bigPool.size - bigPool.available;
-  const bad: Partial<PacketBuffer>[] = [
+  const into: PacketBuffer[] = [];
+  const prepare = (packet: PacketBuffer, mtu = 65535) =>
+    new Segmenter({ ...NOTHING, mtu }, pool).prepare(packet, into, 0, Infinity);
+  for (const change of [
     { mss: 0 },
-    { mss: 5000 },
     { length: 40, total: 40 },
-    { length: 54, total: 54 },
-  ];
-  for (const change of bad) {
+    { checksumStart: 38 },
+    { checksumOffset: 6 },
+    { headerLength: 58 },
+    { flags: TX_L4_CHECKSUM | TX_TSO6 },
+  ]) {
     const packet = Object.assign(request({ payload: bytesOf(3000) }, 1000), change);
-    t.is(new Segmenter(pool).prepare(packet, 0, [], 0), -1, JSON.stringify(change));
+    t.is(prepare(packet), MALFORMED, JSON.stringify(change));
   }
   const sum = Object.assign(toPacket(bytesOf(60), bigPool), {
     flags: TX_L4_CHECKSUM,
     checksumStart: 50,
     checksumOffset: 9,
   });
-  t.is(new Segmenter(pool).prepare(sum, 0, [], 0), -1);
+  t.is(prepare(sum), MALFORMED);
+  t.is(prepare(request({ payload: bytesOf(3000) }, 2500)), TOO_LONG, 'a segment fits no buffer');
+  t.is(prepare(request({ payload: bytesOf(3000) }, 1461), 1496), TOO_LONG);
+  t.is(prepare(toPacket(udpFrame({ payload: bytesOf(1473) }), bigPool), 1496), TOO_LONG);
   t.is(bigPool.size - bigPool.available, before);
 });
 
@@ -183,15 +212,15 @@ test('virtio-net header: what is written is read back as the same request', (t) 
   }
 });
 
-test('virtio-net header: checksum requests for TCP and UDP go to the card, others are done at once', (t) => {
+test('virtio-net header: sums are asked for wherever they are; places outside of the frame are refused', (t) => {
   const sum = (start: number, offset: number) => [1, 0, 0, 0, 0, 0, ...le16(start), ...le16(offset)];
   t.is(read(tcpFrame({}), sum(34, 16))!.flags, TX_L4_CHECKSUM);
   t.is(read(udpFrame({ version: 6 }), sum(54, 6))!.flags, TX_L4_CHECKSUM | TX_UDP);
   t.is(read(tcpFrame({}), Array<number>(10).fill(0))!.flags, 0);
   const odd = Uint8Array.from([...bytesOf(12), 0x88, 0xb5, ...be32(1), ...be32(2), 0, 0, ...bytesOf(30)]);
   const packet = read(odd, sum(14, 8))!;
-  t.is(packet.flags, 0);
-  t.is(naiveSum(toBytes(packet).subarray(14)), 0xffff);
+  t.is(packet.flags, TX_L4_CHECKSUM);
+  t.is(naiveSum(segments(packet, 0)[0]!.subarray(14)), 0xffff);
   for (const [start, offset] of [
     [13, 16],
     [34, 19],
@@ -223,7 +252,7 @@ test('virtio-net header: any ten bytes in front of any frame do no harm', (t) =>
   const header = fc.tuple(
     fc.nat(3),
     fc.constantFrom(0, 1, 4, 0x81, 9),
-    fc.constantFrom(48, 100, 9, 60000),
+    fc.constantFrom(48, 100, 9, 1, 0, 60000),
     fc.constantFrom(34, 54, 14, 300),
     fc.constantFrom(16, 6, 200),
   );
