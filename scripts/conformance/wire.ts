@@ -1,5 +1,12 @@
 /** The wire between the card under test and its peer, as somebody sees it who looks at every frame. */
-import { addToChecksum, foldChecksum, Headers, parseHeaders, pseudoHeaderSum } from '../../sim/packet.ts';
+import {
+  addToChecksum,
+  foldChecksum,
+  Headers,
+  parseHeaders,
+  pseudoHeaderSum,
+  subtractFromChecksum,
+} from '../../sim/packet.ts';
 import { type Tap, tapPort } from '../../sim/wire/capture.ts';
 import type { HostPort } from '../../sim/wire/host-port.ts';
 import { OUTBOUND } from '../../sim/wire/pcapng.ts';
@@ -22,6 +29,10 @@ export class Direction {
 const EXPERIMENT = 0x88b5;
 const TCP = 6;
 const MAC_CONTROL = 0x8808;
+const LOOSE_SOURCE_ROUTE = 131;
+const STRICT_SOURCE_ROUTE = 137;
+const IPV6_ROUTING = 43;
+const SEGMENT_ROUTING = 4;
 
 export class Wire {
   /** Since the last `clear`: what the card sent, and what was sent to it. PAUSE frames are no traffic and do not count. */
@@ -94,10 +105,46 @@ export class Wire {
     if (headers.protocol !== TCP || headers.fragment) return;
     seen.segments++;
     const segment = headers.ipLength - (headers.l4 - headers.l3);
-    const sum = addToChecksum(bytes, start + headers.l4, segment, pseudoHeaderSum(bytes, start, headers, segment));
+    const sum = addToChecksum(bytes, start + headers.l4, segment, pseudoSum(bytes, start, headers, segment));
     const header = headers.version === 4 ? addToChecksum(bytes, start + headers.l3, headers.l4 - headers.l3) : 0xffff;
     if (foldChecksum(sum) !== 0xffff || foldChecksum(header) !== 0xffff) seen.badChecksums++;
   }
+}
+
+/** The pseudo header's sum: it has the final destination (RFC 8200 §8.1, RFC 1122 §4.2.3.8). */
+function pseudoSum(bytes: Uint8Array, start: number, headers: Headers, length: number): number {
+  const sum = pseudoHeaderSum(bytes, start, headers, length);
+  const ipv4 = headers.version === 4;
+  const final = (ipv4 ? finalOf4 : finalOf6)(bytes, start + headers.l3, start + headers.l4);
+  if (final === 0) return sum;
+  const size = ipv4 ? 4 : 16;
+  const near = addToChecksum(bytes, start + headers.l3 + (ipv4 ? 16 : 24), size);
+  return subtractFromChecksum(foldChecksum(sum + addToChecksum(bytes, final, size)), near);
+}
+
+/** Where the last address of a source route is that is not used up (RFC 791 §3.1); 0 where there is none. */
+function finalOf4(bytes: Uint8Array, ip: number, end: number): number {
+  for (let at = ip + 20; at + 2 < end; ) {
+    const type = bytes[at]!;
+    if (type === 0) return 0;
+    const length = type === 1 ? 1 : Math.max(2, bytes[at + 1]!);
+    if (type === LOOSE_SOURCE_ROUTE || type === STRICT_SOURCE_ROUTE)
+      return bytes[at + 2]! < length && at + length <= end ? at + length - 4 : 0;
+    at += length;
+  }
+  return 0;
+}
+
+/** Where the last address of a routing header with segments left is: first in the list of RFC 8754 §2, last in others. */
+function finalOf6(bytes: Uint8Array, ip: number, end: number): number {
+  let next = bytes[ip + 6]!;
+  for (let at = ip + 40; at < end; ) {
+    const size = (bytes[at + 1]! + 1) * 8;
+    if (next === IPV6_ROUTING && bytes[at + 3]! > 0) return bytes[at + 2] === SEGMENT_ROUTING ? at + 8 : at + size - 16;
+    next = bytes[at]!;
+    at += size;
+  }
+  return 0;
 }
 
 function isBroadcast(bytes: Uint8Array, start: number): boolean {
