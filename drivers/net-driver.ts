@@ -116,10 +116,10 @@ export abstract class NetDriver implements NetDevice {
   protected ready = false;
   protected readonly counts = { txHangs: 0, resets: 0 };
   protected readonly log: (line: string) => void;
-  readonly #available: number;
   readonly #longestFrame: number;
   readonly #listeners: Record<NetEvent, (() => void)[]> = { link: [], reset: [] };
-  #features: number;
+  /** One object until they change: it is asked for at every packet. */
+  #features: { readonly available: number; readonly enabled: number };
   #mtu: number;
   #link: LinkState = DOWN;
   #running = false; // between start and stop
@@ -141,9 +141,8 @@ export abstract class NetDriver implements NetDevice {
     this.device = device;
     this.model = model;
     this.log = options.log ?? (() => {});
-    this.#available = features;
     this.#longestFrame = longestFrame;
-    this.#features = this.resolveFeatures((options.features ?? features) & features);
+    this.#features = { available: features, enabled: this.resolveFeatures((options.features ?? features) & features) };
     this.#checkMtu(mtu);
     this.#mtu = mtu;
     this.pool = new PacketPool(device.dma, { bufferSize, limit: buffers, chunk: Math.min(512, buffers) });
@@ -568,30 +567,31 @@ export abstract class NetDriver implements NetDevice {
   }
 
   #checkMtu(mtu: number): void {
-    const jumbo = (this.#features & FEATURE_JUMBO) !== 0;
+    const jumbo = this.has(FEATURE_JUMBO);
     const most = jumbo ? this.#longestFrame - FRAME_OVERHEAD : ETHERNET_MTU;
     if (Number.isInteger(mtu) && mtu >= MIN_MTU && mtu <= most) return;
     throw new DeviceError('INVALID', `an MTU of ${mtu}: ${this.model} takes ${MIN_MTU} to ${most}`);
   }
 
   get features(): { readonly available: number; readonly enabled: number } {
-    return { available: this.#available, enabled: this.#features };
+    return this.#features;
   }
 
   /** The link stays up; frames on their way through the card may still be treated the old way. */
   setFeatures(enabled: number): Promise<void> {
     return this.#exclusive(async () => {
-      const features = this.resolveFeatures(enabled & this.#available);
+      const { available } = this.#features;
+      const features = this.resolveFeatures(enabled & available);
       if ((features & FEATURE_JUMBO) === 0 && this.#mtu > ETHERNET_MTU) {
         throw new DeviceError('INVALID', `jumbo frames are in use: set the MTU to ${ETHERNET_MTU} or less first`);
       }
-      this.#features = features;
+      this.#features = { available, enabled: features };
       this.applyFeatures();
     });
   }
 
   protected has(feature: number): boolean {
-    return (this.#features & feature) !== 0;
+    return (this.#features.enabled & feature) !== 0;
   }
 
   // ---- Statistics ---------------------------------------------------------------------------------------------------

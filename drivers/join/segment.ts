@@ -123,8 +123,8 @@ export class Segmenter {
     return this.#cut(packet, into, at, most);
   }
 
-  /** Gives up, and frees, the packet that is being cut. */
-  abandon(): void {
+  /** Frees the packet that is being cut, done or not. */
+  release(): void {
     this.#packet?.free();
     this.#packet = null;
   }
@@ -158,7 +158,7 @@ export class Segmenter {
       this.#done += length;
       this.#index++;
       if (!last) continue;
-      this.abandon();
+      this.release();
       return count;
     }
     return count;

@@ -353,7 +353,7 @@ export class TapJoin {
     const now = this.#segmenter.prepare(packet, this.#outgoing, 0, this.#batch);
     if (now !== 0 || this.#device.rings.tx.used > 0) return now;
     this.#drop('droppedNoBuffers'); // waiting would not bring any
-    this.#segmenter.abandon();
+    this.#segmenter.release();
     return 0;
   }
 
