@@ -81,6 +81,7 @@ export class Segmenter {
   #packet: PacketBuffer | null = null;
   #l3 = 0;
   #seed = 0; // the pseudo header's sum without a length
+  #cardSums = false;
   #done = 0; // bytes of payload
   #index = 0;
   #piece: PacketBuffer | null = null; // where the next byte of payload is
@@ -153,7 +154,8 @@ export class Segmenter {
       const length = Math.min(packet.mss, payload - this.#done);
       const last = this.#done + length === payload;
       this.#fill(packet, frame, length, last);
-      if (!cardDoes(frame, features.enabled, limits)) fillChecksum(frame);
+      if (this.#index === 0) this.#cardSums = cardDoes(frame, features.enabled, limits); // all are alike
+      if (!this.#cardSums) fillChecksum(frame);
       into[at + count++] = frame;
       this.#done += length;
       this.#index++;
@@ -172,7 +174,7 @@ export class Segmenter {
     frame.total = frame.length;
     frame.mss = 0;
     frame.vlan = packet.vlan;
-    copyBytes(packet.bytes, packet.start, bytes, start, headerLength);
+    bytes.set(packet.bytes.subarray(packet.start, packet.start + headerLength), start);
     this.#copyPayload(bytes, start + headerLength, length);
     this.#fixIp(bytes, start + this.#l3, (packet.flags & TX_TSO4) !== 0, frame.length - this.#l3);
     const tcp = start + l4;
