@@ -1,6 +1,8 @@
 /** What a caller may ask of a transmitter, checked before the card is: alike for every card. */
 import {
   ETHERNET_HEADER,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
   ETHERTYPE_QINQ,
   ETHERTYPE_VLAN,
   get16,
@@ -56,8 +58,8 @@ function cardSegments(packet: PacketBuffer, limits: TransmitLimits): boolean {
   const l3 = networkHeader(packet);
   const plain = l4 - l3 === ((flags & TX_TSO4) !== 0 ? IPV4_HEADER : IPV6_HEADER);
   if (!plain && !limits.ipOptions) return false;
-  if (limits.findsTransport && l3 !== ETHERNET_HEADER && ((flags & TX_VLAN) !== 0 || !hasOneTag(packet, l3)))
-    return false;
+  if (limits.findsTransport && !seesPastTags(packet, l3)) return false;
+  if (limits.findsTransport && l3 !== ETHERNET_HEADER && (flags & TX_VLAN) !== 0) return false; // it inserts one tag
   const total = packet.next === null ? packet.length : packet.total;
   return total > headerLength && countPieces(packet, tsoData(limits, mss)) <= limits.descriptors;
 }
@@ -71,16 +73,15 @@ function cardSums(packet: PacketBuffer, limits: TransmitLimits): boolean {
   const { flags, checksumStart, checksumOffset } = packet;
   const l3 = networkHeader(packet);
   if ((flags & TX_IP_CHECKSUM) !== 0 && l3 + 10 > limits.checksumAt) return false;
-  if ((flags & TX_L4_CHECKSUM) === 0) return !limits.findsTransport || l3 === ETHERNET_HEADER || hasOneTag(packet, l3);
-  if (checksumStart + checksumOffset > limits.checksumAt) return false;
-  return !limits.findsTransport || findable(packet, l3, limits);
+  if ((flags & TX_L4_CHECKSUM) !== 0 && checksumStart + checksumOffset > limits.checksumAt) return false;
+  if (!limits.findsTransport) return true;
+  return seesPastTags(packet, l3) && ((flags & TX_L4_CHECKSUM) === 0 || findsTransport(packet, l3, limits));
 }
 
-/** Whether a card that looks for TCP and UDP itself finds what is to be summed. */
-function findable(packet: PacketBuffer, l3: number, { ipv6 }: TransmitLimits): boolean {
+/** Whether a card that looks for TCP and UDP itself finds what is to be summed, and its end. */
+function findsTransport(packet: PacketBuffer, l3: number, { ipv6 }: TransmitLimits): boolean {
   const { bytes, start, length, checksumStart, checksumOffset } = packet;
   const ip = start + l3;
-  if (l3 !== ETHERNET_HEADER && !hasOneTag(packet, l3)) return false;
   if (l3 + IPV4_HEADER > length) return false;
   const version = versionOf(packet, l3);
   if (version === 0 || (version === 6 && !ipv6)) return false;
@@ -104,7 +105,9 @@ function isTag(type: number): boolean {
   return type === ETHERTYPE_VLAN || type === ETHERTYPE_QINQ || type === ETHERTYPE_OLD_QINQ;
 }
 
-function hasOneTag({ bytes, start }: PacketBuffer, l3: number): boolean {
+/** Whether a card that looks for headers itself finds IP: one 802.1Q tag is in front of it at most. */
+function seesPastTags({ bytes, start }: PacketBuffer, l3: number): boolean {
+  if (l3 === ETHERNET_HEADER) return true;
   return l3 === ETHERNET_AND_TAG && get16(bytes, start + ETHERNET_HEADER - 2) === ETHERTYPE_VLAN;
 }
 
@@ -112,8 +115,8 @@ function hasOneTag({ bytes, start }: PacketBuffer, l3: number): boolean {
 function versionOf({ bytes, start }: PacketBuffer, l3: number): 0 | 4 | 6 {
   const type = get16(bytes, start + l3 - 2);
   const version = bytes[start + l3]! >>> 4;
-  if (version === 4 && type === 0x0800) return 4;
-  return version === 6 && type === 0x86dd ? 6 : 0;
+  if (version === 4 && type === ETHERTYPE_IPV4) return 4;
+  return version === 6 && type === ETHERTYPE_IPV6 ? 6 : 0;
 }
 
 /** Whether the request and the packet bear each other out: what does not, nobody can do. */

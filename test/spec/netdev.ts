@@ -189,6 +189,14 @@ function toBeSummed(driver: NetDevice, frame: Uint8Array): PacketBuffer {
   return packet;
 }
 
+/** The same for segmentation. */
+function toBeCut(driver: NetDevice, frame: Uint8Array, mss: number): PacketBuffer {
+  const { version, payload: headerLength, l4: checksumStart } = headersOf(frame);
+  const packet = packetOf(driver, unsummed(frame.slice()));
+  const flags = version === 4 ? TX_TSO4 : TX_TSO6;
+  return Object.assign(packet, { flags, mss, headerLength, checksumStart, checksumOffset: 16 });
+}
+
 function bytesOf(packet: PacketBuffer): Uint8Array {
   const result = new Uint8Array(packet.total);
   let at = 0;
@@ -530,13 +538,9 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       const { driver } = bench;
       if (!has(driver, feature)) return;
       const whole = tcpFrame(OTHER, 60_001, version);
-      const { payload: headerLength, l4 } = headersOf(whole);
-      const packet = packetOf(driver, unsummed(whole));
-      packet.flags = flag;
-      packet.mss = 1440;
-      packet.headerLength = headerLength;
-      packet.checksumStart = l4;
-      packet.checksumOffset = 16;
+      const { payload: headerLength } = headersOf(whole);
+      const packet = toBeCut(driver, whole, 1440);
+      assert.equal(packet.flags, flag);
       const around = tcpFrame(OTHER, 99);
       const plain = packetOf(driver, plainFrame(OTHER, 77));
       await transmitAll(bench, [toBeSummed(driver, around), packet, plain, toBeSummed(driver, around)]);
@@ -570,12 +574,14 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     noHeader.mss = 1440;
     noHeader.headerLength = 54;
     const tooShort = packetOf(driver, new Uint8Array(5));
-    await transmitAll(bench, [tooLong, noHeader, tooShort, packetOf(driver, plainFrame(OTHER, 3))]);
+    const refused = [tooLong, noHeader, tooShort];
+    if (has(driver, FEATURE_TSO4)) refused.push(toBeCut(driver, tcpFrame(OTHER, 1000), driver.limits.leastMss - 1));
+    await transmitAll(bench, [...refused, packetOf(driver, plainFrame(OTHER, 3))]);
     assert.deepEqual(
       (await taken(bench)).map((frame) => get32(frame, 14)),
       [3],
     );
-    assert.equal(driver.statistics().txErrors - before, 3);
+    assert.equal(driver.statistics().txErrors - before, refused.length);
   });
 
   add('carries jumbo frames once the MTU says so', async (bench) => {

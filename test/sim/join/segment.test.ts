@@ -29,6 +29,7 @@ import {
   tcpFrame,
   udpFrame,
 } from '../../util/frames.ts';
+import { left, requests } from '../../util/super-frames.ts';
 
 const pool = new PacketPool(new FakeDma());
 const ALL = FEATURE_TX_CHECKSUM | FEATURE_TSO4 | FEATURE_TSO6;
@@ -261,4 +262,19 @@ test('virtio-net header: any ten bytes in front of any frame do no harm', (t) =>
     return packet === null || segments(packet, 0).every((it) => it.length <= Math.max(frame.length, 1514));
   });
   t.notThrows(() => fc.assert(property, { numRuns: 2000 }));
+});
+
+test('whatever bytes of a request are others: it is refused or done, and every buffer comes back', (t) => {
+  const changes = fc.array(fc.tuple(fc.nat(140), fc.nat(255)), { minLength: 1, maxLength: 4 });
+  const before = bigPool.size - bigPool.available;
+  const property = fc.property(requests, changes, (request, others) => {
+    const { bytes, header } = left({ ...request, payload: Math.min(request.payload, 3000) });
+    const whole = Uint8Array.from([...header, ...bytes]);
+    for (const [at, value] of others) if (at < whole.length) whole[at] = value;
+    const packet = read(whole.subarray(10), [...whole.subarray(0, 10)]);
+    return packet === null || segments(packet, 0).every((it) => it.length <= bytes.length);
+  });
+  t.notThrows(() => fc.assert(property, { numRuns: 1000 }));
+  t.is(bigPool.size - bigPool.available, before);
+  t.is(pool.available, pool.size);
 });
