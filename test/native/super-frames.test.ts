@@ -17,7 +17,7 @@ import { enterNamespace } from './lane.ts';
 enterNamespace(import.meta.url);
 const { t } = await import('tap');
 
-/** Milliseconds without a byte after which a connection has stalled. */
+/** Milliseconds without progress after which nothing more is expected. */
 const STALLED = 15_000;
 const MODELS = ['e1000', 'tg3', 'tg3-5751'];
 
@@ -63,6 +63,14 @@ function address(near: string, remote: string): Ends {
   return { net, near, far: remote };
 }
 
+/** Waits as long as it goes on. */
+async function until(done: () => boolean, progress: () => number): Promise<void> {
+  for (let [before, since] = [progress(), Date.now()]; !done() && Date.now() - since < STALLED; ) {
+    await sleep(10);
+    if (progress() !== before) [before, since] = [progress(), Date.now()];
+  }
+}
+
 /** Sends bytes there and has them back; what became of them. */
 async function echo(host: string, bytes: number): Promise<string> {
   const sent = randomBytes(bytes);
@@ -79,11 +87,10 @@ async function echo(host: string, bytes: number): Promise<string> {
     ended = true;
   });
   socket.end(sent);
-  for (let [before, since] = [0, Date.now()]; !ended; ) {
-    await sleep(20);
-    if (got !== before) [before, since] = [got, Date.now()];
-    if (Date.now() - since > STALLED) break;
-  }
+  await until(
+    () => ended,
+    () => got,
+  );
   socket.destroy();
   if (got < bytes) return `stalled after ${got} of ${bytes} bytes`;
   return hash.digest('hex') === createHash('sha256').update(sent).digest('hex') ? 'right' : 'damaged';
@@ -167,8 +174,8 @@ for (const model of MODELS) {
       const it = await joined(model);
       try {
         t.equal(await echo(host(address('near0', 'far0')), bytes), 'right', name);
-        t.same(it.log, []);
-        for (const { driver } of it.rig.cards) t.equal(driver.statistics().txErrors, 0);
+        t.same(it.log, [], 'nothing to be told of');
+        for (const { driver } of it.rig.cards) t.equal(driver.statistics().txErrors, 0, 'nothing refused');
       } finally {
         await part(it);
       }
@@ -239,7 +246,10 @@ for (const model of MODELS) {
       const frames = expected(request);
       seen.length = 0;
       write(guest, left(request));
-      for (let i = 0; i < 300 && seen.length < frames.length; i++) await sleep(10);
+      await until(
+        () => seen.length >= frames.length,
+        () => seen.length,
+      );
       t.equal(seen.length, frames.length, what);
       t.ok(
         seen.every((frame, i) => Buffer.compare(frame, frames[i]!) === 0),
