@@ -55,9 +55,7 @@ export class E1000Filters extends Filters {
 
   /** 13.5.4: bit 4:0 of the id in word 11:5. */
   #writeVlanWord(word: number): void {
-    let bits = 0;
-    for (const id of this.vlans) if (id >> 5 === word) bits |= 1 << (id & 31);
-    this.#chip.write(R.VFTA, bits, word);
+    this.#chip.write(R.VFTA, this.vlanBits(word), word);
   }
 }
 

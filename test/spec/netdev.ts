@@ -484,10 +484,11 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     await transmitAll(bench, [packet!]);
     assert.deepEqual(await taken(bench), [tagged(frame, 0x2007)]);
     driver.addVlan(5);
-    for (const id of [5, 6, 4095]) bench.send(tagged(frame, id));
+    const PRIORITY = 0xa000; // and the null VID
+    for (const tci of [5, 6, 4095, PRIORITY]) bench.send(tagged(frame, tci));
     bench.send(frame);
-    const heard = has(driver, FEATURE_VLAN_FILTER) ? 2 : 4;
-    assert.equal((await received(bench)).length, heard, 'VLAN 5, and untagged; all, where there is no filter');
+    const heard = has(driver, FEATURE_VLAN_FILTER) ? 3 : 5;
+    assert.equal((await received(bench)).length, heard, 'VLAN 5, priority-tagged, untagged; all, without a filter');
     driver.removeVlan(5);
     await bench.run(driver.setFeatures(driver.features.available & ~FEATURE_VLAN_STRIP));
     assert.equal(driver.link.up, true, 'the link stays up');
