@@ -96,6 +96,8 @@ const WATCHDOG = 2000 * MILLISECOND;
 const HANG_PERIODS = 2;
 /** Where the pool ran dry and no interrupt will come, buffers are asked for this often. */
 const STARVED_RETRY = 10 * MILLISECOND;
+/** Looks, a millisecond apart, in which nothing is sent before what is queued is given up. */
+const DRAIN_LOOKS = 10;
 export const ETHERNET_MTU = 1500;
 const MIN_MTU = 68; // RFC 791
 export const FRAME_OVERHEAD = 18; // header and CRC
@@ -127,6 +129,7 @@ export abstract class NetDriver implements NetDevice {
   #work: (() => void) | null = null;
   #waiters: ((work: boolean) => void)[] = [];
   #packetsAtInterrupt = 0;
+  #draining = false; // nothing is sent any more, in order to reset the card
   #checkingLink = false;
   #checkLinkAgain = false;
   #linkChecked: Promise<void> = Promise.resolve();
@@ -166,7 +169,8 @@ export abstract class NetDriver implements NetDevice {
   protected abstract provoke(): void;
   /** Something that changes as long as the card sends; null where it is held back, as by PAUSE. */
   protected abstract get sendProgress(): number | null;
-  protected abstract applyMtu(): void;
+  /** Tells the card of the MTU, as far as it is ready; false where it must be reset for it. */
+  protected abstract applyMtu(): boolean;
   protected abstract applyFeatures(): void;
   /** What is wanted, less what lacks something it rests on. */
   protected abstract resolveFeatures(wanted: number): number;
@@ -293,7 +297,7 @@ export abstract class NetDriver implements NetDevice {
   }
 
   transmit(from: PacketBuffer[], first: number, count: number): number {
-    if (!this.ready) return this.#notReady();
+    if (!this.ready || this.#draining) return this.#notReady();
     return this.tx.transmit(from, first, count);
   }
 
@@ -469,17 +473,36 @@ export abstract class NetDriver implements NetDevice {
   }
 
   #restart(): Promise<void> {
-    return this.#exclusive(async () => {
-      if (!this.#running || this.failure !== null) return;
-      this.counts.resets++;
-      this.log('resetting the card');
-      await this.#goDown();
-      this.#takeRingsBack();
-      this.#setLink(DOWN);
-      if (this.failure !== null) throw this.failure;
-      await this.#comeUp();
-      this.#emit('reset');
-    });
+    return this.#exclusive(() => this.#reset());
+  }
+
+  async #reset(): Promise<void> {
+    if (!this.#running || this.failure !== null) return;
+    this.counts.resets++;
+    this.log('resetting the card');
+    await this.#goDown();
+    this.#takeRingsBack();
+    this.#setLink(DOWN);
+    if (this.failure !== null) throw this.failure;
+    await this.#comeUp();
+    this.#emit('reset');
+  }
+
+  /** Until what is queued has left, as long as it goes on leaving, and what has arrived was taken. Nothing new is sent. */
+  async #drain(): Promise<void> {
+    this.#draining = true;
+    try {
+      let sent = this.tx.completed;
+      for (let looks = 0; looks < DRAIN_LOOKS && this.ready && this.#link.up; looks++) {
+        await this.device.time.delay(MILLISECOND); // first: the card tells with a delay
+        this.tx.reclaim();
+        if (this.tx.used === 0 && !this.rx.ready) return;
+        if (this.tx.completed !== sent) looks = 0;
+        sent = this.tx.completed;
+      }
+    } finally {
+      this.#draining = false;
+    }
   }
 
   /** For timers: nobody called that could catch what an access to a card throws that is not reached any more. */
@@ -557,13 +580,16 @@ export abstract class NetDriver implements NetDevice {
     return this.#mtu;
   }
 
-  /** A running card is reset for it: its memory is divided anew. */
+  /** Where a running card is to be reset for it, it sends first what is queued. */
   async setMtu(mtu: number): Promise<void> {
     this.#checkMtu(mtu);
-    if (mtu === this.#mtu) return;
-    this.#mtu = mtu;
-    this.applyMtu();
-    if (this.#running) await this.#restart();
+    await this.#exclusive(async () => {
+      if (mtu === this.#mtu) return;
+      this.#mtu = mtu;
+      if (this.applyMtu() || !this.#running) return;
+      await this.#drain();
+      await this.#reset();
+    });
   }
 
   #checkMtu(mtu: number): void {

@@ -98,6 +98,7 @@ export class E1000Driver extends NetDriver {
   protected readonly counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
   readonly #bufferSizeBits: number;
+  #fifoTransmit = 0; // KB of the packet buffer, as they are divided
 
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, bufferSize = FRAME_BUFFER } = options;
@@ -159,17 +160,23 @@ export class E1000Driver extends NetDriver {
     this.counters.discard(); // 14.3: what the counters hold after a reset means nothing
   }
 
-  /**
-   * 13.4.16: transmit must hold two of the longest frames (one leaves, one comes), receive has the rest. 13.4.23 and
-   * 13.4.24: XOFF goes out while a whole frame still fits, XON when there is room for one more.
-   */
+  /** 13.4.16: transmit must hold two of the longest frames (one leaves, one comes), receive has the rest. */
   #dividePacketBuffer(): void {
-    const { PBA, FCRTH, FCRTL } = R;
-    const { fifo, fifoTransmit } = this.#chip.variant;
+    this.#fifoTransmit = this.#fifoWanted();
+    this.#chip.write(R.PBA, this.#chip.variant.fifo - this.#fifoTransmit);
+    this.#applyThresholds();
+  }
+
+  /** KB for transmit. */
+  #fifoWanted(): number {
+    return Math.max(this.#chip.variant.fifoTransmit, Math.ceil((2 * (this.mtu + FRAME_OVERHEAD)) / 1024));
+  }
+
+  /** 13.4.23 and 13.4.24: XOFF goes out while a whole frame still fits, XON when there is room for one more. */
+  #applyThresholds(): void {
+    const { FCRTH, FCRTL } = R;
     const frame = this.mtu + FRAME_OVERHEAD;
-    const transmit = Math.max(fifoTransmit, Math.ceil((2 * frame) / 1024));
-    const receive = (fifo - transmit) * 1024;
-    this.#chip.write(PBA, receive / 1024);
+    const receive = (this.#chip.variant.fifo - this.#fifoTransmit) * 1024;
     const high = Math.min(receive * 0.9, receive - frame) & ~7;
     this.#chip.write(FCRTH, high);
     this.#chip.write(FCRTL, (Math.max(8, high - frame) & ~7) | FCRTL.XONE);
@@ -296,8 +303,14 @@ export class E1000Driver extends NetDriver {
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
 
-  protected applyMtu(): void {
+  /** 13.4.16: another division of the packet buffer takes effect with a reset. */
+  protected applyMtu(): boolean {
     this.tx.mtu = this.mtu;
+    if (!this.ready) return true;
+    if (this.#fifoWanted() !== this.#fifoTransmit) return false;
+    this.#applyThresholds();
+    this.applyReceiveMode();
+    return true;
   }
 
   protected applyFeatures(): void {

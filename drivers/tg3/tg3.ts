@@ -81,6 +81,7 @@ export class Tg3Driver extends NetDriver {
   protected readonly interrupts: InterruptControl;
   protected readonly counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
+  #jumbo = false; // set up for jumbo frames
 
   constructor(chip: Chip, mac: Uint8Array, options: Tg3Options) {
     const { rxDescriptors = 512, txDescriptors = 512, queues = 1, bufferSize = FRAME_BUFFER } = options;
@@ -199,7 +200,7 @@ export class Tg3Driver extends NetDriver {
     const chip = this.#chip;
     const { MAC_MODE, SNDDATAI_STATSCTRL } = R;
     this.filters.applyMac();
-    chip.write(R.MAC_RX_MTU_SIZE, this.mtu + 22); // header, tag and FCS
+    this.#applyLongest();
     chip.write(R.MAC_TX_LENGTHS, GAPS | SLOT_TIME);
     chip.write(R.MAC_RCV_RULE_CFG, 1 << 3); // every frame is of class 1
     chip.write(R.RCVLPC_CONFIG, 0x181);
@@ -212,6 +213,11 @@ export class Tg3Driver extends NetDriver {
     const counters = MAC_MODE.RXSTAT_ENABLE | MAC_MODE.RXSTAT_CLEAR | MAC_MODE.TXSTAT_ENABLE | MAC_MODE.TXSTAT_CLEAR;
     chip.write(MAC_MODE, engines | counters | PORT_GMII);
     this.#spreadConnections();
+  }
+
+  #applyLongest(): void {
+    this.#jumbo = this.mtu > ETHERNET_MTU;
+    this.#chip.write(R.MAC_RX_MTU_SIZE, this.mtu + 22); // header, tag and FCS
   }
 
   /** RSS: hash results to return rings, in turn. */
@@ -363,8 +369,13 @@ export class Tg3Driver extends NetDriver {
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
 
-  protected applyMtu(): void {
+  /** The jumbo ring, the watermarks and the DMA engines are set up with the card. */
+  protected applyMtu(): boolean {
     this.tx.mtu = this.mtu;
+    if (!this.ready) return true;
+    if (this.mtu > ETHERNET_MTU !== this.#jumbo) return false;
+    this.#applyLongest();
+    return true;
   }
 
   protected applyFeatures(): void {

@@ -602,6 +602,44 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     assert.deepEqual(await taken(bench), [frame]);
   });
 
+  add('loses nothing that is queued to another MTU, and is reset only where it must be', async (bench) => {
+    const { driver } = bench;
+    let resets = 0;
+    driver.on('reset', () => resets++);
+    const numbers: number[] = [];
+    const batch: PacketBuffer[] = [];
+    driver.onWork(() => {
+      for (let count = driver.receive(batch, 8); count > 0; count = driver.receive(batch, 8))
+        for (const packet of batch.splice(0, count)) {
+          numbers.push(get32(packet.bytes, packet.start + 14));
+          packet.free();
+        }
+      driver.reclaim();
+      driver.rearm();
+    });
+    driver.rearm();
+    const queue = () => {
+      for (let i = 0; i < 20; i++) bench.send(plainFrame(driver.mac, i));
+      const packets = Array.from({ length: 20 }, (_, i) => packetOf(driver, plainFrame(OTHER, 100 + i)));
+      assert.equal(driver.transmit(packets, 0, 20), 20);
+    };
+    const sent: number[] = [];
+    const wanted = Array.from({ length: 20 }, (_, i) => i);
+    for (const mtu of has(driver, FEATURE_JUMBO) ? [1400, 9000, 1500] : [1400, 1500]) {
+      queue();
+      await bench.run(driver.setMtu(mtu));
+      assert.equal(driver.mtu, mtu);
+      if (mtu === 1400) assert.deepEqual([resets, driver.link.up], [0, true]);
+      await linkUp(bench);
+      await until(bench, () => numbers.length >= 20, 'what was received');
+      assert.deepEqual(numbers.splice(0), wanted);
+      for (let frame = bench.take(); frame !== null; frame = bench.take()) sent.push(get32(frame, 14) - 100);
+      await until(bench, () => driver.reclaim() === driver.rings.tx.size - 1, 'descriptors given back');
+      assert.deepEqual(sent.splice(0), wanted);
+    }
+    driver.onWork(null);
+  });
+
   add('calls for work once, then is silent until rearmed; loses nothing in between', async (bench) => {
     const { driver } = bench;
     let calls = 0;
