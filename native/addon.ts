@@ -13,6 +13,7 @@ export interface Addon {
   readonly Socket: new () => SocketHandle;
   readonly Wait: new (readable: (place: number) => void) => WaitHandle;
   readonly vfio: VfioCalls;
+  readonly rtnetlink: RtnetlinkCalls;
   memfd(name: string, bytes: number, huge: boolean): number;
   eventfd(): number;
   adoptEventfd(fd: number): number;
@@ -60,6 +61,12 @@ export interface VfioCalls {
 }
 
 /** @internal */
+export interface RtnetlinkCalls {
+  drain(fd: number): number;
+  ask(fd: number, request: Uint8Array, reply: Uint8Array): number;
+}
+
+/** @internal */
 export interface SocketHandle {
   listen(path: string, backlog: number): number;
   connect(path: string): number;
@@ -86,6 +93,9 @@ export interface TapHandle {
   read(memory: ArrayBuffer, vec: Int32Array, count: number): number;
   write(memory: ArrayBuffer, vec: Int32Array, count: number): number;
   name(): string;
+  index(): number;
+  namespace(): number;
+  rtnetlink(told: boolean): number;
   refused(): number;
   close(): void;
 }

@@ -10,6 +10,7 @@
         "src/netdev.cc",
         "src/poll.cc",
         "src/registers.cc",
+        "src/rtnetlink.cc",
         "src/socket.cc",
         "src/tap.cc",
         "src/vfio.cc",

@@ -2,6 +2,8 @@
 export { available } from './addon.ts';
 export { adoptEventfd, createEventfd, createMemfd, drainEventfd, signalEventfd } from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
+export { Interface } from './interface.ts';
+export type { InterfaceSettings } from './link-message.ts';
 export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
 export { type Watch, type WatchHandlers, watch } from './poll.ts';
 export { type MappedRegisters, mapRegisters } from './registers.ts';

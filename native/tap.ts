@@ -43,8 +43,7 @@ const ATTACH_ADVICE: Advice = {
   EINVAL: 'the kernel takes no such name',
 };
 const CONFIGURE_ADVICE: Advice = {
-  EPERM: NO_PRIVILEGE,
-  ENODEV: 'the interface is not in this network namespace: configure it where it was moved to',
+  EPERM: `${NO_PRIVILEGE}; it may be in a network namespace that this process may not enter`,
   EBADFD: 'the interface was deleted: close this TAP and open another',
 };
 
@@ -75,12 +74,10 @@ export function openTap(options: TapOptions = {}): Tap {
 }
 
 /**
- * A TAP interface. Configuration goes to the interface in the process's own network namespace and fails with ENODEV
- * when it was moved to another; the carrier, the MAC address, reading and writing go on.
+ * A TAP interface, whatever it is called by now. Configuration goes to it in whichever network namespace it is: EPERM
+ * where this process may not enter that. The carrier, the MAC address, reading and writing go on all the same.
  */
 export class Tap {
-  /** The interface's name when it was opened. */
-  readonly name: string;
   /** Bytes before each frame: VNET_HEADER_BYTES, or 0. */
   readonly headerBytes: number;
   readonly #native: TapHandle;
@@ -90,8 +87,12 @@ export class Tap {
   constructor(native: TapHandle, fd: number, vnetHeader: boolean) {
     this.#native = native;
     this.#fd = fd;
-    this.name = native.name();
     this.headerBytes = vnetHeader ? VNET_HEADER_BYTES : 0;
+  }
+
+  /** The interface's name: the present one, or the last it had. */
+  get name(): string {
+    return this.#native.name();
   }
 
   /** For `watch`. It is this object's: nobody else closes it. */
@@ -163,6 +164,21 @@ export class Tap {
     this.#configure(native.offload(offloadBits(offload, this.headerBytes > 0)), 'TUNSETOFFLOAD');
   }
 
+  /** @internal Which network namespace the interface is in: a number of the kernel's. */
+  namespace(): number {
+    return this.#configure(this.#open('namespace').#native.namespace(), 'TUNGETDEVNETNS');
+  }
+
+  /** @internal The interface's index in that namespace. */
+  index(): number {
+    return this.#configure(this.#open('index').#native.index(), 'SIOCGIFINDEX');
+  }
+
+  /** @internal A socket there, for requests, or to be told of changes. It is the caller's to close. */
+  rtnetlink(told: boolean): number {
+    return this.#configure(this.#open('rtnetlink').#native.rtnetlink(told), 'rtnetlink');
+  }
+
   /** Removes the interface, unless it is a persistent one, and closes its watch. Idempotent. */
   close(): void {
     if (this.#fd < 0) return;
@@ -177,14 +193,13 @@ export class Tap {
     return this;
   }
 
-  #configure(result: number, syscall: string): void {
-    check(result, syscall, `TAP ${this.name}`, CONFIGURE_ADVICE);
+  #configure(result: number, syscall: string): number {
+    return check(result, syscall, `TAP ${this.name}`, CONFIGURE_ADVICE);
   }
 
   // Off the packet path, which itself never asks whether the TAP is open: the descriptor -1 fails soon enough.
   #failed(result: number, method: string): number {
-    this.#open(method);
-    return check(result, method, `TAP ${this.name}`, CONFIGURE_ADVICE);
+    return this.#open(method).#configure(result, method);
   }
 }
 

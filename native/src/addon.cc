@@ -2,6 +2,7 @@
 #include "memory.h"
 #include "poll.h"
 #include "registers.h"
+#include "rtnetlink.h"
 #include "socket.h"
 #include "tap.h"
 #include "vfio.h"
@@ -17,6 +18,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Socket", Socket::Define(env));
   exports.Set("Wait", Wait::Define(env));
   descriptor::Define(env, exports);
+  rtnetlink::Define(env, exports);
   vfio::Define(env, exports);
   return exports;
 }

@@ -1,16 +1,21 @@
 #pragma once
 #include <cstdint>
 
-// A network interface, configured through a socket made for the call in the caller's network namespace.
-// `tun` is a TAP's descriptor, which knows its interface's present name; `index` tells that interface from another that
-// took the name here after the TAP's was moved away. All return 0 or -errno: -ENODEV where it is not in this namespace.
+// A TAP's interface, configured in the network namespace where it is by now, under the name that it has by now.
+// `tun` is the TAP's descriptor. All return -errno on failure: -EBADFD where the interface was deleted.
 namespace netdev {
 
-// The index of the interface of that name, or -errno.
+// The index of the interface of that name in the caller's namespace.
 int Index(const char* name);
-int Up(int tun, int index, bool up);
-int Mtu(int tun, int index, int mtu);
+// Which namespace it is in: its inode's number. 0 where the kernel (before 4.20) does not tell; it counts as the caller's.
+int64_t Namespace(int tun);
+// Its index there.
+int Index(int tun);
+// A socket there.
+int Socket(int tun, int family, int type, int protocol);
+int Up(int tun, bool up);
+int Mtu(int tun, int mtu);
 // An IPv4 address, in host byte order.
-int Address(int tun, int index, uint32_t address, int prefix);
+int Address(int tun, uint32_t address, int prefix);
 
 }  // namespace netdev

@@ -15,6 +15,7 @@
 
 #include "batch.h"
 #include "netdev.h"
+#include "rtnetlink.h"
 
 Napi::Function Tap::Define(Napi::Env env) {
   return DefineClass(env, "Tap",
@@ -31,6 +32,9 @@ Napi::Function Tap::Define(Napi::Env env) {
                          InstanceMethod<&Tap::Read>("read"),
                          InstanceMethod<&Tap::Write>("write"),
                          InstanceMethod<&Tap::Name>("name"),
+                         InstanceMethod<&Tap::Index>("index"),
+                         InstanceMethod<&Tap::Namespace>("namespace"),
+                         InstanceMethod<&Tap::Rtnetlink>("rtnetlink"),
                          InstanceMethod<&Tap::Refused>("refused"),
                          InstanceMethod<&Tap::Close>("close"),
                      });
@@ -63,9 +67,8 @@ Napi::Value Tap::Attach(const Napi::CallbackInfo& info) {
     return Result(info, taken ? -EEXIST : -failed);
   }
   name_ = ask.ifr_name;
-  index_ = netdev::Index(ask.ifr_name);
   least_ = ETH_HLEN;
-  return Result(info, index_ < 0 ? index_ : 0);
+  return Result(info, 0);
 }
 
 Napi::Value Tap::Header(const Napi::CallbackInfo& info) {
@@ -93,15 +96,15 @@ Napi::Value Tap::Mac(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Tap::Up(const Napi::CallbackInfo& info) {
-  return Result(info, netdev::Up(fd_, index_, info[0].As<Napi::Boolean>()));
+  return Result(info, netdev::Up(fd_, info[0].As<Napi::Boolean>()));
 }
 
 Napi::Value Tap::Mtu(const Napi::CallbackInfo& info) {
-  return Result(info, netdev::Mtu(fd_, index_, info[0].As<Napi::Number>()));
+  return Result(info, netdev::Mtu(fd_, info[0].As<Napi::Number>()));
 }
 
 Napi::Value Tap::Address(const Napi::CallbackInfo& info) {
-  return Result(info, netdev::Address(fd_, index_, info[0].As<Napi::Number>(), info[1].As<Napi::Number>()));
+  return Result(info, netdev::Address(fd_, info[0].As<Napi::Number>(), info[1].As<Napi::Number>()));
 }
 
 Napi::Value Tap::Read(const Napi::CallbackInfo& info) {
@@ -118,7 +121,21 @@ Napi::Value Tap::Write(const Napi::CallbackInfo& info) {
   return result == Batch::kBadEntry ? Napi::Value() : Result(info, result);
 }
 
-Napi::Value Tap::Name(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_); }
+Napi::Value Tap::Name(const Napi::CallbackInfo& info) {
+  ifreq ask = {};
+  if (ioctl(fd_, TUNGETIFF, &ask) == 0) name_ = ask.ifr_name;
+  return Napi::String::New(info.Env(), name_);
+}
+
+Napi::Value Tap::Index(const Napi::CallbackInfo& info) { return Result(info, netdev::Index(fd_)); }
+
+Napi::Value Tap::Namespace(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), static_cast<double>(netdev::Namespace(fd_)));
+}
+
+Napi::Value Tap::Rtnetlink(const Napi::CallbackInfo& info) {
+  return Result(info, rtnetlink::Open(fd_, info[0].ToBoolean()));
+}
 
 Napi::Value Tap::Refused(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), refused_); }
 

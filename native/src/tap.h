@@ -23,13 +23,15 @@ class Tap : public Napi::ObjectWrap<Tap> {
   Napi::Value Address(const Napi::CallbackInfo& info);   // (address in host byte order, prefix length)
   Napi::Value Read(const Napi::CallbackInfo& info);      // (memory, vec, count) -> frames
   Napi::Value Write(const Napi::CallbackInfo& info);     // (memory, vec, count) -> entries
-  Napi::Value Name(const Napi::CallbackInfo& info);      // () -> string
+  Napi::Value Name(const Napi::CallbackInfo& info);      // () -> string: its present name, or the last it had
+  Napi::Value Index(const Napi::CallbackInfo& info);     // () -> index in its namespace
+  Napi::Value Namespace(const Napi::CallbackInfo& info);  // () -> inode
+  Napi::Value Rtnetlink(const Napi::CallbackInfo& info);  // (told) -> fd
   Napi::Value Refused(const Napi::CallbackInfo& info);   // () -> number
   void Close(const Napi::CallbackInfo& info);
   void Shut();
 
   int fd_ = -1;
-  int index_ = 0;
   int least_ = 0;  // bytes of the shortest frame with its header: what a read must have room for
   double refused_ = 0;
   std::string name_;
