@@ -6,6 +6,7 @@ export { openSim, SimDevice, type SimOptions } from './backends/sim.ts';
 export * from './device.ts';
 export { createE1000, E1000Driver, type E1000Options } from './e1000/e1000.ts';
 export { Echo } from './join/echo.ts';
+export { InterfaceFollower } from './join/follow-interface.ts';
 export { Generator, Sink } from './join/generator.ts';
 export { Histogram } from './join/histogram.ts';
 export { TapJoin } from './join/tap-join.ts';

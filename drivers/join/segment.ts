@@ -75,8 +75,10 @@ export function fillIpChecksum(bytes: Uint8Array, at: number): void {
 /** Does in software what a device does not. */
 export class Segmenter {
   readonly #device: Offers;
-  readonly #pool: PacketPool;
+  /** Where segments get their buffers; another one is for the next packet. */
+  pool: PacketPool;
   readonly #reserve: PacketPool;
+  #buffers: PacketPool; // those of the packet that is being cut
   // The packet that is being cut, and how far that got.
   #packet: PacketBuffer | null = null;
   #l3 = 0;
@@ -94,7 +96,8 @@ export class Segmenter {
    */
   constructor(device: Offers, pool: PacketPool, reserve = pool) {
     this.#device = device;
-    this.#pool = pool;
+    this.pool = pool;
+    this.#buffers = pool;
     this.#reserve = reserve;
   }
 
@@ -133,7 +136,8 @@ export class Segmenter {
   /** False where a segment does not fit a buffer. */
   #begin(packet: PacketBuffer): boolean {
     const { bytes, start, headerLength, mss, total, checksumStart: l4 } = packet;
-    if (HEADROOM + Math.min(total, headerLength + mss) > this.#pool.bufferSize) return false;
+    if (HEADROOM + Math.min(total, headerLength + mss) > this.pool.bufferSize) return false;
+    this.#buffers = this.pool;
     this.#packet = packet;
     this.#l3 = networkHeader(packet);
     this.#seed = subtractFromChecksum(get16(bytes, start + l4 + TCP_CHECKSUM), total - l4);
@@ -149,7 +153,7 @@ export class Segmenter {
     const payload = packet.total - packet.headerLength;
     let count = 0;
     while (count < most) {
-      const frame = this.#pool.take() ?? (count === 0 ? this.#reserve.take() : null);
+      const frame = this.#buffers.take() ?? (count === 0 ? this.#reserve.take() : null);
       if (frame === null) return count;
       const length = Math.min(packet.mss, payload - this.#done);
       const last = this.#done + length === payload;

@@ -8,7 +8,7 @@
  * as it would for any card: nothing is lost here.
  */
 import { wide } from '../../sim/wide.ts';
-import type { DmaAllocator } from '../device.ts';
+import { DeviceError, type DmaAllocator } from '../device.ts';
 import type { NetDevice } from '../netdev.ts';
 import { HEADROOM, type PacketBuffer, PacketPool, RX_ERROR, RX_VLAN } from '../packet.ts';
 import { SHORTEST } from '../requests.ts';
@@ -91,6 +91,8 @@ const REFUSALS = {
   droppedTooLong: 'a frame from the kernel is longer than the card sends with its MTU',
   droppedNoBuffers: 'no buffers to cut a super-frame from the kernel in',
 } as const;
+/** The Ethernet header with a VLAN tag. */
+const FRAME_OVERHEAD = 18;
 const ENTRIES = 2048;
 const MAX_PIECES = 1024; // of one frame: IOV_MAX
 
@@ -147,8 +149,7 @@ export class TapJoin {
 
   constructor({ device, tap, watch, pool = device.pool, batch = 512, gro = true, log, failed }: TapJoinOptions) {
     if (!Number.isInteger(batch) || batch < 1 || batch > 1024) throw new RangeError(`a batch of ${batch} frames`);
-    const least = HEADROOM + 18 + device.mtu;
-    if (pool.bufferSize < least)
+    if (pool.bufferSize < bufferFor(device.mtu))
       throw new RangeError(`buffers of ${pool.bufferSize} bytes are too small for an MTU of ${device.mtu}`);
     wide(this.statistics, 'fromKernelBytes', 'toKernelBytes');
     this.#device = device;
@@ -157,8 +158,7 @@ export class TapJoin {
     this.#batch = batch;
     this.#reads = pool.bufferSize >= SUPER_BUFFER ? Math.min(batch, SUPER_FRAMES) : batch;
     this.#header = tap.headerBytes;
-    // Segments fit the device's own buffers, save jumbo frames.
-    this.#segmenter = new Segmenter(device, device.pool.bufferSize < least ? pool : device.pool, pool);
+    this.#segmenter = new Segmenter(device, this.#segmentPool, pool);
     this.gro = gro && this.#header === VIRTIO_NET_HEADER ? new Gro() : null;
     this.#failed = failed ?? rethrow;
     this.#log = log ?? (() => {});
@@ -184,6 +184,21 @@ export class TapJoin {
     this.#device.on('link', this.#link);
     this.#link();
     this.#loop.wake();
+  }
+
+  /** Gives the device another MTU. @throws DeviceError 'INVALID' where it, or a buffer, is too small for that. */
+  async setMtu(mtu: number): Promise<void> {
+    const most = this.#pool.bufferSize - bufferFor(0);
+    if (mtu > most)
+      throw new DeviceError('INVALID', `an MTU of ${mtu}: without TSO the buffers were made for ${most} at most`);
+    await this.#device.setMtu(mtu);
+    this.#segmenter.pool = this.#segmentPool;
+  }
+
+  /** Segments fit the device's own buffers, save jumbo frames. */
+  get #segmentPool(): PacketPool {
+    const { pool, mtu } = this.#device;
+    return pool.bufferSize < bufferFor(mtu) ? this.#pool : pool;
   }
 
   /** Whether what was read off the TAP waits for room on the transmit ring. */
@@ -213,7 +228,9 @@ export class TapJoin {
       this.#tap.carrier(this.#device.link.up);
     } catch (error) {
       this.#fail(error);
+      return;
     }
+    this.#loop.wake(); // what the device did not take while it was being reset waits for no interrupt
   };
 
   #fail(error: unknown): void {
@@ -445,6 +462,11 @@ export class TapJoin {
     for (let i = done; i < this.#entries; i++) if (this.#vec[3 * i + 2] === 0) this.statistics.droppedKernelBusy++;
     this.#entries = 0;
   }
+}
+
+/** Bytes of a buffer for frames of that MTU. */
+function bufferFor(mtu: number): number {
+  return HEADROOM + FRAME_OVERHEAD + mtu;
 }
 
 /** How many entries a packet takes; 0 where its pieces lie in several memories, or are too many for one call. */

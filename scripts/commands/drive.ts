@@ -18,6 +18,7 @@ import { StopSignals } from '../stop-signals.ts';
 /** What the other end does, unless told. */
 const PEERS: Record<string, RoleKind> = { tap: 'echo', echo: 'generate', generate: 'echo' };
 
+const LONGEST_MTU = 16110; // of all that are driven
 const ring = whole(1, 65_536); // a driver's own bounds are checked once it is known
 const ringBounds = DRIVERS.map(({ name, rings }) => `${name} ${rings.least} to ${rings.most}`).join(', ');
 
@@ -66,7 +67,7 @@ export function addDrive(program: Command): void {
     )
     .addOption(OPTIONS.seconds())
     .addOption(new Option('--mac <address>', "the card's own address, in its EEPROM").argParser(macAddress))
-    .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, 16110)))
+    .addOption(new Option('--mtu <bytes>', 'both cards: 68 to 16110').argParser(whole(68, LONGEST_MTU)))
     .addOption(new Option('--rx-ring <n>', `receive descriptors, a multiple of 8: ${ringBounds}`).argParser(ring))
     .addOption(new Option('--tx-ring <n>', 'transmit descriptors: likewise').argParser(ring))
     .addOption(
@@ -118,7 +119,8 @@ function openRig(target: WiredTarget, options: DriveOptions, far: RoleKind, log:
   return Rig.open({
     ...target,
     near: { ...nearOptions(options), log: log.add },
-    far: far === 'none' ? null : cardOptions(options),
+    // The echo answers whatever the interface is set to send; it knows packets of one piece.
+    far: far === 'none' ? null : { ...cardOptions(options), ...(options.tap && { longestMtu: LONGEST_MTU }) },
     wire: { ...options.wire, seed: options.seed },
     pcap: options.pcap,
     trace: options.trace,

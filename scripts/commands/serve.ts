@@ -90,6 +90,7 @@ async function run(name: string, options: ServeOptions): Promise<void> {
     pcap,
     trace,
     note,
+    log: (line) => (quiet ? console.error(line) : say('interface', line)),
     failed,
     progress: (line) => void process.stderr.write(`${line}\n`),
   });

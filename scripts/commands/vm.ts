@@ -196,7 +196,7 @@ async function openNetwork(options: Options, sockets: SocketFolder): Promise<Net
   const cards = indexed.flatMap(({ nic, socket }) => (nic.kind === 'sim' ? [{ model: nic.model, socket }] : []));
   if (cards.length === 0) return undefined;
   const streams = indexed.flatMap(({ nic, socket }) => (nic.kind === 'qemu' ? [socket] : []));
-  return await Network.open({ cards, streams, peer, pcap, trace });
+  return await Network.open({ cards, streams, peer, pcap, trace, log: note });
 }
 
 /** The card as QEMU is to have it. */

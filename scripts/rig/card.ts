@@ -11,6 +11,8 @@ import { UsageError } from '../errors.ts';
 export interface CardOptions {
   readonly mac?: Uint8Array;
   readonly mtu?: number;
+  /** The MTU that it may be given later, and whose frames are to come in one piece all the same. */
+  readonly longestMtu?: number;
   readonly rxDescriptors?: number;
   readonly txDescriptors?: number;
   /** All that the card has, if absent. */
@@ -79,9 +81,10 @@ export function checkRings({ name, rings: { least, most } }: DriverEntry, option
 /** The driver on its device, with as many buffers as fit. */
 export async function openDriver(entry: DriverEntry, device: PciDevice, options: CardOptions): Promise<Driver> {
   checkRings(entry, options);
-  const frame = (options.mtu ?? 1500) + FRAME_OVERHEAD;
+  const { mtu = 1500, longestMtu = mtu } = options;
+  const frame = Math.max(mtu, longestMtu) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);
-  const { mtu, rxDescriptors, txDescriptors, features, log } = options;
+  const { rxDescriptors, txDescriptors, features, log } = options;
   return await entry.open(device, { mtu, rxDescriptors, txDescriptors, features, log, bufferSize, buffers });
 }

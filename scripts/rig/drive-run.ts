@@ -63,6 +63,7 @@ export class Run {
   readonly #finished: Promise<void>;
   #finish!: () => void;
   #fail!: (error: unknown) => void;
+  #session: Session | null = null;
   #started = 0;
   #elapsed = 0;
   /** When the statistics were reset, in seconds. */
@@ -83,21 +84,23 @@ export class Run {
     this.#finished.catch(() => {}); // it may fail before anybody waits
     this.#far = this.#role(far, rig.far, options.peerTap);
     try {
-      this.#near = this.#role(near, rig.near, options.tap === true ? undefined : options.tap);
+      const partner = far === 'tap' ? null : rig.far;
+      this.#near = this.#role(near, rig.near, options.tap === true ? undefined : options.tap, partner);
     } catch (error) {
       this.#far.stop();
       throw error;
     }
   }
 
-  #role(kind: RoleKind, card: Card | null, tapName?: string): Role {
+  /** @param partner the card at the other end, unless that has an interface of its own. */
+  #role(kind: RoleKind, card: Card | null, tapName?: string, partner?: Card | null): Role {
     if (card === null) return noRole();
-    const { near, now, pump } = this.#rig;
-    const log = card === near ? this.#log.add : undefined;
-    const context: RoleContext = { card, now, pump, failed: this.#fail, log };
+    const { now, pump } = this.#rig;
+    const context: RoleContext = { card, now, pump, failed: this.#fail, log: (line) => this.#say(line) };
+    const { gro, tso } = this.#options;
     switch (kind) {
       case 'tap':
-        return tapRole(context, { name: tapName, gro: this.#options.gro, tso: this.#options.tso });
+        return tapRole(context, { name: tapName, gro, tso, partner });
       case 'echo':
         return echoRole(context);
       case 'generate':
@@ -140,7 +143,7 @@ export class Run {
     for (const role of [this.#near, this.#far]) role.tap?.up();
     this.#sayStart(); // now its interface can be used
     this.#started = performance.now();
-    const session = this.#quiet ? null : this.#session();
+    if (!this.#quiet) this.#session = this.#openSession();
     const { seconds } = this.#options;
     const timer = seconds === undefined ? undefined : setTimeout(this.#finish, seconds * 1000);
     signal.addEventListener('abort', this.#finish);
@@ -151,12 +154,18 @@ export class Run {
       await this.#settle();
     } finally {
       clearTimeout(timer);
-      session?.close();
+      this.#session?.close();
+      this.#session = null;
       this.#links = this.#rig.cards.map(({ driver }) => driver.link);
     }
   }
 
-  #session(): Session {
+  #say(line: string): void {
+    if (this.#session) this.#session.tell('interface', line);
+    else console.error(line);
+  }
+
+  #openSession(): Session {
     return new Session({
       rig: this.#rig,
       roles: [this.#near, this.#far],

@@ -47,6 +47,8 @@ export interface NetworkOptions {
   readonly trace?: string;
   /** Told of clients that come and go. */
   readonly note?: (text: string) => void;
+  /** Told what there is to say of the peer's frames, and its interface's settings. */
+  readonly log?: (line: string) => void;
   /** Told what the peer, or a QEMU, could not go on after. */
   readonly failed?: (error: unknown) => void;
   /** Told what takes its time before any of it is there. */
@@ -103,7 +105,7 @@ export class Network {
   }
 
   async #open(options: NetworkOptions): Promise<void> {
-    const { cards, streams = [], peer, pcap, trace, note = () => {}, failed = uncaught } = options;
+    const { cards, streams = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
     const clock = this.#clock;
     const plug = this.#wire(cards.length + streams.length + (peer ? 1 : 0));
     if (trace !== undefined) this.trace = new TraceFile(trace);
@@ -121,7 +123,7 @@ export class Network {
     }
     for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
     const like = cards.flatMap((card) => ('model' in card ? [card.model] : []))[0] ?? MODELS[0]!;
-    if (peer) await this.#openPeer(like, peer, cards.length, plug, { failed, log: note });
+    if (peer) await this.#openPeer(like, peer, cards.length, plug, { failed, log });
     this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();

@@ -1,8 +1,9 @@
 /** What a card's frames are joined to: the same at either end of the wire. */
 import { Echo } from '../../drivers/join/echo.ts';
+import { InterfaceFollower } from '../../drivers/join/follow-interface.ts';
 import { Generator, type GeneratorOptions, Sink, SinkJoin } from '../../drivers/join/generator.ts';
 import { superFramePool, TapJoin, type TapJoinStatistics } from '../../drivers/join/tap-join.ts';
-import { openTap, type Tap, watch } from '../../native/index.ts';
+import { Interface, openTap, type Tap, watch } from '../../native/index.ts';
 import type { Card } from './card.ts';
 
 export const ROLES = ['tap', 'echo', 'generate', 'sink', 'none'] as const;
@@ -38,7 +39,7 @@ export interface RoleContext {
   /** Moves the cards' time to now. */
   readonly pump: () => void;
   readonly failed: (error: unknown) => void;
-  /** Hears what there is to say of the frames, a line each. */
+  /** Hears what there is to say of the frames, and of the interface's settings, a line each. */
   readonly log?: (line: string) => void;
 }
 
@@ -46,10 +47,12 @@ export interface TapRoleOptions {
   readonly name?: string;
   readonly gro?: boolean;
   readonly tso?: boolean;
+  /** A card at the other end that gets the same MTU, as nobody else gives it one. */
+  readonly partner?: Card | null;
 }
 
-export function tapRole(context: RoleContext, { name, gro = true, tso = true }: TapRoleOptions): Role {
-  const { card, pump, failed, log } = context;
+export function tapRole(context: RoleContext, { name, gro = true, tso = true, partner }: TapRoleOptions): Role {
+  const { card, pump, failed, log = () => {} } = context;
   const tap = openTap({ name });
   const { driver, device } = card;
   const joinable = {
@@ -74,6 +77,18 @@ export function tapRole(context: RoleContext, { name, gro = true, tso = true }: 
     log,
     failed,
   });
+  const settings: Interface = new Interface(tap, () => follower.changed());
+  const follower = new InterfaceFollower({
+    device: driver,
+    read: () => settings.read(),
+    async setMtu(mtu) {
+      await partner?.driver.setMtu(mtu);
+      await join.setMtu(mtu);
+    },
+    putBackMtu: (mtu) => tap.setMtu(mtu),
+    log,
+    failed,
+  });
   let refusedBefore = 0;
   const refused = () => tap.refused - refusedBefore;
   const drops = (): readonly Drop[] => {
@@ -93,8 +108,13 @@ export function tapRole(context: RoleContext, { name, gro = true, tso = true }: 
     kind: 'tap',
     about: `TAP ${tap.name}`,
     tap,
-    start: () => join.start(),
+    start() {
+      join.start();
+      follower.changed();
+    },
     stop() {
+      follower.close();
+      settings.close();
       join.close();
       tap.close();
     },

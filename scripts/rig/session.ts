@@ -98,6 +98,11 @@ export class Session {
     this.#live.stop();
   }
 
+  /** What a person is to know, at any verbosity but quiet. */
+  tell(label: string, text: string): void {
+    this.#tell(NORMAL, label, text);
+  }
+
   #state(rates: Rates, interval: number): FaceState {
     const { driver, name } = this.#near;
     const { roles, elapsed } = this.#options;
