@@ -193,8 +193,12 @@ export class FakeNetDevice implements NetDevice {
     this.features.enabled = enabled & this.features.available;
   }
 
-  setPromiscuous(): void {}
+  promiscuous = false;
   allMulticast = false;
+
+  setPromiscuous(on: boolean): void {
+    this.promiscuous = on;
+  }
 
   setAllMulticast(on: boolean): void {
     this.allMulticast = on;
