@@ -8,6 +8,11 @@ import type { Tap } from './tap.ts';
 const ANSWER = 64 * 1024; // the longest message that the kernel makes
 /** How often an interface is looked for that moves on whenever it is found. */
 const TRIES = 8;
+/**
+ * Milliseconds after which it is looked at untold. Of addresses that are stacked on an interface from another namespace,
+ * which make it promiscuous, Linux tells nobody here (net/core/dev.c, __dev_set_rx_mode).
+ */
+const UNTOLD = 1000;
 
 /**
  * A TAP's interface as its users set it: wherever they moved it, and whatever they call it.
@@ -19,6 +24,7 @@ export class Interface {
   readonly #tap: Tap;
   readonly #changed: () => void;
   readonly #answer = new Uint8Array(ANSWER);
+  #timer: NodeJS.Timeout | null = null;
   /** Where the sockets are, as the kernel numbers namespaces. */
   #namespace = -1;
   #index = 0;
@@ -61,6 +67,7 @@ export class Interface {
     this.#requests = this.#tap.rtnetlink(false);
     this.#index = this.#tap.index();
     this.#namespace = namespace;
+    this.#timer ??= setInterval(this.#changed, UNTOLD).unref();
   }
 
   #ask(): InterfaceSettings | number | null {
@@ -86,6 +93,7 @@ export class Interface {
   /** Idempotent. */
   close(): void {
     this.#closed = true;
+    clearInterval(this.#timer ?? undefined);
     this.#leave();
   }
 }

@@ -158,6 +158,11 @@ for (const [model, most] of Object.entries({ e1000: 16110, tg3: 9000 })) {
       ip('link', 'add', 'mac0', 'link', 'near', 'type', 'macvlan', 'mode', 'bridge');
       container.take('mac0', '10.9.0.4/24');
       await far.reaches('10.9.0.4');
+      container.run('ip', 'link', 'delete', 'mac0');
+      ip('link', 'add', 'mac1', 'link', 'near', 'netns', container.pid, 'type', 'macvlan', 'mode', 'bridge');
+      container.run('ip', 'address', 'add', '10.9.0.6/24', 'dev', 'mac1');
+      container.run('ip', 'link', 'set', 'mac1', 'up'); // of which nothing is told here
+      await far.reaches('10.9.0.6');
     });
 
     const vlans = spawnSync('ip', ['link', 'add', 'near.5', 'link', 'near', 'type', 'vlan', 'id', '5']).status === 0;
