@@ -626,6 +626,8 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     const sent: number[] = [];
     const wanted = Array.from({ length: 20 }, (_, i) => i);
     for (const mtu of has(driver, FEATURE_JUMBO) ? [1400, 9000, 1500] : [1400, 1500]) {
+      // QEMU's e1000 holds frames back for a second once RCTL was written, and they would be lost with the link.
+      if (bench.differs?.deafness !== undefined) await bench.pass(1100);
       queue();
       await bench.run(driver.setMtu(mtu));
       assert.equal(driver.mtu, mtu);
