@@ -2,7 +2,7 @@ const STEP = 4; // columns a subtest is indented by
 const TIME = / # time=.*/;
 const MOST_LINES = 25; // kept of one failure
 
-/** Counts the results of one depth in a TAP stream, and keeps what a person wants to read of it. */
+/** Counts the outermost results of a TAP stream, and keeps what a person wants to read of it. */
 export class Tally {
   passed = 0;
   failed = 0;
@@ -10,29 +10,24 @@ export class Tally {
   /** What failed, with its diagnostics. */
   readonly failures: string[] = [];
   readonly skips: string[] = [];
-  readonly #depth: number;
+  readonly source: string;
+  /** The test that has begun and not ended. */
+  #current = '';
   #explained = false;
   #diagnostics = 0;
 
-  /** @param depth 0 counts the outermost results; -1 counts nothing and keeps everything. */
-  constructor(depth: number) {
-    this.#depth = depth;
-  }
-
-  get text(): string {
-    const parts = [`${this.passed} passed`, `${this.failed} failed`];
-    if (this.skipped > 0) parts.push(`${this.skipped} skipped`);
-    return this.#depth < 0 ? '' : parts.join(', ');
+  /** @param source whose results they are: what is skipped as a whole goes by that name. */
+  constructor(source: string) {
+    this.source = source;
   }
 
   line(line: string): void {
-    if (this.#depth < 0) {
-      if (this.failures.length < MOST_LINES) this.failures.push(`  ${line}`);
-      return;
-    }
+    const all = /^1\.\.0 # (?:skip\S*\s*)?(.*)$/i.exec(line);
+    if (all !== null) this.#skip(this.source, all[1]!);
     const result = /^( *)(not )?ok\b(?: \d+)?(?: - )?(.*)$/.exec(line);
     if (result === null) {
       if (this.#diagnostics > 0) this.#keep(line);
+      this.#current = /^ *# Subtest: (.*)$/.exec(line)?.[1] ?? this.#current;
       return;
     }
     const [, indent = '', not, about = ''] = result;
@@ -40,23 +35,34 @@ export class Tally {
     this.#result(indent.length / STEP, not === undefined, about);
   }
 
+  /** Of a tool that reports no results: its first lines, for whoever wants to know why it failed. */
+  remark(line: string): void {
+    if (this.failures.length < MOST_LINES) this.failures.push(`  ${line}`);
+  }
+
+  /** It ended so, null if well: what broke outside of any test counts as one. */
+  end(how: string | null): void {
+    if (how === null || this.failed > 0) return;
+    this.failed++;
+    this.failures.push(`  not ok ${this.source}: ${how}${this.#current && `, in "${this.#current}"`}`);
+  }
+
   #result(depth: number, ok: boolean, about: string): void {
+    this.#current = '';
     const [name = '', directive] = about.split(/ # (?=skip|todo)/i);
     const skip = directive?.replace(/^skip\S*\s*/i, '');
     if (!ok && directive === undefined) this.#fail(depth, name);
-    else if (depth === this.#depth && skip !== undefined) this.#skip(name, skip);
-    else if (depth === this.#depth) this.passed++;
-    else if (depth < this.#depth && skip !== undefined) this.#skip(name, skip); // a whole file
+    else if (depth === 0 && skip !== undefined) this.#skip(name, skip);
+    else if (depth === 0) this.passed++;
   }
 
   /** An outer failure that an inner one explains is the same one, and says no more. */
   #fail(depth: number, name: string): void {
     const explained = this.#explained;
     this.#explained = depth > 0;
-    if (depth < this.#depth && explained) return;
-    if (depth <= this.#depth) this.failed++;
+    if (depth === 0) this.failed++;
     this.failures.push(`  not ok ${name.replace(TIME, '')}`);
-    this.#diagnostics = depth === this.#depth && explained ? 0 : MOST_LINES;
+    this.#diagnostics = depth === 0 && explained ? 0 : MOST_LINES;
   }
 
   #skip(name: string, why: string): void {

@@ -1,120 +1,160 @@
 /**
- * Every lane, one after the other: `make test`.
+ * Every lane: `make test`. Files of tests run side by side, one a processor; a lane is reported when it is through.
  *
  * A lane that this machine cannot run is named, with the reason; FAUXNIC_LANES=all makes that a failure (but for the
  * lane that needs a card). The last line is "N passed, N failed", counted from what AVA and tap report.
  */
-import { spawn } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { availableParallelism, constants } from 'node:os';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheFolder } from '../vm/cache.ts';
+import { type Job, runJob } from './job.ts';
 import { obstacle } from './rig/reenter.ts';
 import { Tally } from './tally.ts';
 import { bold, dim, paint } from './terminal/style.ts';
 
 interface Lane {
   readonly name: string;
-  readonly commands: readonly (readonly string[])[];
+  readonly jobs: readonly Job[];
   /** Why it cannot run here. */
   readonly obstacle: string | null;
   /** It may be left out even where all lanes must run. */
   readonly optional?: true;
-  /** Whether its output is TAP, and the tests' depth in it. */
-  readonly depth: number | null;
 }
 
 const root = packageRoot();
 const must = process.env.FAUXNIC_LANES === 'all';
-const total = { passed: 0, failed: 0, skipped: 0 };
+const LINT: Job = { name: 'lint', command: ['npm', 'run', '--silent', 'lint'], interrupt: null };
+const AVA: Job = { name: 'sim', command: ['npx', 'ava', '--tap'], interrupt: 'SIGINT' };
 
 function lanes(): Lane[] {
   const tapLane = (name: string, why: () => string | null, optional?: true): Lane[] => {
-    const files = testFiles(name);
-    if (files.length === 0) return []; // there is no such lane yet
-    return [{ name, commands: [['npx', 'tap', '--reporter=tap', ...files]], obstacle: why(), optional, depth: 1 }];
+    const jobs = testFiles(name).map(tapJob);
+    return jobs.length === 0 ? [] : [{ name, jobs, obstacle: why(), optional }];
   };
   return [
-    { name: 'lint', commands: [['npm', 'run', '--silent', 'lint']], obstacle: null, depth: null },
-    { name: 'sim', commands: [['npx', 'ava', '--tap']], obstacle: null, depth: 0 },
+    { name: 'lint', jobs: [LINT], obstacle: null },
+    { name: 'sim', jobs: [AVA], obstacle: null },
     ...tapLane('native', obstacle),
+    ...tapLane('fuzz', obstacle),
     ...tapLane('qemu', () => null),
     ...tapLane('guest', () => null),
     ...tapLane('hil', () => (process.env.FAUXNIC_BDF ? null : 'no card named: set FAUXNIC_BDF'), true),
   ];
 }
 
+/** A file of tap's reports by itself; its runner would be another process, and take a second. */
+function tapJob(file: string): Job {
+  return { name: basename(file, '.test.js'), command: [process.execPath, file], interrupt: 'SIGALRM' };
+}
+
 function testFiles(lane: string): string[] {
   const folder = join('dist/test', lane);
   if (!existsSync(join(root, folder))) return [];
-  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' });
+  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).toSorted();
   // Compiled tests of sources that have gone are no tests.
   const live = (file: string) => existsSync(join(root, 'test', lane, file.replace(/\.js$/, '.ts')));
   return files.filter((file) => file.endsWith('.test.js') && live(file)).map((file) => join(folder, file));
 }
 
-async function run(lane: Lane): Promise<void> {
-  if (lane.obstacle !== null) {
-    const forbidden = must && !lane.optional;
-    if (forbidden) total.failed++;
-    else total.skipped++;
-    console.log(`${forbidden ? paint('red', '✗') : paint('yellow', '-')} ${bold(lane.name)} not run: ${lane.obstacle}`);
-    return;
+// ---- Running --------------------------------------------------------------------------------------------------------
+
+/** So many at a time, in the order in which they came. */
+class Slots {
+  #free = availableParallelism();
+  readonly #waiting: (() => void)[] = [];
+
+  async hold<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free === 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    else this.#free--;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#free++;
+    }
   }
-  const started = performance.now();
-  const tally = new Tally(lane.depth ?? -1);
-  const log = logPath(lane.name);
-  let codes = 0;
-  for (const command of lane.commands) codes += await attend(lane, command, log, tally, started);
-  if (codes !== 0 && tally.failed === 0) tally.failed = 1; // it broke outside of any test
-  total.passed += tally.passed;
-  total.failed += tally.failed;
-  total.skipped += tally.skipped;
-  const ok = tally.failed === 0;
-  const counts = lane.depth === null ? (ok ? 'clean' : 'not clean') : tally.text;
-  console.log(`${ok ? paint('green', '✓') : paint('red', '✗')} ${bold(lane.name)} ${counts} ${dim(since(started))}`);
-  for (const skipped of tally.skips) console.log(`  ${paint('yellow', 'skipped')} ${skipped}`);
-  if (!ok) console.log(`${tally.failures.join('\n')}\n  all it printed is in ${log}`);
 }
 
-/** Runs a command to its end, its output to the log and to the tally. */
-async function attend(lane: Lane, command: readonly string[], path: string, tally: Tally, started: number) {
-  const log = createWriteStream(path);
-  const child = spawn(command[0]!, command.slice(1), { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
-  const progress = setInterval(() => draw(`… ${lane.name} ${tally.text} ${since(started)}`), 500);
-  const ended = new Promise<number>((resolve) => {
-    child.once('error', (error) => {
-      tally.line(`not ok ${command[0]}: ${error.message}`);
-      resolve(1);
-    });
-    child.once('close', (code) => resolve(code ?? 1));
-  });
-  const heed = (line: string) => {
-    log.write(`${line}\n`);
-    tally.line(line);
-  };
-  if (lane.depth === null) createInterface(child.stderr).on('line', heed);
-  else child.stderr.pipe(log, { end: false }); // no results: TAP is on standard output
-  createInterface(child.stdout).on('line', heed);
-  const code = await ended;
-  clearInterval(progress);
-  draw('');
-  log.end();
-  return code;
+/** Of a lane, or a part of it. */
+interface Result {
+  readonly tally: Tally;
+  readonly log: string;
+  readonly started: number;
+  readonly ended: number;
+}
+
+const slots = new Slots();
+const underWay = new Map<Tally, string>();
+
+function start({ name, jobs, obstacle }: Lane): Promise<Result[]> {
+  if (obstacle !== null) return Promise.resolve([]);
+  return Promise.all(jobs.map((job) => slots.hold(() => run(job, name))));
+}
+
+async function run(job: Job, lane: string): Promise<Result> {
+  const started = performance.now();
+  const tally = new Tally(job.name);
+  const log = logPath(job.name === lane ? lane : `${lane}-${job.name}`);
+  underWay.set(tally, lane);
+  await runJob(job, { cwd: root, log, tally });
+  underWay.delete(tally);
+  return { tally, log, started, ended: performance.now() };
+}
+
+function logPath(name: string): string {
+  const folder = cacheFolder('log');
+  mkdirSync(folder, { recursive: true });
+  return join(folder, `test-${name}.log`);
+}
+
+// ---- Reporting ------------------------------------------------------------------------------------------------------
+
+const total = { passed: 0, failed: 0, skipped: 0 };
+
+function report(lane: Lane, results: readonly Result[]): void {
+  const tallies = results.map(({ tally }) => tally);
+  const sum = { passed: 0, failed: 0, skipped: 0 };
+  for (const kind of ['passed', 'failed', 'skipped'] as const) {
+    for (const tally of tallies) sum[kind] += tally[kind];
+    total[kind] += sum[kind];
+  }
+  const ok = sum.failed === 0;
+  const tests = lane.jobs.some(({ interrupt }) => interrupt !== null);
+  const counts = tests ? textOf(sum) : ok ? 'clean' : 'not clean';
+  const began = Math.min(...results.map(({ started }) => started));
+  const time = `(${((Math.max(...results.map(({ ended }) => ended)) - began) / 1000).toFixed(1)} s)`;
+  console.log(`${ok ? paint('green', '✓') : paint('red', '✗')} ${bold(lane.name)} ${counts} ${dim(time)}`);
+  for (const skipped of tallies.flatMap(({ skips }) => skips))
+    console.log(`  ${paint('yellow', 'skipped')} ${skipped}`);
+  for (const { tally, log } of results)
+    if (tally.failed > 0) console.log(`${tally.failures.join('\n')}\n  all it printed is in ${log}`);
+}
+
+function reportObstacle({ name, obstacle, optional }: Lane): void {
+  const forbidden = must && !optional;
+  if (forbidden) total.failed++;
+  else total.skipped++;
+  console.log(`${forbidden ? paint('red', '✗') : paint('yellow', '-')} ${bold(name)} not run: ${obstacle}`);
+}
+
+function textOf({ passed, failed, skipped }: { passed: number; failed: number; skipped: number }): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
 
 function draw(text: string): void {
   if (process.stdout.isTTY) process.stdout.write(`\r\x1b[K${text}`);
 }
 
-function logPath(lane: string): string {
-  const folder = cacheFolder('log');
-  mkdirSync(folder, { recursive: true });
-  return join(folder, `test-${lane}.log`);
+function drawProgress(): void {
+  const parts = [...underWay].map(([tally, lane]) => {
+    const name = tally.source === lane ? lane : `${lane} ${tally.source}`;
+    return tally.passed + tally.failed === 0 ? name : `${name} ${textOf(tally)}`;
+  });
+  draw(`… ${parts.join(' · ')} (${(performance.now() / 1000).toFixed(0)} s)`);
 }
-
-const since = (started: number) => `(${((performance.now() - started) / 1000).toFixed(1)} s)`;
 
 function packageRoot(): string {
   let folder = dirname(fileURLToPath(import.meta.url));
@@ -123,7 +163,16 @@ function packageRoot(): string {
 }
 
 process.stdout.on('error', () => process.exit(1)); // nobody reads any more
-for (const lane of lanes()) await run(lane);
-const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
-console.log(`${total.passed} passed, ${total.failed} failed${skipped}`);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => process.exit(128 + constants.signals[signal])); // and the jobs end with us
+const progress = setInterval(drawProgress, 500);
+const all = lanes().map((lane) => ({ lane, results: start(lane) }));
+for (const { lane, results } of all) {
+  const ended = await results;
+  draw('');
+  if (lane.obstacle === null) report(lane, ended);
+  else reportObstacle(lane);
+}
+clearInterval(progress);
+console.log(textOf(total));
 process.exitCode = total.failed > 0 ? 1 : 0;

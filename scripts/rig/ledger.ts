@@ -5,6 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder } from '../../vm/cache.ts';
+import { processOf } from '../processes.ts';
 
 /** A process, told from a later one with its number by when it started. */
 interface Identity {
@@ -21,14 +22,14 @@ interface Page {
 const folder = () => cacheFolder('run');
 
 export class Ledger {
-  readonly #owner = identify(process.pid)!;
+  readonly #owner = { pid: process.pid, start: processOf(process.pid)!.start };
   readonly #path = join(folder(), `${process.pid}.json`);
   #children: Page['children'] = [];
 
   add(pid: number, what: string): void {
-    const child = identify(pid);
+    const child = processOf(pid);
     if (child === null) return; // it has ended already
-    this.#children = [...this.#children, { ...child, what }];
+    this.#children = [...this.#children, { pid, start: child.start, what }];
     this.#write();
   }
 
@@ -82,16 +83,5 @@ function read(path: string): Page | null {
 }
 
 function alive({ pid, start }: Identity): boolean {
-  return identify(pid)?.start === start;
-}
-
-/** From /proc/PID/stat (proc(5)): the name in parentheses may hold anything, so fields count from behind it. */
-function identify(pid: number): Identity | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const [state, ...fields] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return state === 'Z' ? null : { pid, start: fields[18]! };
-  } catch {
-    return null;
-  }
+  return processOf(pid)?.start === start;
 }

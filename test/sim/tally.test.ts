@@ -2,14 +2,15 @@
 import test from 'ava';
 import { Tally } from '../../scripts/tally.ts';
 
-function count(depth: number, tap: string) {
-  const tally = new Tally(depth);
+function count(tap: string, how: string | null = null) {
+  const tally = new Tally('it');
   for (const line of tap.split('\n')) tally.line(line);
+  tally.end(how);
   const { passed, failed, skipped } = tally;
   return { passed, failed, skipped, skips: tally.skips, failures: tally.failures.map((line) => line.trim()) };
 }
 
-test("AVA's results are the outermost", (t) => {
+test("AVA's results", (t) => {
   const tap = `TAP version 13
 ok 1 - link › passes
 not ok 2 - link › breaks
@@ -20,7 +21,7 @@ ok 3 - link › later # SKIP
 ok 4 - link › one day # TODO
 1..4
 # pass 2`;
-  t.deepEqual(count(0, tap), {
+  t.deepEqual(count(tap), {
     passed: 1,
     failed: 1,
     skipped: 2,
@@ -29,30 +30,40 @@ ok 4 - link › one day # TODO
   });
 });
 
-test("tap's are one below the files", (t) => {
+test("tap's results: an outer failure that an inner one explains is the same", (t) => {
   const tap = `TAP version 14
-# Subtest: a.test.js
-    # Subtest: reads
-        ok 1 - one
-        not ok 2 - two
-          ---
-          diff: here
-          ...
-        1..2
-    not ok 1 - reads # time=3ms
-    ok 2 - writes # time=5ms
-    ok 3 - flies # SKIP no wings
-    1..3
-not ok 1 - a.test.js # time=9ms
-ok 2 - b.test.js # SKIP no /dev/net/tun
-not ok 3 - c.test.js # time=1ms
-  ---
-  exitCode: 1
-  ...
+# Subtest: reads
+    ok 1 - one
+    not ok 2 - two
+      ---
+      diff: here
+      ...
+    1..2
+not ok 1 - reads # time=3ms
+ok 2 - writes # time=5ms
+ok 3 - flies # SKIP no wings
 1..3`;
-  const { passed, failed, skipped, skips, failures } = count(1, tap);
-  t.deepEqual({ passed, failed, skipped }, { passed: 1, failed: 2, skipped: 2 }, 'a file that breaks by itself counts');
-  t.deepEqual(skips, ['flies: no wings', 'b.test.js: no /dev/net/tun']);
-  t.deepEqual(failures.slice(0, 4), ['not ok two', '---', 'diff: here', '...']);
-  t.deepEqual(failures.slice(-5), ['not ok reads', 'not ok c.test.js', '---', 'exitCode: 1', '...']);
+  const { passed, failed, skipped, skips, failures } = count(tap, 'it ended with 1');
+  t.deepEqual({ passed, failed, skipped }, { passed: 1, failed: 1, skipped: 1 });
+  t.deepEqual(skips, ['flies: no wings']);
+  t.deepEqual(failures, ['not ok two', '---', 'diff: here', '...', 'not ok reads']);
+});
+
+test('a file may be skipped, and break, as a whole', (t) => {
+  const skipped = count('TAP version 14\n1..0 # SKIP no /dev/net/tun');
+  t.deepEqual([skipped.passed, skipped.failed, skipped.skips], [0, 0, ['it: no /dev/net/tun']]);
+  t.deepEqual(count('1..0 # no QEMU').skips, ['it: no QEMU'], "as tap's plan() has it");
+  const broken = count('TAP version 14\nok 1 - one', 'it ended with 1');
+  t.deepEqual([broken.passed, broken.failed, broken.failures], [1, 1, ['not ok it: it ended with 1']]);
+  const { failures } = count('TAP version 14\n# Subtest: breaks\n    # Subtest: here', 'it was killed (SIGSEGV)');
+  t.deepEqual(failures, ['not ok it: it was killed (SIGSEGV), in "here"']);
+});
+
+test('a tool without results fails by its end alone', (t) => {
+  const tally = new Tally('lint');
+  tally.remark('a.ts: wrong');
+  t.is(tally.failed, 0);
+  tally.end('it ended with 1');
+  t.is(tally.failed, 1);
+  t.deepEqual(tally.failures, ['  a.ts: wrong', '  not ok lint: it ended with 1']);
 });
