@@ -10,8 +10,8 @@ help: ## this list
 demo: setup ## install what is needed, build, and see it run: two cards, a wire, real traffic
 	@node dist/scripts/fauxnic.js demo $(ARGS)
 
-test: setup ## install what is needed, build, and run every lane that this machine can
-	@node dist/scripts/test.js
+test: setup ## install what is needed, build, and run every lane that this machine can; or ARGS="sim native"
+	@node dist/scripts/test.js $(ARGS)
 
 setup: ## install what is needed and build; quick when there is nothing to do
 	@command -v node >/dev/null || { echo "fauxnic: no node found: install Node 20.19 or later (https://nodejs.org)" >&2; exit 1; }

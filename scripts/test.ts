@@ -1,5 +1,6 @@
 /**
- * Every lane: `make test`. Files of tests run side by side, one a processor; a lane is reported when it is through.
+ * Every lane, or those that are named: `make test`. Files of tests run side by side, one a processor; a lane is reported
+ * when it is through.
  *
  * A lane that this machine cannot run is named, with the reason; FAUXNIC_LANES=all makes that a failure (but for the
  * lane that needs a card). The last line is "N passed, N failed", counted from what AVA and tap report.
@@ -42,6 +43,14 @@ function lanes(): Lane[] {
     ...tapLane('guest', () => null),
     ...tapLane('hil', () => (process.env.FAUXNIC_BDF ? null : 'no card named: set FAUXNIC_BDF'), true),
   ];
+}
+
+function chosen(names: readonly string[]): Lane[] {
+  const all = lanes();
+  const unknown = names.find((name) => !all.some((lane) => lane.name === name));
+  if (unknown === undefined) return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
+  console.error(`fauxnic: there is no lane ${unknown}: ${all.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
 }
 
 /** A file of tap's reports by itself; its runner would be another process, and take a second. */
@@ -166,7 +175,7 @@ process.stdout.on('error', () => process.exit(1)); // nobody reads any more
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.once(signal, () => process.exit(128 + constants.signals[signal])); // and the jobs end with us
 const progress = setInterval(drawProgress, 500);
-const all = lanes().map((lane) => ({ lane, results: start(lane) }));
+const all = chosen(process.argv.slice(2)).map((lane) => ({ lane, results: start(lane) }));
 for (const { lane, results } of all) {
   const ended = await results;
   draw('');

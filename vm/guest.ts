@@ -10,8 +10,8 @@ export interface GuestOptions extends MachineOptions {
   readonly initramfs: string;
   /** One is a line for the shell, several are a command and its arguments. */
   readonly command: readonly string[];
-  /** Milliseconds for all of it; then the machine is ended. */
-  readonly timeout: number;
+  /** Milliseconds for all of it; then the machine is ended. Unless told it may take its time. */
+  readonly timeout?: number;
 }
 
 export interface GuestResult {
@@ -43,10 +43,11 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
     } else if (line !== 'started') notes.push(line);
   };
   let timedOut = false;
-  const timer = setTimeout(() => {
+  const end = () => {
     timedOut = true;
     machine.kill();
-  }, options.timeout);
+  };
+  const timer = options.timeout === undefined ? undefined : setTimeout(end, options.timeout);
   try {
     await machine.ended();
   } finally {
@@ -57,7 +58,7 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   if (exitCode !== null) return { exitCode, output, console, results, notes, times: { started, ended } };
   if (!timedOut || options.signal?.aborted) throw machine.failure();
   const still = Number.isNaN(started) ? 'the guest had not started the command' : 'the command was still running';
-  throw new GuestError('TIMEOUT', `after ${options.timeout / 1000} s ${still}: ended it`, console);
+  throw new GuestError('TIMEOUT', `after ${options.timeout! / 1000} s ${still}: ended it`, console);
 }
 
 async function boot(options: MachineOptions & { readonly initramfs: string }, command: string): Promise<Machine> {

@@ -15,12 +15,12 @@ import { openModel, openSide } from '../../scripts/lockstep/side.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { QemuDevice } from '../../vm/qtest/device.ts';
 import { fakeQemu } from '../util/fake-qemu.ts';
+import { until } from '../util/until.ts';
 import { parts as partsWith } from './parts.ts';
 
 const parts = await partsWith(['e1000', ...BED_MODULES]);
 const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-dying-'));
-tap.setTimeout(300_000);
 tap.teardown(() => rmSync(folder, { recursive: true }));
 
 const quoted = parts.qemu.command.map((word) => `'${word}'`).join(' ');
@@ -38,16 +38,13 @@ function fauxnic(args: readonly string[], qemu: string) {
   mkdirSync(place);
   rmSync(pidFile, { force: true });
   const env = { FAUXNIC_QEMU: qemu, TMPDIR: place };
-  const child = execa(process.execPath, [command, ...args], { env, reject: false, timeout: 100_000, stdin: 'ignore' });
+  const child = execa(process.execPath, [command, ...args], {
+    env,
+    reject: false,
+    forceKillAfterDelay: false,
+    stdin: 'ignore',
+  });
   return { child, left: () => readdirSync(place) };
-}
-
-async function until(happened: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!happened()) {
-    if (performance.now() > deadline) throw new Error(`60 s without: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 }
 
 async function qemuPid(): Promise<number> {
@@ -84,7 +81,7 @@ for (const [what, { machine, why }] of Object.entries(machines))
     await fails(t, fauxnic(DIFF, path), new RegExp(`^fauxnic: qemu:e1000: QEMU did not start: ${why}$`));
   });
 
-void tap.test('a QEMU that is killed while it boots', { timeout: 120_000 }, async (t) => {
+void tap.test('a QEMU that is killed while it boots', async (t) => {
   for (const args of [[...VM, '--nic', 'sim:e1000', 'true'], CONFORMANCE]) {
     const run = fauxnic(args, real);
     process.kill(await qemuPid(), 'SIGKILL');
@@ -92,7 +89,7 @@ void tap.test('a QEMU that is killed while it boots', { timeout: 120_000 }, asyn
   }
 });
 
-void tap.test('a QEMU that is killed while a command runs in it', { timeout: 120_000 }, async (t) => {
+void tap.test('a QEMU that is killed while a command runs in it', async (t) => {
   const run = fauxnic([...VM, '--nic', 'sim:e1000', '--nic', 'sim:e1000', 'echo going; sleep 1000'], real);
   for await (const line of run.child) if (line === 'going') process.kill(await qemuPid(), 'SIGKILL');
   const { stderr, exitCode } = await run.child;
@@ -106,7 +103,7 @@ for (const [signal, code] of [
   ['SIGTERM', 143],
   ['SIGKILL', undefined],
 ] as const)
-  void tap.test(`fauxnic vm itself: ${signal}`, { timeout: 120_000 }, async (t) => {
+  void tap.test(`fauxnic vm itself: ${signal}`, async (t) => {
     const run = fauxnic([...VM, '--nic', 'sim:e1000', 'echo going; sleep 1000'], real);
     for await (const line of run.child) if (line === 'going') run.child.kill(signal);
     t.equal((await run.child).exitCode, code);
@@ -115,30 +112,26 @@ for (const [signal, code] of [
     if (signal !== 'SIGKILL') t.same(run.left(), []);
   });
 
-void tap.test(
-  'a QEMU that is killed between two tests fails those that remain, at once',
-  { timeout: 120_000 },
-  async (t) => {
-    let pid = 0;
-    const tests = testsOf(MODELS[0]!).slice(0, 4);
-    const results = await runTests({
-      ...{ parts, subject: { kind: 'sim', model: MODELS[0]! }, tests },
-      started: (child) => {
-        pid = child;
-      },
-      beginning: (_, index) => {
-        if (index === 2) process.kill(pid, 'SIGKILL');
-      },
-    });
-    t.same(
-      results.map(({ result }) => result),
-      ['passed', 'passed', 'failed', 'failed'],
-    );
-    for (const { detail } of results.slice(2)) t.match(detail, new RegExp(`^the guest: the guest ended .*${KILLED}$`));
-  },
-);
+void tap.test('a QEMU that is killed between two tests fails those that remain, at once', async (t) => {
+  let pid = 0;
+  const tests = testsOf(MODELS[0]!).slice(0, 4);
+  const results = await runTests({
+    ...{ parts, subject: { kind: 'sim', model: MODELS[0]! }, tests },
+    started: (child) => {
+      pid = child;
+    },
+    beginning: (_, index) => {
+      if (index === 2) process.kill(pid, 'SIGKILL');
+    },
+  });
+  t.same(
+    results.map(({ result }) => result),
+    ['passed', 'passed', 'failed', 'failed'],
+  );
+  for (const { detail } of results.slice(2)) t.match(detail, new RegExp(`^the guest: the guest ended .*${KILLED}$`));
+});
 
-void tap.test('a QEMU that is killed in the middle of a lockstep is no difference', { timeout: 60_000 }, async (t) => {
+void tap.test('a QEMU that is killed in the middle of a lockstep is no difference', async (t) => {
   const other = await openSide('qemu:e1000');
   const model = openModel(MODELS[0]!);
   let frames = 0;
@@ -160,7 +153,7 @@ void tap.test('a QEMU that is killed in the middle of a lockstep is no differenc
   t.equal(frames, 3);
 });
 
-void tap.test('kernels, modules and programs that there are not', { timeout: 120_000 }, async (t) => {
+void tap.test('kernels, modules and programs that there are not', async (t) => {
   const noise = join(folder, 'noise');
   writeFileSync(noise, 'x'.repeat(100_000));
   const elf = join(folder, 'elf');

@@ -10,7 +10,6 @@ void tap.test('one command: what it printed, where, and its exit code', async (t
     ...parts,
     nics: [{ kind: 'qemu', device: 'e1000' }],
     command: ['echo out; echo TAP > /dev/results; cat /sys/class/net/eth0/address; exit 3'],
-    timeout: 60_000,
   });
   t.equal(result.exitCode, 3);
   t.equal(result.output, 'out\n52:54:00:00:00:01\n');
@@ -27,7 +26,7 @@ void tap.test('a command without end is ended with its machine', async (t) => {
 });
 
 void tap.test('a kernel that panics says why', async (t) => {
-  const panicking = runGuest({ ...parts, append: ['rdinit=/nothing'], command: ['true'], timeout: 60_000 });
+  const panicking = runGuest({ ...parts, append: ['rdinit=/nothing'], command: ['true'] });
   const error = await panicking.catch((error: unknown) => error);
   t.ok(error instanceof GuestError);
   t.match((error as GuestError).message, /before it started the command: Kernel panic/);

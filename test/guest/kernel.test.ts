@@ -35,7 +35,6 @@ void tap.test('the stock kernel: every card’s driver is taken out and loaded a
     ...PARTS,
     nics: [{ kind: 'qemu', device: 'e1000' }],
     command: [AGAIN],
-    timeout: 60_000,
   });
   t.same([result.output, result.notes], ['4\n', []]);
 });
@@ -46,7 +45,7 @@ const skip = kernel === null && 'make build-dev-kernel has not been run';
 void tap.test('the kernel of our own: the same', { skip }, async (t) => {
   const initramfs = await buildInitramfs({ kernel: kernel!, modules: CARDS });
   const nics = [{ kind: 'qemu', device: 'e1000' }] as const;
-  const result = await runGuest({ ...PARTS, kernel: kernel!, initramfs, nics, command: [AGAIN], timeout: 60_000 });
+  const result = await runGuest({ ...PARTS, kernel: kernel!, initramfs, nics, command: [AGAIN] });
   t.same([result.output, result.notes], ['4\n', []]);
 });
 
@@ -55,7 +54,7 @@ void tap.test('the kernel of our own passes a card on to user space', { skip }, 
   const command = `card=$(dirname $(grep -l 0x020000 /sys/bus/pci/devices/*/class))
 echo vfio-pci > $card/driver_override; echo \${card##*/} > /sys/bus/pci/drivers_probe; ls -1 /dev/vfio`;
   const result = await runGuest({
-    ...{ ...PARTS, kernel: kernel!, initramfs, command: [command], timeout: 60_000 },
+    ...{ ...PARTS, kernel: kernel!, initramfs, command: [command] },
     nics: [{ kind: 'qemu', device: 'e1000e' }],
     append: ['intel_iommu=on'],
     qemuArguments: IOMMU,

@@ -72,58 +72,53 @@ ip link set eth0 up
 for i in $(seq 40); do ping -c 1 -W 1 10.0.0.2 && exit 0; done
 exit 1`;
 
-tap.setTimeout(180_000);
-void tap.test(
-  `a guest that writes random registers for ${SECONDS} s, seed ${seed}`,
-  { timeout: 170_000 },
-  async (t) => {
-    const before = readdirSync('/proc/self/fd').length;
-    const sockets = new SocketFolder();
-    const notes: string[] = [];
-    const socket = sockets.at('card');
-    const card = { model: MODELS.find(({ name }) => name === 'e1000')!, socket };
-    const network = await Network.open({ cards: [card], peer: { kind: 'echo' }, note: (text) => notes.push(text) });
-    const server = network.servers[0]!;
-    let guest: GuestSession | undefined;
+void tap.test(`a guest that writes random registers for ${SECONDS} s, seed ${seed}`, async (t) => {
+  const before = readdirSync('/proc/self/fd').length;
+  const sockets = new SocketFolder();
+  const notes: string[] = [];
+  const socket = sockets.at('card');
+  const card = { model: MODELS.find(({ name }) => name === 'e1000')!, socket };
+  const network = await Network.open({ cards: [card], peer: { kind: 'echo' }, note: (text) => notes.push(text) });
+  const server = network.servers[0]!;
+  let guest: GuestSession | undefined;
+  try {
+    guest = await GuestSession.open({
+      ...parts,
+      restarts: true,
+      append: [`memmap=${SPARE.bytes}$${SPARE.start}`, 'iomem=relaxed'],
+      nics: [{ kind: 'vfio-user', socket }],
+    });
+    const prepared = await guest.run(PREPARE);
+    t.equal(prepared.exitCode, 0, prepared.output);
+    const random = new Prng(seed);
+    let done = 0;
     try {
-      guest = await GuestSession.open({
-        ...parts,
-        restarts: true,
-        append: [`memmap=${SPARE.bytes}$${SPARE.start}`, 'iomem=relaxed'],
-        nics: [{ kind: 'vfio-user', socket }],
-      });
-      const prepared = await guest.run(PREPARE);
-      t.equal(prepared.exitCode, 0, prepared.output);
-      const random = new Prng(seed);
-      let done = 0;
-      try {
-        for (const end = performance.now() + SECONDS * 1000; performance.now() < end; done += AT_A_TIME) {
-          const { exitCode, output } = await guest.run(play(Array.from({ length: AT_A_TIME }, () => access(random))));
-          if (exitCode !== 0) t.fail(`devmem: ${output.slice(0, 200)}`);
-        }
-      } catch (error) {
-        // The card did to the guest's memory what it was told to. What counts is that the machine can start anew.
-        if (!(error instanceof GuestError)) throw error;
-        t.comment(error.message);
+      for (const end = performance.now() + SECONDS * 1000; performance.now() < end; done += AT_A_TIME) {
+        const { exitCode, output } = await guest.run(play(Array.from({ length: AT_A_TIME }, () => access(random))));
+        if (exitCode !== 0) t.fail(`devmem: ${output.slice(0, 200)}`);
       }
-      const model = server.model as unknown as E1000;
-      t.ok(done >= AT_A_TIME, `${done} accesses`);
-      t.comment(`${done} accesses, refused: ${JSON.stringify(model.refused)}, ${model.dma.faults} DMA faults`);
-      t.ok(model.dma.faults > 0, 'random addresses were refused, and counted');
-      t.ok(server.connected, 'QEMU is still served');
-      await guest.restart({ hard: true });
-      const ping = await guest.run(PING, 60);
-      t.equal(ping.exitCode, 0, `FAUXNIC_SEED=${seed}: ${ping.output.slice(-300)}`);
-      t.equal((await guest.run("dmesg | grep -E 'WARNING|BUG|Oops|Tx Unit Hang'")).output, '');
-      t.notOk(
-        notes.find((note) => /failed|dropped/.test(note)),
-        notes.join('; '),
-      );
-    } finally {
-      await guest?.close();
-      await network.close();
-      sockets.remove();
+    } catch (error) {
+      // The card did to the guest's memory what it was told to. What counts is that the machine can start anew.
+      if (!(error instanceof GuestError)) throw error;
+      t.comment(error.message);
     }
-    t.equal(readdirSync('/proc/self/fd').length, before, 'no descriptor is left');
-  },
-);
+    const model = server.model as unknown as E1000;
+    t.ok(done >= AT_A_TIME, `${done} accesses`);
+    t.comment(`${done} accesses, refused: ${JSON.stringify(model.refused)}, ${model.dma.faults} DMA faults`);
+    t.ok(model.dma.faults > 0, 'random addresses were refused, and counted');
+    t.ok(server.connected, 'QEMU is still served');
+    await guest.restart({ hard: true });
+    const ping = await guest.run(PING, 60);
+    t.equal(ping.exitCode, 0, `FAUXNIC_SEED=${seed}: ${ping.output.slice(-300)}`);
+    t.equal((await guest.run("dmesg | grep -E 'WARNING|BUG|Oops|Tx Unit Hang'")).output, '');
+    t.notOk(
+      notes.find((note) => /failed|dropped/.test(note)),
+      notes.join('; '),
+    );
+  } finally {
+    await guest?.close();
+    await network.close();
+    sockets.remove();
+  }
+  t.equal(readdirSync('/proc/self/fd').length, before, 'no descriptor is left');
+});

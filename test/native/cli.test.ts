@@ -1,6 +1,5 @@
 /** drive with TAP interfaces: pings through it, names that cannot be had, and that no interface stays. */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
@@ -90,7 +89,7 @@ void t.test(
   async (t) => {
     const socket = join(place.folder, 'nic');
     const server = place.fauxnic(`serve e1000 --socket ${socket} --peer echo`);
-    while (!existsSync(socket)) await new Promise((resolve) => setTimeout(resolve, 10)); // the test's own bound is the limit
+    await place.appears(socket);
     const child = place.fauxnic(`drive vfio-user:${socket} --tap=fx1`);
     for await (const line of child) {
       if (!/^ +joined /.test(line)) continue;

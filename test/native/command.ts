@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
+import { until } from '../util/until.ts';
 
 /** The command, for Node to run. */
 export const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
@@ -11,9 +12,14 @@ export const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.
 export class Place {
   readonly folder = mkdtempSync(join(tmpdir(), 'fauxnic-native-'));
 
-  readonly fauxnic = (line: string, { before = [] as string[], env = {}, timeout = 60_000 } = {}) => {
+  readonly fauxnic = (line: string, { before = [] as string[], env = {} } = {}) => {
     const [tool, ...args] = [...before, process.execPath, command, ...line.split(' ')] as [string, ...string[]];
-    return execa(tool, args, { env: { XDG_CACHE_HOME: this.folder, ...env }, reject: false, timeout, buffer: true });
+    return execa(tool, args, {
+      env: { XDG_CACHE_HOME: this.folder, ...env },
+      reject: false,
+      forceKillAfterDelay: false,
+      buffer: true,
+    });
   };
 
   /** A shell's line at a terminal of its own, in which $FAUXNIC is the command. */
@@ -21,10 +27,7 @@ export class Place {
 
   /** Waits until something is there: a socket that is listened on. */
   async appears(path: string): Promise<void> {
-    for (const deadline = performance.now() + 30_000; !existsSync(path); ) {
-      if (performance.now() > deadline) throw new Error(`30 s without ${path}`);
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
+    await until(() => existsSync(path), path);
   }
 
   /** Processes, by command line, that the command started and that are still there. */
@@ -37,9 +40,9 @@ export class Place {
       .filter((line) => line !== ''); // a zombie has none
   }
 
-  /** Waits until none is left; the test's own bound is the limit. */
+  /** Waits until none is left. */
   async quiet(): Promise<void> {
-    while (this.processes().length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => this.processes().length === 0, 'the end of all processes');
   }
 
   ledger(): string[] {
@@ -64,7 +67,7 @@ export class Terminal {
 
   constructor(line: string, folder: string) {
     const env = { XDG_CACHE_HOME: folder, FAUXNIC: `${process.execPath} ${command}`, TERM: 'xterm' };
-    this.child = execa('script', ['-qefc', line, '/dev/null'], { env, reject: false, timeout: 60_000 });
+    this.child = execa('script', ['-qefc', line, '/dev/null'], { env, reject: false, forceKillAfterDelay: false });
     this.child.stdout.on('data', (chunk: Buffer) => {
       this.#said += chunk.toString();
       this.#heard();
@@ -75,7 +78,7 @@ export class Terminal {
     this.child.stdin.write(keys);
   }
 
-  /** Waits until it is there, behind what was waited for before; the test's own bound is the limit. */
+  /** Waits until it is there, behind what was waited for before. */
   async until(wanted: RegExp): Promise<string> {
     for (;;) {
       const found = wanted.exec(this.#said.slice(this.#from));

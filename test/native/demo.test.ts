@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import t from 'tap';
+import { until } from '../util/until.ts';
 import { interfaces, Place, WITHOUT_ROOT } from './command.ts';
 import { enterNamespace } from './lane.ts';
 
@@ -59,8 +60,7 @@ async function interrupt(signal: NodeJS.Signals) {
   void child.finally(() => {
     ended = true;
   });
-  while (!ended && !place.processes().some((line) => line.includes('iperf3 --client')))
-    await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => ended || place.processes().some((line) => line.includes('iperf3 --client')), 'TCP');
   child.kill(signal);
   return await child;
 }

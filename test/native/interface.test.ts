@@ -79,12 +79,10 @@ function listen(child: ReturnType<Place['fauxnic']>) {
   return { says: (what: RegExp) => until(() => what.test(said)) };
 }
 
-const LONG = { timeout: 0 }; // the runner's limit is enough
-
 /** `near` here and `far` there, over two cards of that kind. */
 async function connected(t: Test, model: string) {
   const far = await Elsewhere.open(t);
-  const drive = place.fauxnic(`drive sim:${model} --tap=near --peer tap --peer-tap=far`, LONG);
+  const drive = place.fauxnic(`drive sim:${model} --tap=near --peer tap --peer-tap=far`);
   t.teardown(() => drive.kill());
   const { says } = listen(drive);
   await says(/joined/);
@@ -208,11 +206,11 @@ for (const [model, most] of Object.entries({ e1000: 16110, tg3: 9000 })) {
 
   await t.test(`a bridge behind a served ${model}: the guest reaches every station, and they reach it`, async (t) => {
     const socket = `${place.folder}/${model}`;
-    const serve = place.fauxnic(`serve ${model} --socket ${socket} --peer tap=behind`, LONG);
+    const serve = place.fauxnic(`serve ${model} --socket ${socket} --peer tap=behind`);
     t.teardown(() => serve.kill());
     await place.appears(socket);
     const guest = await Elsewhere.open(t);
-    const drive = place.fauxnic(`drive vfio-user:${socket} --tap=guest`, LONG);
+    const drive = place.fauxnic(`drive vfio-user:${socket} --tap=guest`);
     t.teardown(() => drive.kill());
     await listen(drive).says(/joined/);
     guest.take('guest', '10.9.1.2/24');

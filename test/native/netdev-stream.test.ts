@@ -8,6 +8,7 @@ import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { FCS_ERROR } from '../../sim/wire/port.ts';
 import { NetdevStream, type NetdevStreamOptions } from '../../vm/netdev-stream.ts';
+import { until } from '../util/until.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
 
@@ -23,14 +24,6 @@ t.teardown(() => place.remove());
 let paths = 0;
 const path = () => join(place.folder, `wire${paths++}`);
 const descriptors = () => readdirSync('/proc/self/fd').length;
-
-async function until(happened: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!happened()) {
-    if (performance.now() > deadline) throw new Error(`10 s without ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-}
 
 function frame(length: number, number = 0): Uint8Array {
   return Uint8Array.from({ length }, (_, i) => (i * 7 + number) & 0xff);

@@ -10,6 +10,7 @@ import { RX_L4_CHECKSUM_GOOD } from '../../drivers/packet.ts';
 import { openTap, watch } from '../../native/index.ts';
 import { type FakeNetDevice, type FakeOptions, pair } from '../util/fake-netdev.ts';
 import { bytesOf, udpFrame } from '../util/frames.ts';
+import { until } from '../util/until.ts';
 import { enterNamespace } from './lane.ts';
 
 enterNamespace(import.meta.url);
@@ -135,7 +136,7 @@ await t.test('frames as they came: good ones arrive, marked DATA_VALID or not; d
     mine.set(a.mac);
     a.arriveBytes(mine, flags);
   }
-  for (let tries = 0; good < 2 && tries < 500; tries++) await new Promise((resolve) => setTimeout(resolve, 10));
+  await until(() => good === 2, 'both good frames');
   t.equal(good, 2);
   // Linux 6.18 sums DATA_VALID frames again; one that believes the mark takes the damaged frame that lies about itself.
   t.ok(damaged <= 1, `${damaged} damaged`);

@@ -8,8 +8,6 @@ import { enterNamespace } from './lane.ts';
 
 enterNamespace(import.meta.url);
 
-t.setTimeout(240_000); // on a busy machine
-
 const place = new Place();
 t.teardown(() => place.remove());
 const before = interfaces();

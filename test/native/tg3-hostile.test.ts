@@ -17,7 +17,6 @@ import { enterNamespace } from './lane.ts';
 
 enterNamespace(import.meta.url);
 const { t } = await import('tap');
-t.setTimeout(240_000); // on a busy machine
 
 const R = BCM57XX.r;
 const MAC = Uint8Array.of(0x02, 0, 0, 0x57, 0, 1);

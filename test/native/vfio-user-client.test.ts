@@ -8,6 +8,7 @@ import { NetdevStream } from '../../vm/netdev-stream.ts';
 import { openVfioUser } from '../../vm/vfio-user/client.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { streamBench } from '../util/stream-bench.ts';
+import { until } from '../util/until.ts';
 import { Place } from './command.ts';
 import { type Answer, type Ask, type Fault, fakeServer } from './fake-vfio-server.ts';
 import { enterNamespace } from './lane.ts';
@@ -24,7 +25,7 @@ const descriptors = () => readdirSync('/proc/self/fd').length;
 const socket = join(place.folder, 'nic');
 const wire = join(place.folder, 'wire');
 
-const server = place.fauxnic(`serve e1000 --socket ${socket} --peer stream=${wire}`, { timeout: 600_000 });
+const server = place.fauxnic(`serve e1000 --socket ${socket} --peer stream=${wire}`);
 await until(() => existsSync(wire), 'fauxnic serve');
 t.teardown(async () => {
   server.kill('SIGINT');
@@ -33,16 +34,8 @@ t.teardown(async () => {
   place.remove();
 });
 
-async function until(happened: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!happened()) {
-    if (performance.now() > deadline) throw new Error(`10 s without ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
 for (const interrupts of ['msi', 'intx'] as const satisfies InterruptMode[])
-  await t.test(`${interrupts}: the netdev spec`, { timeout: 120_000 }, async (t) => {
+  await t.test(`${interrupts}: the netdev spec`, async (t) => {
     const tests: [name: string, body: () => Promise<void>][] = [];
     netdevSpec(
       (name, body) => tests.push([name, body]),
@@ -64,7 +57,9 @@ for (const interrupts of ['msi', 'intx'] as const satisfies InterruptMode[])
 
 // ---- Servers that are none ------------------------------------------------------------------------------------------
 
-const TIMEOUT = 300;
+/** Milliseconds: soon where no answer is to come, and late where one is. */
+const TIMEOUTS: Partial<Record<Fault, number>> = { silent: 300, dribbles: 300, 'asks for ever': 300 };
+const LATE = 30_000;
 let fakes = 0;
 
 /** A server that is wrong from its `from`th answer on, and a device opened on it. */
@@ -72,7 +67,8 @@ async function fake(t: Test, fault: Fault, from: number) {
   const path = join(place.folder, `fake${fakes++}`);
   const worker = await fakeServer({ path, fault, from });
   t.teardown(async () => void (await worker.terminate()));
-  return { worker, open: () => openVfioUser(path, { name: 'vfio-user:fake', timeout: TIMEOUT, dmaBytes: 1 << 20 }) };
+  const timeout = TIMEOUTS[fault] ?? LATE;
+  return { worker, open: () => openVfioUser(path, { name: 'vfio-user:fake', timeout, dmaBytes: 1 << 20 }) };
 }
 
 const failure = (code: string, says: RegExp) => ({

@@ -26,13 +26,13 @@ import { createEventfd, createMemfd, END, receivedDescriptors } from '../../nati
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
+import { until } from '../util/until.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
 import { access, Client, COMMAND, fields, written } from './vfio-client.ts';
 
 enterNamespace(import.meta.url);
 const { t } = await import('tap');
-t.setTimeout(240_000); // on a busy machine
 
 interface Test {
   teardown(action: () => unknown): unknown;
@@ -59,14 +59,6 @@ function served(t: Test, patience = 5000) {
 function opened(t: Test, fd: number): number {
   t.teardown(() => closeSync(fd));
   return fd;
-}
-
-async function until(happened: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 20_000;
-  while (!happened()) {
-    if (Date.now() > deadline) throw new Error(`20 s without: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
 }
 
 async function serves(socket: string): Promise<boolean> {
@@ -222,7 +214,7 @@ await t.test('mappings: too long, too high, beyond their file', async (t) => {
   t.equal(descriptors(), before);
 });
 
-await t.test('mappings: too many, from the top down', { timeout: 90_000 }, async (t) => {
+await t.test('mappings: too many, from the top down', async (t) => {
   const { socket } = served(t);
   const other = served(t);
   const fd = opened(t, createMemfd('guest', PAGE));
@@ -410,7 +402,7 @@ async function inUse(): Promise<{ heap: number; resident: number }> {
   return { heap: heapUsed + external, resident: rss };
 }
 
-await t.test(`a hundred thousand messages of altered conversations, seed ${seed}`, { timeout: 110_000 }, async (t) => {
+await t.test(`a hundred thousand messages of altered conversations, seed ${seed}`, async (t) => {
   const { socket, server, notes } = served(t, 50);
   const [memfd, eventfd] = [opened(t, createMemfd('guest', 16 * PAGE)), opened(t, createEventfd())];
   const random = generator(seed);
@@ -472,7 +464,7 @@ await t.test(`a hundred thousand messages of altered conversations, seed ${seed}
   t.ok(late.resident - early!.resident < 48 * MB, `resident ${early!.resident / MB} to ${late.resident / MB} MiB`);
 });
 
-await t.test('a client that dies anywhere in what it says', { timeout: 60_000 }, async (t) => {
+await t.test('a client that dies anywhere in what it says', async (t) => {
   const { socket, server } = served(t);
   const before = descriptors();
   const [memfd, eventfd] = [createMemfd('guest', 16 * PAGE), createEventfd()];
@@ -495,7 +487,7 @@ await t.test('a client that dies anywhere in what it says', { timeout: 60_000 },
   t.same([descriptors(), maps()], [before, 0]);
 });
 
-await t.test('descriptors with every message, and more than there may be', { timeout: 60_000 }, async (t) => {
+await t.test('descriptors with every message, and more than there may be', async (t) => {
   const { socket, server } = served(t);
   const fds = [createMemfd('guest', PAGE), createEventfd()];
   const before = descriptors();
@@ -523,7 +515,7 @@ await t.test('descriptors with every message, and more than there may be', { tim
   await until(() => !server.connected, 'gone');
 });
 
-await t.test('a client that never reads, however little it asks for at a time', { timeout: 30_000 }, async (t) => {
+await t.test('a client that never reads, however little it asks for at a time', async (t) => {
   const { socket, server } = served(t);
   const it = await Client.connected(socket);
   for (let sent = 0; server.counters.dropped === 0; sent++) {
@@ -542,7 +534,7 @@ await t.test('a client that never reads, however little it asks for at a time', 
 
 // ---- Paths ----------------------------------------------------------------------------------------------------------
 
-await t.test('paths that cannot be had, and those that can', { timeout: 60_000 }, async (t) => {
+await t.test('paths that cannot be had, and those that can', async (t) => {
   const at = (name: string) => join(place.folder, name);
   const [file, ours] = [at('precious'), at('ours.sock')];
   writeFileSync(file, 'precious');

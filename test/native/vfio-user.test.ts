@@ -17,6 +17,7 @@ import { type Host, PciFunction } from '../../sim/pci/function.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
+import { until } from '../util/until.ts';
 import { Place } from './command.ts';
 import { enterNamespace } from './lane.ts';
 import { access, Client, COMMAND, closeAll, fields, signals } from './vfio-client.ts';
@@ -56,14 +57,6 @@ t.teardown(() => place.remove());
 let sockets = 0;
 const refusal = (code: string) => ({ name: 'NativeError', code });
 const descriptors = () => readdirSync('/proc/self/fd').length;
-
-async function until(happened: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  while (!(await happened())) {
-    if (Date.now() > deadline) throw new Error(`10 s without: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-}
 
 /** A served model, whose wire ends in the test. */
 function served(t: Test, { patience = 5000 } = {}) {
@@ -614,7 +607,7 @@ await t.test('one is served while others wait', async (t) => {
   t.equal(await two.read(CONFIG, 0), 0x100e8086);
 });
 
-await t.test('a client that does not read is dropped', { timeout: 20_000 }, async (t) => {
+await t.test('a client that does not read is dropped', async (t) => {
   const { socket, server } = served(t);
   const it = await client(t, socket);
   for (let i = 0; i < 10; i++) it.send(COMMAND.read, access(BAR0, 0, 0x20000));
@@ -622,7 +615,7 @@ await t.test('a client that does not read is dropped', { timeout: 20_000 }, asyn
   t.equal(await (await client(t, socket)).read(CONFIG, 0), 0x100e8086);
 });
 
-await t.test('a hundred thousand random messages', { timeout: 60_000 }, async (t) => {
+await t.test('a hundred thousand random messages', async (t) => {
   const { socket, server } = served(t);
   const before = descriptors();
   let seed = 1;
@@ -664,7 +657,7 @@ await t.test('closing the server parts with the client and leaves nothing', asyn
   t.equal(descriptors(), before);
 });
 
-await t.test('the command serves, and a killed one leaves its socket to the next', { timeout: 30_000 }, async (t) => {
+await t.test('the command serves, and a killed one leaves its socket to the next', async (t) => {
   const socket = join(place.folder, 'command.sock');
   const one = place.fauxnic(`serve e1000 --socket ${socket} --peer none`);
   await until(() => existsSync(socket), 'the socket');

@@ -20,7 +20,7 @@ function fauxnic(line: string) {
   return execa(process.execPath, [command, ...line.split(' ')], {
     env: { [name]: value },
     reject: false,
-    timeout: 60_000,
+    forceKillAfterDelay: false,
   });
 }
 

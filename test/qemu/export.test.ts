@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { connectUnix } from '../../native/index.ts';
 import { Place } from '../native/command.ts';
+import { until } from '../util/until.ts';
 
 /** Takes one client, as QEMU does, and then ends; "die" from it is the end as well, and no good one. */
 const QEMU = `
@@ -38,14 +39,6 @@ const socket = join(place.folder, 'nic,0');
 const env = { FAUXNIC_QEMU: qemu, SAID: said };
 const fauxnic = (line: string) => place.fauxnic(line, { env });
 const started = () => (existsSync(said) ? readFileSync(said, 'utf8').trim().split('\n') : []);
-
-async function until(happened: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
-  while (!happened()) {
-    if (performance.now() > deadline) throw new Error(`20 s without ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 const serving = (times: number) => until(() => started().length === times && existsSync(socket), `start ${times}`);
 

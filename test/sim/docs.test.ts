@@ -1,5 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import test from 'ava';
+import { MODELS } from '../../scripts/catalogue.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
 import { BCM57XX } from '../../sim/tg3/registers.ts';
@@ -30,3 +31,8 @@ for (const [chip, name, map] of [
     t.deepEqual(table.trim().split('\n').slice(2), lacking(map));
   });
 }
+
+test("Linux's own driver is tried on every model", (t) => {
+  for (const { name } of MODELS)
+    t.true(existsSync(new URL(`../guest/conformance-${name}.test.js`, import.meta.url)), `conforms('${name}')`);
+});

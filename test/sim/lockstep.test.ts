@@ -20,7 +20,7 @@ function written(...lines: string[]): string {
   return path;
 }
 
-const fauxnic = (...args: string[]) => execa(process.execPath, [command, ...args], { reject: false, timeout: 30_000 });
+const fauxnic = (...args: string[]) => execa(process.execPath, [command, ...args], { reject: false });
 const { STATUS, CTRL, MTA } = I82540EM.r;
 
 test('a trace is a script: its accesses, and the time between them', (t) => {

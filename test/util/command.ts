@@ -20,7 +20,7 @@ export function fauxnic(line: string, { cwd, input = '', env = {} }: FauxnicOpti
     cwd,
     ...(input !== null && { input }),
     reject: false,
-    timeout: 30_000,
+    forceKillAfterDelay: false,
   });
 }
 

@@ -5,8 +5,6 @@ import { findQemu, type Qemu } from '../../vm/qemu.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { openQemuBench, peculiarities } from './qemu-bench.ts';
 
-const LIMIT = 30_000; // milliseconds a test may take; it takes some 300
-
 /** QEMU, or this file's tests are skipped with the reason; FAUXNIC_LANES=all makes that a failure. */
 export async function qemuOrSkip(): Promise<Qemu> {
   try {
@@ -22,7 +20,7 @@ export async function qemuOrSkip(): Promise<Qemu> {
 export function specOnQemu(qemu: Qemu, device: string, modes: readonly InterruptMode[]): void {
   for (const mode of modes) {
     netdevSpec(
-      (name, body) => void t.test(`qemu:${device} with ${mode}: ${name}`, { timeout: LIMIT }, body),
+      (name, body) => void t.test(`qemu:${device} with ${mode}: ${name}`, body),
       (options) => openQemuBench(device, qemu, { buffers: 1024, ...options, interrupts: [mode] }),
     );
   }
