@@ -54,6 +54,8 @@ const MEMORY = 192 * 1024 * 1024; // reserved; only what is used costs
 const QEMU_MEMORY = 128 * 1024 * 1024; // likewise
 /** Milliseconds: QEMU's e1000 keeps frames back for a second after RCTL was written (hw/net/e1000.c), then bursts. */
 const QEMU_DEAF = 1100;
+/** Cards whose model in QEMU is that one: not e1000e, which has its own (hw/net/e1000e_core.c). */
+const DEAF = /^e1000(-|$)/;
 const MACS = [0x01, 0x02].map((last) => Uint8Array.of(0x02, 0x00, 0x00, 0x82, 0x54, last));
 const LINK_TIMEOUT = 10 * SECOND;
 
@@ -109,7 +111,7 @@ export class Rig implements Setup {
     const start = this.clock.now;
     for (const { driver } of this.cards) await this.#run(driver.start());
     await this.#awaitLink(start);
-    if (qemu !== undefined) await new Promise((resolve) => setTimeout(resolve, QEMU_DEAF));
+    if (qemu !== undefined && DEAF.test(qemu)) await new Promise((resolve) => setTimeout(resolve, QEMU_DEAF));
     this.capture?.tap(this.near.port, { mac: this.near.driver.mac, description: `${this.near.driver.model}'s wire` });
   }
 
