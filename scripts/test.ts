@@ -1,6 +1,5 @@
 /**
- * Every lane, or those that are named: `make test`. Files of tests run side by side, one a processor; a lane is reported
- * when it is through.
+ * Every lane, or those that are named: `make test`. Files of tests run side by side; a lane is reported when it is through.
  *
  * A lane that this machine cannot run is named, with the reason; FAUXNIC_LANES=all makes that a failure (but for the
  * lane that needs a card). The last line is "N passed, N failed", counted from what AVA and tap report.
@@ -69,9 +68,9 @@ function testFiles(lane: string): string[] {
 
 // ---- Running --------------------------------------------------------------------------------------------------------
 
-/** So many at a time, in the order in which they came. */
+/** So many at a time, in the order in which they came: one more than processors, as each waits a good part of its time. */
 class Slots {
-  #free = availableParallelism();
+  #free = availableParallelism() + 1;
   readonly #waiting: (() => void)[] = [];
 
   async hold<T>(work: () => Promise<T>): Promise<T> {
