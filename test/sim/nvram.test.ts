@@ -17,16 +17,21 @@ import type { Nvram } from '../../drivers/chip-tools.ts';
 import { Failure, UsageError } from '../../scripts/errors.ts';
 import { readImage, writeImage, writeNewImage } from '../../scripts/toolkit/files.ts';
 import { acceptable, findEntry, hexDump, replace } from '../../scripts/toolkit/nvram.ts';
-import { assertRefused, fauxnic } from '../util/command.ts';
+import { assertRefused, fauxnic, fauxnicHere } from '../util/command.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-nvram-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
 
 let places = 0;
-function place(): { cwd: string; nvram: (line: string) => ReturnType<typeof fauxnic>; files: () => string[] } {
+/** A folder for a test: `./` in a line is there. */
+function place() {
   const cwd = join(folder, String(places++));
   mkdirSync(cwd);
-  return { cwd, nvram: (line) => fauxnic(`nvram ${line}`, { cwd }), files: () => readdirSync(cwd).toSorted() };
+  return {
+    cwd,
+    nvram: (line: string) => fauxnicHere(`nvram ${line.replaceAll('./', `${cwd}/`)}`),
+    files: () => readdirSync(cwd).toSorted(),
+  };
 }
 
 /** Eight bytes that add up to nothing. */
@@ -183,10 +188,10 @@ test('a link to a file stays one', (t) => {
   t.deepEqual([...readFileSync(file)], [5]);
 });
 
-async function ok(t: ExecutionContext, run: ReturnType<typeof fauxnic>): Promise<string> {
+async function ok(t: ExecutionContext, run: ReturnType<typeof fauxnicHere>): Promise<string> {
   const { stdout, stderr, exitCode } = await run;
   t.is(exitCode, 0, stderr);
-  return stdout as string;
+  return stdout;
 }
 
 interface Card {
@@ -225,21 +230,22 @@ for (const { model, bytes, mac, changed, at, damaged } of CARDS) {
   test.serial(`${model}: an image in a file: changed, dumped, restored, and the copies of it`, async (t) => {
     const { cwd, nvram, files } = place();
     const backup = `nvram-${mac.replaceAll(':', '-')}.backup`;
-    t.regex(await ok(t, nvram(`${target} mac 02:00:00:00:00:07 --image a`)), changed);
-    t.is(await ok(t, nvram(`${target} mac --image a`)), '02:00:00:00:00:07');
-    t.regex(await ok(t, nvram(`${target} check --image a`)), /✓ all checksums are right/);
-    t.regex(await ok(t, nvram(`${target} restore ${backup} --image a --backup kept`)), /is in kept$/);
-    t.is(await ok(t, nvram(`${target} get mac --image a`)), mac);
-    t.is(await ok(t, nvram(`${target} get ${at[0]} --image a`)), at[1]);
-    t.is(await ok(t, nvram(`${target} dump out --image a`)), `out: ${bytes} bytes`);
+    // In a process: where the copy goes is the folder that it is run in.
+    t.regex((await fauxnic(`nvram ${target} mac 02:00:00:00:00:07 --image a`, { cwd })).stdout as string, changed);
+    t.is(await ok(t, nvram(`${target} mac --image ./a`)), '02:00:00:00:00:07');
+    t.regex(await ok(t, nvram(`${target} check --image ./a`)), /✓ all checksums are right/);
+    t.regex(await ok(t, nvram(`${target} restore ./${backup} --image ./a --backup ./kept`)), /is in \S+kept$/);
+    t.is(await ok(t, nvram(`${target} get mac --image ./a`)), mac);
+    t.is(await ok(t, nvram(`${target} get ${at[0]} --image ./a`)), at[1]);
+    t.is(await ok(t, nvram(`${target} dump ./out --image ./a`)), `${join(cwd, 'out')}: ${bytes} bytes`);
     t.deepEqual(readFileSync(join(cwd, 'out')), readFileSync(join(cwd, 'a')));
-    t.is(await ok(t, nvram(`${target} restore out --image a`)), 'the NVM holds just that: nothing was written');
+    t.is(await ok(t, nvram(`${target} restore ./out --image ./a`)), 'the NVM holds just that: nothing was written');
     t.deepEqual(files(), ['a', 'kept', backup, 'out']);
   });
 
   test.serial(`${model}: damaged and truncated files: refused, left alone, forced`, async (t) => {
     const { cwd, nvram, files } = place();
-    await ok(t, nvram(`${target} dump good`));
+    await ok(t, nvram(`${target} dump ./good`));
     const good = readFileSync(join(cwd, 'good'));
     const short = bytes - 28;
     writeFileSync(join(cwd, 'bad'), good.with(0x20, 0xfe));
@@ -253,18 +259,18 @@ for (const { model, bytes, mac, changed, at, damaged } of CARDS) {
       t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
       t.is(stdout, '');
     };
-    await refused('restore bad', new RegExp(`(${damaged.source}).*nothing was written`));
-    await refused('restore short', new RegExp(`short has ${short} bytes, the NVM ${bytes}`));
-    await refused('restore long --force', new RegExp(`long has ${2 * bytes} bytes`));
-    await refused('restore good --backup bad', /bad is there already/);
-    await refused('check --image short', new RegExp(`an image of ${short} bytes: the NVM of ${model} has ${bytes}`));
-    await refused('check --image missing', /no such file/);
+    await refused('restore ./bad', new RegExp(`(${damaged.source}).*nothing was written`));
+    await refused('restore ./short', new RegExp(`short has ${short} bytes, the NVM ${bytes}`));
+    await refused('restore ./long --force', new RegExp(`long has ${2 * bytes} bytes`));
+    await refused('restore ./good --backup ./bad', /bad is there already/);
+    await refused('check --image ./short', new RegExp(`an image of ${short} bytes: the NVM of ${model} has ${bytes}`));
+    await refused('check --image ./missing', /no such file/);
     t.deepEqual(files(), before);
-    t.regex(await ok(t, nvram(`${target} restore bad --force --image kept`)), /^1 (word|byte)s? written/);
-    const { stdout, exitCode } = await nvram(`${target} check --image kept`);
+    t.regex(await ok(t, nvram(`${target} restore ./bad --force --image ./kept`)), /^1 (word|byte)s? written/);
+    const { stdout, exitCode } = await nvram(`${target} check --image ./kept`);
     t.is(exitCode, 1);
-    t.regex(stdout as string, new RegExp(`✗ (${damaged.source})`));
-    const address = await nvram(`${target} mac 02:00:00:00:00:07 --image kept`);
+    t.regex(stdout, new RegExp(`✗ (${damaged.source})`));
+    const address = await nvram(`${target} mac 02:00:00:00:00:07 --image ./kept`);
     t.is(address.exitCode, 1);
     t.regex(address.stderr, /not right as it is/);
   });
@@ -273,11 +279,11 @@ for (const { model, bytes, mac, changed, at, damaged } of CARDS) {
 test.serial('a card without magic: a line, and 1', async (t) => {
   const { cwd, nvram } = place();
   writeFileSync(join(cwd, 'none'), new Uint8Array(128 * 1024).fill(0x5a, 1));
-  const { stdout, exitCode } = await nvram('sim:tg3-5751 check --image none');
+  const { stdout, exitCode } = await nvram('sim:tg3-5751 check --image ./none');
   t.is(exitCode, 1);
   t.is(stdout, '✗ the image begins with 0x005a5a5a, not 0x669955aa');
   t.regex(
-    await ok(t, nvram('sim:tg3-5751 ls --image none')),
+    await ok(t, nvram('sim:tg3-5751 ls --image ./none')),
     /^ {2}0x00\.\.0x03 +magic +0x005a5a5a +what an image begins with$/m,
   );
 });

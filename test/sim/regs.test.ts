@@ -11,7 +11,7 @@ import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { RegisterMap } from '../../sim/registers.ts';
 import { BCM57XX } from '../../sim/tg3/registers.ts';
-import { assertRefused, fauxnic } from '../util/command.ts';
+import { assertRefused, fauxnicHere } from '../util/command.ts';
 
 const map = I82540EM as RegisterMap;
 const names = (text: string) => choose(map, text).map(({ row }) => row.name);
@@ -211,13 +211,13 @@ test('a table without blocks of its own has those of its sections', (t) => {
 });
 
 test.serial('the command: decoded, written, as JSON', async (t) => {
-  const { stdout, exitCode } = await fauxnic('regs sim:e1000 ctrl');
+  const { stdout, exitCode } = await fauxnicHere('regs sim:e1000 ctrl');
   t.is(exitCode, 0);
   t.regex(stdout, /^CTRL {2}0x00000 {2}RW {2}Device Control \(82540EM, 13\.4\.1\)\n {2}0x00000201$/m);
   t.regex(stdout, /^ {2}SPEED +9:8 +2$/m);
-  const written = await fauxnic('regs sim:e1000 LEDCTL --write 0x0e --mask 0x0f');
+  const written = await fauxnicHere('regs sim:e1000 LEDCTL --write 0x0e --mask 0x0f');
   t.is(written.stdout, 'LEDCTL\n  before  0x07068302\n  written 0x0706830e\n  after   0x0706830e');
-  const { registers } = JSON.parse((await fauxnic('regs sim:e1000 --json')).stdout) as {
+  const { registers } = JSON.parse((await fauxnicHere('regs sim:e1000 --json')).stdout) as {
     registers: { name: string; value: number | null; unread?: string; fields?: object }[];
   };
   t.like(
@@ -231,10 +231,10 @@ test.serial('the command: decoded, written, as JSON', async (t) => {
 });
 
 test.serial('the command on a chip whose blocks are those of its sections', async (t) => {
-  const { stdout, stderr } = await fauxnic('regs sim:tg3 mac_addr_high[0] GRC_MODE');
+  const { stdout, stderr } = await fauxnicHere('regs sim:tg3 mac_addr_high[0] GRC_MODE');
   t.regex(stdout, /^MAC_ADDR_HIGH\[0\] {2}0x00410 {2}RW .*\(BCM57762, Ethernet MAC\)\n {2}0x00000200$/m, stderr);
   t.regex(stdout, /^ {2}NVRAM_WR_ENABLE +21 +0$/m);
-  const written = await fauxnic('regs sim:tg3-5751 GRC_MODE --write 0x6 --mask 0x6');
+  const written = await fauxnicHere('regs sim:tg3-5751 GRC_MODE --write 0x6 --mask 0x6');
   t.regex(written.stdout, /after {3}0x00000006 BSWAP_NONFRM_DATA=1 WSWAP_NONFRM_DATA=1$/);
 });
 

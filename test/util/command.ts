@@ -24,14 +24,17 @@ export function fauxnic(line: string, { cwd, input = '', env = {} }: FauxnicOpti
   });
 }
 
-interface Refusal {
+interface Ending {
   readonly exitCode: number;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-/** What a line comes to that goes no further than its mistake. A process for each would take a third of a second. */
-async function refusal(line: string): Promise<Refusal> {
+/**
+ * What a line comes to, without a process of its own, which would take a fifth of a second. One after the other: it
+ * listens to what is printed here.
+ */
+export async function fauxnicHere(line: string): Promise<Ending> {
   const words = line.split(' ').filter(Boolean);
   const said: string[] = [];
   const { log } = console;
@@ -39,18 +42,19 @@ async function refusal(line: string): Promise<Refusal> {
   try {
     const program = await makeProgram(words.find((word) => !word.startsWith('-')));
     await program.parseAsync(words, { from: 'user' });
-    return { exitCode: 0, stdout: said.join('\n'), stderr: '' };
+    return { exitCode: Number(process.exitCode ?? 0), stdout: said.join('\n'), stderr: '' };
   } catch (error) {
     const { exitCode, says } = endingOf(error);
     return { exitCode, stdout: said.join('\n'), stderr: says === null ? '' : stripVTControlCharacters(asSaid(says)) };
   } finally {
     console.log = log;
+    process.exitCode = undefined;
   }
 }
 
 /** Refused in one line, with the exit code for mistakes. One after the other: it listens to what is printed here. */
 export async function assertRefused(t: ExecutionContext, line: string, says: RegExp): Promise<void> {
-  const { exitCode, stdout, stderr } = await refusal(line);
+  const { exitCode, stdout, stderr } = await fauxnicHere(line);
   t.is(exitCode, 2, stderr);
   t.regex(stderr, says);
   t.regex(stderr, /^fauxnic: [^\n]+$/, 'one line');
