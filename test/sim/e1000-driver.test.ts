@@ -28,7 +28,7 @@ async function open(options: E1000Options = {}, make = (host: Host) => new E1000
       model = make(host);
       return model;
     },
-    { name: 'sim:e1000', clock },
+    { name: 'sim:e1000', clock, dmaBytes: 16 << 20 },
   );
   const link = new Link(clock);
   const peer = new HostPort('peer');

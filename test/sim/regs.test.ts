@@ -17,7 +17,7 @@ const map = I82540EM as RegisterMap;
 const names = (text: string) => choose(map, text).map(({ row }) => row.name);
 
 function open() {
-  const device = openSim((host) => new E1000(host), { name: 'sim:e1000' });
+  const device = openSim((host) => new E1000(host), { name: 'sim:e1000', dmaBytes: 1 << 20 });
   device.enable({ memory: true });
   return device.bar(0);
 }
@@ -60,7 +60,10 @@ for (const [text, says] of REFUSED) {
 }
 
 for (const model of MODELS) {
-  const device = openSim((host) => model.make(host, { name: model.name }), { name: `sim:${model.name}` });
+  const device = openSim((host) => model.make(host, { name: model.name }), {
+    name: `sim:${model.name}`,
+    dmaBytes: 1 << 20,
+  });
   const { registers, chip } = driverOf(model).tools(device);
 
   test(`${model.name}: a list reads nothing that reading changes, and everything else`, (t) => {
@@ -108,7 +111,7 @@ test('a chip has its own registers, and none of its kin', (t) => {
 
 test('what a read takes away is read where it is named', (t) => {
   const model = MODELS.find(({ name }) => name === 'tg3')!;
-  const device = openSim((host) => model.make(host, { name: 'tg3' }), { name: 'sim:tg3' });
+  const device = openSim((host) => model.make(host, { name: 'tg3' }), { name: 'sim:tg3', dmaBytes: 1 << 20 });
   const { registers } = driverOf(model).tools(device);
   const bar = device.bar(0);
   bar.write32(BCM57XX.r.FTQ_FIFO_ENQDEQ.at + 16, 7);

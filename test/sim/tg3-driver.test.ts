@@ -41,7 +41,7 @@ async function open({ chip = 'tg3', model: parts = {}, spoil, ...options }: Sett
       model = new Tg3(host, { chip, mac: MAC, ...parts });
       return model;
     },
-    { name: `sim:${chip}`, clock },
+    { name: `sim:${chip}`, clock, dmaBytes: 16 << 20 },
   );
   spoil?.(model);
   const link = new Link(clock);

@@ -20,7 +20,7 @@ interface Command {
 
 function open(chip: ChipName, prepare = (_card: Tg3) => {}) {
   let card!: Tg3;
-  const device = openSim((host) => (card = new Tg3(host, { chip })), { name: `sim:${chip}` });
+  const device = openSim((host) => (card = new Tg3(host, { chip })), { name: `sim:${chip}`, dmaBytes: 1 << 20 });
   prepare(card);
   const { nvram } = tg3Tools(device);
   const run = <T>(promise: Promise<T>) => runClock(device.clock, promise);
