@@ -12,6 +12,9 @@ const { RXCSUM } = I82540EM.r;
 const MACS = 12; // a tag sits behind both addresses
 const ZERO = 0xffff;
 
+/** 3.2.9.4: an extension header of more than 16 dwords is not decoded; of tunnels, table 3-5. */
+const PARSER = { longestExtension: 64, tunnels: true };
+
 /** A descriptor's status and error bits, by what was found. */
 const STATUS = Uint16Array.from({ length: 16 }, (_, found) => {
   const ip = found & IP_BAD ? RX_IPCS | RX_IPE : found & IP_GOOD ? RX_IPCS : 0;
@@ -21,7 +24,7 @@ const STATUS = Uint16Array.from({ length: 16 }, (_, found) => {
 
 export class ChecksumUnit {
   readonly #words: Uint32Array;
-  readonly #checks = new ReceiveChecksums();
+  readonly #checks = new ReceiveChecksums(PARSER);
   #what = 0;
   #fcs = 0;
   /** The packet checksum of the last frame, as the descriptor has it. */

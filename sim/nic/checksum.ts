@@ -9,15 +9,14 @@ import {
   foldChecksum,
   foldWords,
   get16,
-  Headers,
   littleSum,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
-  parseHeaders,
   pseudoHeaderSum,
   swap16,
 } from '../packet.ts';
 import { SUM_KNOWN } from '../wire/port.ts';
+import { type ParserLimits, ReceiveParser } from './receive-parser.ts';
 
 /** Results, as bits; neither good nor bad: not checked, or there is none. */
 export const IP_GOOD = 1;
@@ -29,13 +28,20 @@ export const CHECK_IP = 1;
 export const CHECK_L4 = 2;
 export const CHECK_IPV6 = 4; // TCP and UDP over IPv6, too
 
+/** A parser of which its datasheet says nothing. */
+const UNLIMITED: ParserLimits = { longestExtension: Number.POSITIVE_INFINITY, tunnels: false };
+const LONGEST_LENGTH = 0x5ff; // as an EtherType it is one of the frame's length (IEEE 802.3 clause 3.2.6)
 const SHORTEST_PLAIN = 44; // Ethernet, IP, UDP, and a whole number of words
 const ZERO = 0xffff; // a ones' complement sum over something and its checksum; all zeros cannot occur
 
 export class ReceiveChecksums {
-  readonly #headers = new Headers();
+  readonly #parser: ReceiveParser;
   /** The sum of the last frame's bytes. */
   total = 0;
+
+  constructor(limits = UNLIMITED) {
+    this.#parser = new ReceiveParser(limits);
+  }
 
   /** Sums and checks a frame: IP_GOOD and its like. */
   check(bytes: Uint8Array, start: number, length: number, flags: number, what: number): number {
@@ -46,7 +52,8 @@ export class ReceiveChecksums {
     this.total = flags & SUM_KNOWN ? swap16(flags >>> 16) : littleSum(bytes, start, length);
     if ((what & (CHECK_IP | CHECK_L4)) === 0) return 0;
     const type = get16(bytes, start + 12);
-    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6 && type !== ETHERTYPE_VLAN) return 0;
+    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6 && type !== ETHERTYPE_VLAN && type > LONGEST_LENGTH)
+      return 0;
     return this.#check(bytes, start, length, what);
   }
 
@@ -76,21 +83,22 @@ export class ReceiveChecksums {
   }
 
   #check(bytes: Uint8Array, start: number, length: number, what: number): number {
-    const headers = this.#headers;
-    parseHeaders(bytes, start, length, headers);
-    if (headers.version === 0 || (headers.version === 6 && !(what & CHECK_IPV6))) return 0;
+    const parser = this.#parser;
+    const { headers } = parser;
+    parser.parse(bytes, start, length);
     let result = 0;
-    if (headers.version === 4 && what & CHECK_IP) {
-      const headerLength = (bytes[start + headers.l3]! & 15) * 4;
-      const sum = littleSum(bytes, start + headers.l3, headerLength);
+    if (parser.ipv4 !== 0 && what & CHECK_IP) {
+      const headerLength = (bytes[start + parser.ipv4]! & 15) * 4;
+      const sum = littleSum(bytes, start + parser.ipv4, headerLength);
       result |= sum === ZERO ? IP_GOOD : IP_BAD;
     }
+    if (headers.version === 6 && !(what & CHECK_IPV6)) return result;
     if (headers.l4 !== 0 && what & CHECK_L4) result |= this.#checkTransport(bytes, start, length);
     return result;
   }
 
   #checkTransport(bytes: Uint8Array, start: number, length: number): number {
-    const headers = this.#headers;
+    const { headers } = this.#parser;
     if (headers.protocol === PROTOCOL_UDP && get16(bytes, start + headers.l4 + 6) === 0) return 0; // sender did not sum
     const end = headers.l3 + headers.ipLength;
     // Everything, less what is in front, less the padding behind it. Offsets are even; a padding that starts odd is
@@ -106,7 +114,7 @@ export class ReceiveChecksums {
 }
 
 /**
- * An untagged IPv4 packet without options, whole, TCP or UDP, and no padding behind it; by words, in which the first byte
+ * An untagged IPv4 packet without options, whole, TCP or UDP, and nothing behind it; by words, in which the first byte
  * is the least significant.
  */
 function isPlain(words: Uint32Array, at: number, length: number): boolean {
@@ -114,5 +122,6 @@ function isPlain(words: Uint32Array, at: number, length: number): boolean {
   const w5 = words[at + 5]!;
   if (swap16(words[at + 4]! & 0xffff) + 14 !== length || (w5 & 0xff3f) !== 0) return false; // total length; fragment
   const protocol = w5 >>> 24;
-  return (protocol === PROTOCOL_TCP && length >= 54) || protocol === PROTOCOL_UDP;
+  if (protocol === PROTOCOL_UDP) return swap16(words[at + 9]! >>> 16) + 34 === length; // its own length, too
+  return protocol === PROTOCOL_TCP && length >= 54;
 }
