@@ -8,6 +8,7 @@ import type { NetDriverOptions, RingBounds } from '../drivers/net-driver.ts';
 import type { NetDevice } from '../drivers/netdev.ts';
 import { createTg3, supports as isTg3, RINGS as TG3_RINGS } from '../drivers/tg3/tg3.ts';
 import { tg3Tools } from '../drivers/tg3/tools.ts';
+import { I82540EM_CONFIGURATION } from '../sim/e1000/configuration.ts';
 import { EEPROM_WORDS, imageWords } from '../sim/e1000/eeprom.ts';
 import { E1000 } from '../sim/e1000/i82540em.ts';
 import { I82540EM } from '../sim/e1000/registers.ts';
@@ -15,6 +16,7 @@ import type { Host, PciFunction } from '../sim/pci/function.ts';
 import type { RegisterMap } from '../sim/registers.ts';
 import { Tg3 } from '../sim/tg3/bcm57xx.ts';
 import { CHIPS, type ChipName } from '../sim/tg3/chips.ts';
+import { BCM57XX_CONFIGURATION } from '../sim/tg3/configuration.ts';
 import { NVRAM_SIZE } from '../sim/tg3/nvram.ts';
 import { BCM57XX } from '../sim/tg3/registers.ts';
 import type { Port } from '../sim/wire/port.ts';
@@ -36,6 +38,8 @@ export interface Model {
   /** What it can interrupt with, best first. */
   readonly interrupts: readonly InterruptMode[];
   readonly registers: RegisterMap;
+  /** Its configuration space. */
+  readonly configuration: RegisterMap;
   /** Bytes of NVM. */
   readonly nvram: number;
   make(host: Host, options: ModelOptions): PciFunction & { readonly port: Port };
@@ -83,6 +87,7 @@ export const MODELS: readonly Model[] = [
     qemu: 'e1000',
     interrupts: ['intx'],
     registers: I82540EM,
+    configuration: I82540EM_CONFIGURATION,
     nvram: 2 * EEPROM_WORDS,
     make: (host, { image, ...options }) => new E1000(host, { ...options, eeprom: image && imageWords(image) }),
   },
@@ -103,6 +108,7 @@ function tg3(name: ChipName, about: string): Model {
     linux: 'tg3',
     interrupts: chip.is57765 ? ['msix', 'msi', 'intx'] : ['msi', 'intx'],
     registers: BCM57XX,
+    configuration: BCM57XX_CONFIGURATION[name],
     nvram: NVRAM_SIZE,
     make: (host, { image, ...options }) => new Tg3(host, { ...options, chip: name, nvram: image }),
   };

@@ -20,7 +20,9 @@ export class TextTrace implements Trace {
 
   register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
     const fields = map.decode(offset, value);
-    this.#put(`${kind.padEnd(5)} ${map.nameAt(offset)} ${hex(value, 8)}${fields && ` ${fields}`}`);
+    const digits = 2 * (map.find(offset)?.width ?? 4);
+    const name = `${map.space && `${map.space} `}${map.nameAt(offset)}`;
+    this.#put(`${kind.padEnd(5)} ${name} ${hex(value, digits)}${fields && ` ${fields}`}`);
   }
 
   descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {

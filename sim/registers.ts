@@ -18,6 +18,7 @@ export type FieldBits = number | readonly [number, number];
 
 export interface Row {
   readonly at: number; // byte offset in its space
+  readonly width?: 1 | 2 | 4; // bytes (4, if absent): configuration space has shorter ones
   readonly access: Access;
   readonly title: string;
   readonly section: string;
@@ -77,38 +78,48 @@ export function place(mask: number, fieldValue: number): number {
 export class RegisterMap<T extends Rows = Rows> {
   readonly chip: string;
   readonly size: number;
+  /** Where it is, as a trace says it; nothing behind a BAR. */
+  readonly space: '' | 'config';
+  /** What a place is: a word of 4 bytes, or a byte where a register is shorter than a word. */
+  readonly unit: 1 | 4;
   readonly rows: readonly NamedRow[];
   readonly r: Registers<T>;
-  /** For each 32-bit word of the space: 1 + index of its row, 0 where there is none. */
+  /** For each place of the space: 1 + index of its row, 0 where there is none. */
   readonly rowAt: Uint16Array;
-  /** For each word, the word it is stored at: itself, unless it is an alias. */
-  readonly wordAt: Uint32Array;
+  /** For each place, the one it is stored at: itself, unless it is an alias. */
+  readonly storedAt: Uint32Array;
 
   /** @param block says which part of the chip a register belongs to: what `section` names, if absent. */
-  constructor(chip: string, size: number, table: T, block = ({ section }: Row) => section) {
+  constructor(chip: string, size: number, table: T, block = ({ section }: Row) => section, space: '' | 'config' = '') {
     this.chip = chip;
     this.size = size;
-    this.rowAt = new Uint16Array(size / 4);
-    this.wordAt = Uint32Array.from(this.rowAt, (_, word) => word);
+    this.space = space;
+    this.unit = Object.values(table).some(({ width = 4 }) => width < 4) ? 1 : 4;
+    this.rowAt = new Uint16Array(size / this.unit);
+    this.storedAt = Uint32Array.from(this.rowAt, (_, place) => place);
     this.rows = Object.entries(table).map(([name, row]) => ({ ...row, name, block: block(row) }));
     for (const [index, row] of this.rows.entries()) this.#lay(row, index + 1);
     this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row)])) as Registers<T>;
   }
 
   #lay(row: Row & { name: string }, tag: number): void {
-    const { count = 1, stride = 4 } = row;
+    const { count = 1, stride = 4, width = 4 } = row;
     for (const base of [row.at, ...(row.aliases ?? [])]) {
       for (let i = 0; i < count; i++) {
         const at = base + i * stride;
-        if (at % 4 !== 0 || at < 0 || at >= this.size) throw new RangeError(`${this.chip}: ${row.name} at ${hex(at)}`);
-        const taken = this.rowAt[at / 4]!;
-        if (taken !== 0) {
-          throw new RangeError(`${this.chip}: ${row.name} overlaps ${this.rows[taken - 1]!.name} at ${hex(at)}`);
-        }
-        this.rowAt[at / 4] = tag;
-        this.wordAt[at / 4] = (row.at + i * stride) / 4;
+        if (at % width !== 0 || at < 0 || at >= this.size)
+          throw new RangeError(`${this.chip}: ${row.name} at ${hex(at)}`);
+        for (let byte = 0; byte < width; byte += this.unit) this.#take(row, tag, at + byte, row.at + i * stride + byte);
       }
     }
+  }
+
+  #take(row: { name: string }, tag: number, at: number, stored: number): void {
+    const taken = this.rowAt[at / this.unit]!;
+    if (taken !== 0)
+      throw new RangeError(`${this.chip}: ${row.name} overlaps ${this.rows[taken - 1]!.name} at ${hex(at)}`);
+    this.rowAt[at / this.unit] = tag;
+    this.storedAt[at / this.unit] = stored / this.unit;
   }
 
   /** The same table for a chip of the family, with those rows that it has. */
@@ -119,7 +130,17 @@ export class RegisterMap<T extends Rows = Rows> {
 
   /** The row that answers at a byte offset. */
   find(offset: number): NamedRow | undefined {
-    return this.rows[(this.rowAt[offset >>> 2] ?? 0) - 1];
+    return this.rows[(this.rowAt[this.#place(offset)] ?? 0) - 1];
+  }
+
+  #place(offset: number): number {
+    return this.unit === 4 ? offset >>> 2 : offset;
+  }
+
+  /** Which of an array's registers answers at a byte offset within `row`; 0 where it is none. */
+  indexAt(row: Row, offset: number): number {
+    const stored = this.storedAt[this.#place(offset)]! * this.unit;
+    return Math.floor((stored - row.at) / (row.stride ?? 4));
   }
 
   /** "CTRL", "RAL[3]", or "0x01234" where the datasheet has nothing. */
@@ -127,7 +148,7 @@ export class RegisterMap<T extends Rows = Rows> {
     const row = this.find(offset);
     if (row === undefined) return hex(offset);
     if ((row.count ?? 1) === 1) return row.name;
-    return `${row.name}[${(this.wordAt[offset >>> 2]! * 4 - row.at) / (row.stride ?? 4)}]`;
+    return `${row.name}[${this.indexAt(row, offset)}]`;
   }
 
   /** A value's fields: "SLU=1 SPEED=2"; fields that are 0 are left out. */
@@ -139,14 +160,14 @@ export class RegisterMap<T extends Rows = Rows> {
       .join(' ');
   }
 
-  /** The runs of words that no row describes, as [first, last] byte offsets. */
+  /** The runs of places that no row describes, as byte offsets of the first and the last. */
   gaps(): [number, number][] {
     const gaps: [number, number][] = [];
-    for (let word = 0; word < this.rowAt.length; word++) {
-      if (this.rowAt[word] !== 0) continue;
+    for (let at = 0; at < this.size; at += this.unit) {
+      if (this.find(at) !== undefined) continue;
       const gap = gaps.at(-1);
-      if (gap !== undefined && gap[1] === word * 4 - 4) gap[1] = word * 4;
-      else gaps.push([word * 4, word * 4]);
+      if (gap !== undefined && gap[1] === at - this.unit) gap[1] = at;
+      else gaps.push([at, at]);
     }
     return gaps;
   }
@@ -186,6 +207,7 @@ export class RegisterFile {
   readonly #writeMode: Uint8Array;
   readonly #readMode: Uint8Array;
 
+  /** @param map one whose registers are words. */
   constructor(map: RegisterMap) {
     this.map = map;
     this.words = new Uint32Array(map.size / 4);
@@ -237,7 +259,7 @@ export class RegisterFile {
       this.#refuse('read of an unknown register', offset);
       return 0;
     }
-    const word = this.map.wordAt[offset >>> 2]!;
+    const word = this.map.storedAt[offset >>> 2]!;
     const hook = this.#onRead[row - 1];
     const mode = this.#readMode[row - 1];
     const stored = this.words[word]!;
@@ -255,7 +277,7 @@ export class RegisterFile {
       this.#refuse('write of an unknown register', offset);
       return;
     }
-    const word = this.map.wordAt[offset >>> 2]!;
+    const word = this.map.storedAt[offset >>> 2]!;
     const mask = this.#writable[row - 1]!;
     const stored = this.words[word]!;
     const mode = this.#writeMode[row - 1];
@@ -287,7 +309,7 @@ export class RegisterFile {
     const mask = (width === 1 ? 0xff : 0xffff) << shift;
     const row = this.map.rowAt[offset >>> 2] ?? 0;
     const mode = row === 0 ? NONE : this.#writeMode[row - 1];
-    const rest = mode === STORE ? this.words[this.map.wordAt[offset >>> 2]!]! & ~mask : 0;
+    const rest = mode === STORE ? this.words[this.map.storedAt[offset >>> 2]!]! & ~mask : 0;
     this.write32(offset & ~3, rest | ((value << shift) & mask));
   }
 

@@ -18,7 +18,7 @@ const QUOTED = 60; // characters of a line that is none
 /**
  * Of the first card in the trace. Doorbells are left out: a trace has no memory, and a ring whose descriptors nobody
  * wrote would lead each of two cards somewhere else. What a driver asks the NVM or the PHY, and polls for, is one step:
- * how often it has to look is the card's.
+ * how often it has to look is the card's. Nor is configuration space played: each of the two has its own.
  */
 export function recordedScript(path: string, map: RegisterMap): Step[] {
   const steps: Step[] = [];
@@ -30,7 +30,7 @@ export function recordedScript(path: string, map: RegisterMap): Step[] {
     const [, seconds, name, what = ''] = LINE.exec(line) ?? [];
     if (seconds === undefined) throw new UsageError(`${where} is no line of a trace: ${quoted(line)}`);
     card ??= name;
-    if (name !== card || !/^(read|write)\b/.test(what)) continue;
+    if (name !== card || !/^(read|write)\b(?! +config )/.test(what)) continue;
     const step = access(what, map, where);
     const ms = (Number(seconds) - before) * 1000;
     if (ms < 0) throw new UsageError(`${where} is earlier than the line before: ${quoted(line)}`);

@@ -60,8 +60,7 @@ function atOffset(map: RegisterMap, text: string): Chosen {
     const names = near.map(({ name, at }) => `${name} at ${hex(at)}`).join(', ');
     throw new UsageError(`${map.chip} has no register at ${hex(offset)}: near it are ${names}`);
   }
-  const first = (map.wordAt[offset >>> 2]! * 4 - row.at) / (row.stride ?? 4);
-  return { row, first, count: 1, named: true };
+  return { row, first: map.indexAt(row, offset), count: 1, named: true };
 }
 
 function asPattern(text: string): RegExp {

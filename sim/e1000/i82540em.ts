@@ -7,12 +7,12 @@
 import { TellsWhatIsMissing } from '../nic/missing.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
-import { CACHE_LINE_SIZE, CAP_PCI_X, CAP_POWER_MANAGEMENT, MIN_GNT } from '../pci/config.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { place, RegisterFile } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 import { FCS_ERROR, type Port } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
+import { I82540EM_CONFIGURATION, REGISTERS_SIZE } from './configuration.ts';
 import { Eeprom, factoryImage } from './eeprom.ts';
 import { Filters } from './filters.ts';
 import { FlowControl, ORDINARY } from './flow-control.ts';
@@ -26,7 +26,6 @@ import { type Outlet, Transmit } from './transmit.ts';
 
 const { CTRL, CTRL_EXT, ICR, PBA, RAH, RAL, RCTL, STATUS } = I82540EM.r;
 
-const REGISTERS_SIZE = 128 * 1024;
 const LOOPBACK_MAC = 1; // RCTL.LBM
 const PACKET_BUFFER_KB = 64;
 
@@ -60,15 +59,9 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   readonly #words: Uint32Array;
   #linkUp = false;
 
-  constructor(host: Host, options: E1000Options = {}) {
-    super(host, {
-      vendor: 0x8086,
-      device: 0x100e,
-      revision: 0x02,
-      subsystemVendor: 0x8086,
-      subsystem: 0x001e,
-      class: 0x020000,
-    });
+  /** @param configuration another one for a card of its kin. */
+  constructor(host: Host, options: E1000Options = {}, configuration = I82540EM_CONFIGURATION) {
+    super(host, configuration);
     const registers = new RegisterFile(I82540EM);
     this.registers = registers;
     this.#words = registers.words;
@@ -108,13 +101,6 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     });
     registers.onRead(STATUS, () => this.#status());
     registers.onWrite(PBA, () => this.#settlePacketBuffer());
-    this.#describePci();
-    this.reset('power-on');
-  }
-
-  /** Chapter 4: BARs (4.1), power management, PCI-X and MSI capabilities at the offsets the part has them. */
-  #describePci(): void {
-    const { registers, config } = this;
     this.addBar(0, {
       kind: 'memory',
       size: REGISTERS_SIZE,
@@ -122,20 +108,17 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       write: (offset, width, value) => registers.write(offset, width, value),
     });
     this.addBar(2, this.#io);
-    config.allow(CACHE_LINE_SIZE, 1, 0xff);
-    config.poke(MIN_GNT, 1, 0xff);
-    config.capability(CAP_POWER_MANAGEMENT, 0xdc, 8);
-    config.poke(0xde, 2, 0x0022); // version 2, no PME# from D0 to D3hot claimed: nothing here wakes
-    config.allow(0xe0, 2, 0x0103);
-    config.capability(CAP_PCI_X, 0xe4, 8);
-    config.allow(0xe6, 2, 0x007f);
-    config.poke(0xe8, 4, 0x0040_fff8); // not on a PCI-X bus; 2 KB reads, one outstanding
-    this.addMsi(0xf0);
+    this.reset('power-on');
   }
 
   /** What was refused so far: accesses to registers and to host memory, and packets that descriptors do not describe. */
-  get refused(): { registers: number; memory: number; packets: number } {
-    return { registers: this.registers.refused, memory: this.dma.faults, packets: this.#transmit.refused };
+  get refused(): { registers: number; configuration: number; memory: number; packets: number } {
+    return {
+      registers: this.registers.refused,
+      configuration: this.config.refused,
+      memory: this.dma.faults,
+      packets: this.#transmit.refused,
+    };
   }
 
   // Resets.

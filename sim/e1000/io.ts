@@ -1,13 +1,14 @@
 /** The I/O BAR (manual section 13.2.2): IOADDR selects a register, IODATA reads or writes it. */
 import type { Region } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
+import { IO_SIZE } from './configuration.ts';
 
 const IOADDR = 0;
 const IODATA = 4;
 
 export class IoPort implements Region {
   readonly kind = 'io';
-  readonly size = 64;
+  readonly size = IO_SIZE;
   address = 0;
   readonly #registers: RegisterFile;
 

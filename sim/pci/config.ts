@@ -1,8 +1,20 @@
 /**
  * PCI configuration space: PCI Local Bus Specification 3.0, chapter 6 (sections below are its).
  *
- * Bytes with a write mask and a write-1-to-clear mask each, so that every width is the same loop.
+ * What is there, rows say (rows.ts). Here it is bytes with a write mask and a write-1-to-clear mask each, so that an access of
+ * any width, at any place, is the same loop.
  */
+import type { RegisterMap, Row } from '../registers.ts';
+import type { Trace } from '../trace.ts';
+
+export {
+  CAP_MSI,
+  CAP_MSI_X,
+  CAP_PCI_EXPRESS,
+  CAP_PCI_X,
+  CAP_POWER_MANAGEMENT,
+  CAP_VITAL_PRODUCT_DATA,
+} from './rows.ts';
 
 // 6.1, figure 6-1: the header every function has.
 export const VENDOR_ID = 0x00;
@@ -33,127 +45,166 @@ export const COMMAND_INTX_DISABLE = 1 << 10;
 // 6.2.3: status register.
 export const STATUS_INTERRUPT = 1 << 3;
 export const STATUS_CAPABILITIES = 1 << 4;
-const STATUS_W1C = 0xf900;
 
-// 6.7, appendix H: capability ids.
-export const CAP_POWER_MANAGEMENT = 0x01;
-export const CAP_VITAL_PRODUCT_DATA = 0x03;
-export const CAP_MSI = 0x05;
-export const CAP_PCI_X = 0x07;
-export const CAP_PCI_EXPRESS = 0x10;
-export const CAP_MSI_X = 0x11;
+type Width = 1 | 2 | 4;
 
-export interface PciIdentity {
-  readonly vendor: number;
-  readonly device: number;
-  readonly revision: number;
-  readonly subsystemVendor: number;
-  readonly subsystem: number;
-  readonly class: number; // 24 bits: 0x020000 is an Ethernet controller
+/** Told the access as it was: always aligned, so that it is within a register of four bytes, or covers a shorter one. */
+type AccessHook = (at: number, width: Width, value: number) => void;
+
+interface Hook {
+  readonly at: number;
+  readonly end: number;
+  readonly run: AccessHook;
 }
 
 export class ConfigSpace {
+  readonly map: RegisterMap;
   readonly bytes: Uint8Array;
-  readonly #writable: Uint8Array;
-  readonly #clearable: Uint8Array;
-  #lastCapability = CAPABILITIES - 1; // so that the first link goes to the pointer itself
-  readonly #hooks: { at: number; end: number; hook: () => void }[] = [];
-  readonly #readHooks: { at: number; end: number; hook: () => void }[] = [];
+  /** Where accesses are told to; null costs nothing. */
+  trace: Trace | null = null;
+  /** Accesses to bytes that no row describes, and writes to registers that only read. */
+  refused = 0;
+  protected readonly writable: Uint8Array;
+  protected readonly clearable: Uint8Array;
+  readonly #readHooks: Hook[] = [];
+  readonly #writeHooks: Hook[] = [];
+  readonly #changeHooks: Hook[] = [];
 
-  constructor(id: PciIdentity, size: 256 | 4096 = 256) {
-    this.bytes = new Uint8Array(size);
-    this.#writable = new Uint8Array(size);
-    this.#clearable = new Uint8Array(size);
-    this.poke(VENDOR_ID, 2, id.vendor);
-    this.poke(DEVICE_ID, 2, id.device);
-    this.poke(REVISION_ID, 1, id.revision);
-    this.poke(CLASS_CODE, 1, id.class & 0xff);
-    this.poke(CLASS_CODE + 1, 2, id.class >>> 8);
-    this.poke(SUBSYSTEM_VENDOR_ID, 2, id.subsystemVendor);
-    this.poke(SUBSYSTEM_ID, 2, id.subsystem);
-    this.poke(INTERRUPT_PIN, 1, 1); // INTA#
-    // I/O, memory, bus master, memory write and invalidate, parity, SERR#, interrupt disable (6.2.2).
-    this.allow(COMMAND, 2, 0x0557);
-    this.allowClear(STATUS, 2, STATUS_W1C);
-    this.allow(CACHE_LINE_SIZE, 1, 0xff);
-    this.allow(LATENCY_TIMER, 1, 0xf8);
-    this.allow(INTERRUPT_LINE, 1, 0xff);
-  }
-
-  /** Declares a base address register (6.2.5.1): `size` is a power of two. A `wide` one takes the next index, too. */
-  bar(index: number, kind: 'memory' | 'io', size: number, { wide = false, prefetchable = false } = {}): void {
-    const at = BAR0 + 4 * index;
-    this.poke(at, 4, kind === 'io' ? 1 : (wide ? 4 : 0) | (prefetchable ? 8 : 0));
-    this.allow(at, 4, ~(size - 1) & (kind === 'io' ? ~3 : ~15));
-    if (wide) this.allow(at + 4, 4, 0xffffffff);
-  }
-
-  /** Links a capability of `length` bytes in at `at` (multiple of 4) and returns `at`. The list keeps the order of calls. */
-  capability(id: number, at: number, length: number): number {
-    if (at % 4 !== 0 || at < 0x40 || at + length > 256)
-      throw new RangeError(`capability 0x${id.toString(16)} at ${at}`);
-    this.poke(at, 1, id);
-    this.poke(at + 1, 1, 0);
-    this.poke(this.#lastCapability + 1, 1, at);
-    this.#lastCapability = at;
-    this.poke(STATUS, 2, this.peek(STATUS, 2) | STATUS_CAPABILITIES);
-    return at;
-  }
-
-  /** Lets software write the bits of `mask`. */
-  allow(at: number, width: 1 | 2 | 4, mask: number): void {
-    for (let i = 0; i < width; i++) this.#writable[at + i] = (mask >>> (8 * i)) & 0xff;
-  }
-
-  /** Lets software clear the bits of `mask` by writing 1. */
-  allowClear(at: number, width: 1 | 2 | 4, mask: number): void {
-    for (let i = 0; i < width; i++) this.#clearable[at + i] = (mask >>> (8 * i)) & 0xff;
+  constructor(map: RegisterMap) {
+    this.map = map;
+    this.bytes = new Uint8Array(map.size);
+    this.writable = new Uint8Array(map.size);
+    this.clearable = new Uint8Array(map.size);
+    for (const row of map.rows) {
+      const { access, count = 1, stride = 4, width = 4, reset = 0, writable = 0xffffffff } = row;
+      const mask = access === 'RW' ? this.writable : access === 'W1C' ? this.clearable : null;
+      for (let at = row.at; at < row.at + count * stride; at += stride) {
+        this.poke(at, width, reset);
+        if (mask !== null) put(mask, at, width, writable);
+      }
+    }
   }
 
   /** Runs `hook` after any write that touches [at, at + length). */
-  onWrite(at: number, length: number, hook: () => void): void {
-    this.#hooks.push({ at, end: at + length, hook });
+  onWrite(at: number, length: number, hook: AccessHook): void {
+    this.#writeHooks.push({ at, end: at + length, run: hook });
+  }
+
+  /** Runs `hook` after any such write, and after a reset: for what follows the register's state. */
+  onChange(at: number, length: number, hook: () => void): void {
+    this.#changeHooks.push({ at, end: at + length, run: hook });
   }
 
   /** Runs `hook` before software reads anything of [at, at + length): it pokes what is there now. */
   onRead(at: number, length: number, hook: () => void): void {
-    this.#readHooks.push({ at, end: at + length, hook });
+    this.#readHooks.push({ at, end: at + length, run: hook });
   }
 
   /** As software reads: out of range is all ones, as from a slot with nothing in it. */
-  read(at: number, width: 1 | 2 | 4): number {
+  read(at: number, width: Width): number {
     if (at < 0 || at + width > this.bytes.length) return 0xffffffff >>> (32 - 8 * width);
-    for (const { at: from, end, hook } of this.#readHooks) if (at < end && at + width > from) hook();
+    if (at % width !== 0) return this.#readBytes(at, width);
+    runAt(this.#readHooks, at, width, 0);
+    this.#tell('read', at, width, 0);
     return this.peek(at, width);
   }
 
-  /** As software writes. */
-  write(at: number, width: 1 | 2 | 4, value: number): void {
-    if (at < 0 || at + width > this.bytes.length) return;
-    for (let i = 0; i < width; i++) {
-      const byte = (value >>> (8 * i)) & 0xff;
-      const writable = this.#writable[at + i]!;
-      const kept = this.bytes[at + i]! & ~writable & ~(byte & this.#clearable[at + i]!);
-      this.bytes[at + i] = kept | (byte & writable);
-    }
-    for (const { at: from, end, hook } of this.#hooks) if (at < end && at + width > from) hook();
+  /** Unaligned: byte by byte. */
+  #readBytes(at: number, width: Width): number {
+    let value = 0;
+    for (let i = 0; i < width; i++) value |= this.read(at + i, 1) << (8 * i);
+    return value >>> 0;
   }
 
-  /** Everything that software can write back to 0, which is its reset value throughout (6.2); hooks run. */
+  /** As software writes. */
+  write(at: number, width: Width, value: number): void {
+    if (at < 0 || at + width > this.bytes.length) return;
+    if (at % width !== 0) {
+      for (let i = 0; i < width; i++) this.write(at + i, 1, (value >>> (8 * i)) & 0xff);
+      return;
+    }
+    this.#tell('write', at, width, value);
+    for (let i = 0; i < width; i++) {
+      const byte = (value >>> (8 * i)) & 0xff;
+      const writable = this.writable[at + i]!;
+      const kept = this.bytes[at + i]! & ~writable & ~(byte & this.clearable[at + i]!);
+      this.bytes[at + i] = kept | (byte & writable);
+    }
+    runAt(this.#writeHooks, at, width, value);
+    runAt(this.#changeHooks, at, width, value);
+  }
+
+  /** Everything that software can write back to its reset value. */
   reset(): void {
-    for (let at = 0; at < this.bytes.length; at++) this.bytes[at]! &= ~this.#writable[at]!;
-    for (const { hook } of this.#hooks) hook();
+    for (const { at: first, count = 1, stride = 4, width = 4, reset = 0 } of this.map.rows) {
+      for (let at = first; at < first + count * stride; at += stride)
+        for (let i = 0; i < width; i++) this.#resetByte(at + i, (reset >>> (8 * i)) & 0xff);
+    }
+    for (const { at, run } of this.#changeHooks) run(at, 1, this.bytes[at]!);
+  }
+
+  #resetByte(at: number, reset: number): void {
+    const changes = this.writable[at]! | this.clearable[at]!;
+    this.bytes[at] = (this.bytes[at]! & ~changes) | (reset & changes);
   }
 
   /** The function's own read. */
-  peek(at: number, width: 1 | 2 | 4): number {
+  peek(at: number, width: Width): number {
     let value = 0;
     for (let i = width - 1; i >= 0; i--) value = (value << 8) | this.bytes[at + i]!;
     return value >>> 0;
   }
 
   /** The function's own write: past every mask, without hooks. */
-  poke(at: number, width: 1 | 2 | 4, value: number): void {
-    for (let i = 0; i < width; i++) this.bytes[at + i] = (value >>> (8 * i)) & 0xff;
+  poke(at: number, width: Width, value: number): void {
+    put(this.bytes, at, width, value);
   }
+
+  /** Counts and traces an access, register by register. */
+  #tell(kind: 'read' | 'write', at: number, width: Width, value: number): void {
+    const { map, trace } = this;
+    let refusal = '';
+    for (let start = at - (at % this.#lengthAt(at)); start < at + width; start += this.#lengthAt(start)) {
+      const row = map.find(start);
+      if (row === undefined) refusal = 'an unknown register';
+      else if (kind === 'write' && row.access === 'RO' && !this.#heard(start)) refusal ||= 'a read-only register';
+      if (trace === null) continue;
+      const length = this.#lengthAt(start);
+      const shown = kind === 'read' ? this.peek(start, length) : this.#written(row, start, length, at, width, value);
+      trace.register(map, kind, start, shown);
+    }
+    if (refusal === '') return;
+    this.refused++;
+    trace?.note(map.chip, `${kind} of ${refusal}: ${map.nameAt(at)}`);
+  }
+
+  /** Bytes of the register there; of a gap, one. */
+  #lengthAt(at: number): Width {
+    const row = this.map.find(at);
+    return row === undefined ? 1 : (row.width ?? 4);
+  }
+
+  /** Whether a write there is somebody's affair, though nothing is stored. */
+  #heard(at: number): boolean {
+    return this.#writeHooks.some(({ at: from, end }) => at >= from && at < end);
+  }
+
+  /** What a write means for a register of which it is a part, or more than all. */
+  #written(row: Row | undefined, start: number, length: Width, at: number, width: Width, value: number): number {
+    let written = row?.access === 'RW' ? this.peek(start, length) : 0;
+    for (let i = 0; i < length; i++) {
+      const from = start + i - at;
+      if (from < 0 || from >= width) continue;
+      written = (written & ~(0xff << (8 * i))) | (((value >>> (8 * from)) & 0xff) << (8 * i));
+    }
+    return written >>> 0;
+  }
+}
+
+function put(bytes: Uint8Array, at: number, width: number, value: number): void {
+  for (let i = 0; i < width; i++) bytes[at + i] = value >>> (8 * i);
+}
+
+function runAt(hooks: readonly Hook[], at: number, width: Width, value: number): void {
+  for (const { at: from, end, run } of hooks) if (at < end && at + width > from) run(at, width, value);
 }

@@ -6,20 +6,20 @@
  */
 import type { Clock } from '../clock.ts';
 import { type AddressSpace, BusMaster } from '../memory.ts';
+import { field, type RegisterMap } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 import {
-  CAP_MSI,
-  CAP_MSI_X,
+  BAR0,
   COMMAND,
   COMMAND_INTX_DISABLE,
   COMMAND_IO,
   COMMAND_MASTER,
   COMMAND_MEMORY,
   ConfigSpace,
-  type PciIdentity,
   STATUS,
   STATUS_INTERRUPT,
 } from './config.ts';
+import type { MsiXPlace } from './rows.ts';
 
 /** `size` bytes of `bytes` from `start`. */
 export interface PacketMemory {
@@ -53,18 +53,11 @@ export interface Region {
 /** power-on: as if mains came back. bus: RST# or FLR. Registers of the chip that reset themselves are the chip's own affair. */
 export type ResetKind = 'power-on' | 'bus';
 
-export interface MsiXPlace {
-  readonly vectors: number;
-  readonly bar: number;
-  readonly table: number; // byte offset of the table in the BAR
-  readonly pending: number; // and of the pending bit array
-}
-
 // 6.8.1: MSI capability. 6.8.2: MSI-X capability.
 const MSI_CONTROL = 2;
 const MSI_ENABLE = 1;
-const MSI_64 = 0x80;
 const MSIX_CONTROL = 2;
+const MSIX_LAST_VECTOR = 0x7ff;
 const MSIX_ENABLE = 0x8000;
 const MSIX_MASK_ALL = 0x4000;
 const MSIX_ENTRY = 4; // words: address low, address high, data, control
@@ -78,17 +71,36 @@ export abstract class PciFunction {
   readonly bars: (Region | null)[] = [null, null, null, null, null, null];
   #trace: Trace | null = null;
   #intx = false;
-  #msi = 0; // place of the MSI capability, 0 for none
-  #msix = 0;
-  #msixPlace: MsiXPlace | null = null;
-  #msixTable = new Uint32Array(0);
-  #msixPending = new Uint32Array(0);
+  readonly #msi: number; // place of the MSI capability, 0 for none
+  readonly #msix: number;
+  readonly #msixPlace: MsiXPlace | null;
+  readonly #msixTable: Uint32Array;
+  readonly #msixPending: Uint32Array;
 
-  constructor(host: Host, id: PciIdentity, configSize: 256 | 4096 = 256) {
+  /** @param configuration what is in its configuration space, MSI and MSI-X with it: rows.ts. */
+  constructor(host: Host, configuration: RegisterMap) {
     this.host = host;
-    this.config = new ConfigSpace(id, configSize);
+    this.config = new ConfigSpace(configuration);
     this.dma = new BusMaster(host.memory);
-    this.config.onWrite(COMMAND, 2, () => this.#commandWritten());
+    const placeOf = (name: string) => configuration.rows.find((row) => row.name === name)?.at ?? 0;
+    this.#msi = placeOf('MSI_CAP');
+    this.#msix = placeOf('MSIX_CAP');
+    this.#msixPlace = this.#msix === 0 ? null : this.#findMsiX(this.#msix);
+    const vectors = this.#msixPlace?.vectors ?? 0;
+    this.#msixTable = new Uint32Array(vectors * MSIX_ENTRY);
+    this.#msixPending = new Uint32Array((vectors + 31) >> 5);
+    this.#maskAllVectors();
+    this.config.onChange(COMMAND, 2, () => this.#commandWritten());
+    if (this.#msi !== 0) this.config.onChange(this.#msi, 14, () => this.#settlePin());
+    if (this.#msix !== 0) this.config.onChange(this.#msix, 12, () => this.#msixChanged());
+  }
+
+  /** The MSI-X table and pending bits overlay a BAR (6.8.2). */
+  #findMsiX(at: number): MsiXPlace {
+    const { config } = this;
+    const [table, pending] = [config.peek(at + 4, 4), config.peek(at + 8, 4)];
+    const vectors = field(config.peek(at + MSIX_CONTROL, 2), MSIX_LAST_VECTOR) + 1;
+    return { vectors, bar: table & 7, table: (table & ~7) >>> 0, pending: (pending & ~7) >>> 0 };
   }
 
   /** The chip's own state back to its reset values. */
@@ -105,37 +117,17 @@ export abstract class PciFunction {
 
   set trace(trace: Trace | null) {
     this.#trace = trace;
+    this.config.trace = trace;
     this.traceChanged(trace);
   }
 
-  protected addBar(index: number, region: Region, options?: { wide?: boolean; prefetchable?: boolean }): void {
+  /** What is behind a BAR. @throws RangeError where configuration space has none of that size. */
+  protected addBar(index: number, region: Region): void {
+    const at = BAR0 + 4 * index;
+    const row = this.config.map.find(at)!;
+    if (((row.writable ?? 0) & -(row.writable ?? 0)) >>> 0 !== region.size)
+      throw new RangeError(`${this.config.map.chip}: ${row.name} is not of ${region.size} bytes`);
     this.bars[index] = region;
-    this.config.bar(index, region.kind, region.size, options);
-  }
-
-  /** Adds an MSI capability (6.8.1), one vector, with 64-bit addresses, at config offset `at`. */
-  protected addMsi(at: number): void {
-    this.#msi = this.config.capability(CAP_MSI, at, 14);
-    this.config.poke(at + MSI_CONTROL, 2, MSI_64);
-    this.config.allow(at + MSI_CONTROL, 2, MSI_ENABLE);
-    this.config.allow(at + 4, 4, 0xfffffffc);
-    this.config.allow(at + 8, 4, 0xffffffff);
-    this.config.allow(at + 12, 2, 0xffff);
-    this.config.onWrite(at, 14, () => this.#settlePin());
-  }
-
-  /** Adds an MSI-X capability (6.8.2); the table and pending bits overlay the BAR that `place` names. */
-  protected addMsiX(at: number, place: MsiXPlace): void {
-    this.#msix = this.config.capability(CAP_MSI_X, at, 12);
-    this.#msixPlace = place;
-    this.#msixTable = new Uint32Array(place.vectors * MSIX_ENTRY);
-    this.#msixPending = new Uint32Array((place.vectors + 31) >> 5);
-    this.config.poke(at + MSIX_CONTROL, 2, place.vectors - 1);
-    this.config.allow(at + MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
-    this.config.poke(at + 4, 4, place.table | place.bar);
-    this.config.poke(at + 8, 4, place.pending | place.bar);
-    this.config.onWrite(at, 12, () => this.#msixChanged());
-    this.#maskAllVectors();
   }
 
   /** The BAR that the MSI-X table overlays; -1 without MSI-X. */
@@ -295,6 +287,7 @@ export abstract class PciFunction {
   save(): unknown {
     return {
       config: this.config.bytes.slice(),
+      refused: this.config.refused,
       intx: this.#intx,
       msixTable: this.#msixTable.slice(),
       msixPending: this.#msixPending.slice(),
@@ -306,6 +299,7 @@ export abstract class PciFunction {
   restore(saved: unknown): void {
     const state = saved as {
       config: Uint8Array;
+      refused: number;
       intx: boolean;
       msixTable: Uint32Array;
       msixPending: Uint32Array;
@@ -313,6 +307,7 @@ export abstract class PciFunction {
       chip: unknown;
     };
     this.config.bytes.set(state.config);
+    this.config.refused = state.refused;
     this.dma.enabled = (this.config.peek(COMMAND, 2) & COMMAND_MASTER) !== 0;
     this.dma.faults = state.faults;
     this.#msixTable.set(state.msixTable);

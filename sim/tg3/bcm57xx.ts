@@ -8,13 +8,13 @@ import { MICROSECOND } from '../clock.ts';
 import { TellsWhatIsMissing } from '../nic/missing.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, get32 } from '../packet.ts';
-import { CAP_PCI_EXPRESS, CAP_POWER_MANAGEMENT, CAP_VITAL_PRODUCT_DATA } from '../pci/config.ts';
-import { type Host, PciFunction, type Region, type ResetKind } from '../pci/function.ts';
+import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { field, RegisterFile } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 import type { Port } from '../wire/port.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
-import { HostCoalescing, type Pins, VECTORS } from './coalescing.ts';
+import { HostCoalescing, type Pins } from './coalescing.ts';
+import { BAR_SIZE, BCM57XX_CONFIGURATION } from './configuration.ts';
 import {
   FW_READY,
   SRAM_DATA_CFG,
@@ -40,7 +40,6 @@ import { Statistics } from './statistics.ts';
 const R = BCM57XX.r;
 const { GRC_LOCAL_CTRL, GRC_MISC_CFG, GRC_MODE, MAC_MODE, MAC_STATUS, MISC_HOST_CTRL, PCISTATE } = R;
 
-const BAR_SIZE = 0x1_0000;
 const MIRROR = 0x100; // configuration space at the start of BAR 0
 const REGISTERS = 0x8000; // what is above is a window on SRAM
 const PCIE_PAGES = 0x7c00;
@@ -87,19 +86,9 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   #registerBase = 0; // REG_BASE_ADDR
 
   constructor(host: Host, options: Tg3Options = {}) {
-    const chip: Chip = CHIPS[options.chip ?? 'tg3'];
-    super(
-      host,
-      {
-        vendor: 0x14e4,
-        device: chip.device,
-        revision: chip.revision,
-        subsystemVendor: 0x14e4,
-        subsystem: chip.device,
-        class: 0x020000,
-      },
-      4096,
-    );
+    const name = options.chip ?? 'tg3';
+    const chip: Chip = CHIPS[name];
+    super(host, BCM57XX_CONFIGURATION[name]);
     this.chip = chip;
     const registers = new RegisterFile(BCM57XX);
     this.registers = registers;
@@ -133,53 +122,29 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   }
 
   /** What was refused so far: accesses to registers and to host memory, and packets that BDs do not describe. */
-  get refused(): { registers: number; memory: number; packets: number } {
-    return { registers: this.registers.refused, memory: this.dma.faults, packets: this.#send.refused };
+  get refused(): { registers: number; configuration: number; memory: number; packets: number } {
+    return {
+      registers: this.registers.refused,
+      configuration: this.config.refused,
+      memory: this.dma.faults,
+      packets: this.#send.refused,
+    };
   }
 
   // PCI.
 
   #describePci(): void {
     const { chip, config } = this;
-    const own: Region = {
+    this.addBar(0, {
       kind: 'memory',
       size: BAR_SIZE,
       read: (offset, width) => this.#read(offset, width),
       write: (offset, width, value) => this.#write(offset, width, value),
-    };
-    this.addBar(0, own, { wide: true, prefetchable: chip.is57765 });
-    config.capability(CAP_POWER_MANAGEMENT, 0x48, 8);
-    config.poke(0x4a, 2, chip.is57765 ? 0x0003 : 0x0002); // no PME# claimed: nothing here wakes
-    config.allow(0x4c, 2, 0x0103);
+    });
+    if (chip.is57765) this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined });
     this.#describeProductData();
-    this.addMsi(0x58);
-    if (chip.is57765) {
-      this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined }, WIDE);
-      this.addMsiX(0xa0, { vectors: VECTORS, bar: 2, table: 0, pending: 0x120 });
-      config.poke(R.GEN15_PRODID_ASICREV.at, 4, chip.revisionId);
-    }
-    this.#describeExpress(chip.is57765 ? 0xac : 0xd0, chip.is57765 ? 2 : 1);
-    config.poke(MISC_HOST_CTRL.at + 2, 2, chip.is57765 ? 0xf000 : chip.revisionId);
-    config.allow(MISC_HOST_CTRL.at, 2, 0xffff);
-    config.onWrite(MISC_HOST_CTRL.at, 4, () => this.#hostControlWritten());
-    config.allow(R.DMA_RW_CTRL.at, 4, 0xffffffff);
-    config.poke(PCISTATE.at, 4, PCISTATE.INT_NOT_ACTIVE | PCISTATE.CONV_PCI_MODE);
-    config.allow(PCISTATE.at, 4, 0x0007ff60);
-    if (!chip.is57765) config.allow(R.CLOCK_CTRL.at, 4, 0xffffffff);
+    config.onChange(MISC_HOST_CTRL.at, 4, () => this.#hostControlWritten());
     this.#describeWindows();
-  }
-
-  /** An endpoint: payloads of 128 bytes, one lane at 2.5 GT/s (PCI Express Base Specification, 7.8). */
-  #describeExpress(at: number, version: number): void {
-    const { config } = this;
-    config.capability(CAP_PCI_EXPRESS, at, version === 2 ? 60 : 20);
-    config.poke(at + 0x02, 2, version);
-    config.poke(at + 0x04, 4, 0x0000_8000); // role-based error reporting
-    config.allow(at + 0x08, 2, 0x7fff);
-    config.allowClear(at + 0x0a, 2, 0x000f);
-    config.poke(at + 0x0c, 4, 0x0000_0c11); // L0s and L1
-    config.allow(at + 0x10, 2, 0x01c3);
-    config.poke(at + 0x12, 2, 0x1011);
   }
 
   /**
@@ -188,9 +153,6 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
    */
   #describeProductData(): void {
     const { config, nvram } = this;
-    config.capability(CAP_VITAL_PRODUCT_DATA, PRODUCT_DATA - 4, 8);
-    config.allow(PRODUCT_DATA - 2, 2, 0xffff);
-    config.allow(PRODUCT_DATA, 4, 0xffffffff);
     config.onWrite(PRODUCT_DATA - 2, 2, () => {
       const address = config.peek(PRODUCT_DATA - 2, 2);
       if (!nvram.boots) return;
@@ -203,17 +165,18 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   #describeWindows(): void {
     const { config } = this;
     const { MEM_WIN_BASE_ADDR, MEM_WIN_DATA, REG_BASE_ADDR, REG_DATA } = R;
-    for (const { at } of [MEM_WIN_BASE_ADDR, MEM_WIN_DATA, REG_BASE_ADDR, REG_DATA]) config.allow(at, 4, 0xffffffff);
     config.onWrite(MEM_WIN_BASE_ADDR.at, 4, () => {
       this.#memoryBase = config.peek(MEM_WIN_BASE_ADDR.at, 4);
     });
     config.onWrite(REG_BASE_ADDR.at, 4, () => {
       this.#registerBase = config.peek(REG_BASE_ADDR.at, 4);
     });
-    config.onWrite(MEM_WIN_DATA.at, 4, () => this.#writeWindow(config.peek(MEM_WIN_DATA.at, 4)));
+    config.onWrite(MEM_WIN_DATA.at, 4, (at, width, value) => {
+      this.#writeWindow(merge(this.#sram.read(this.#memoryBase), at, width, value));
+    });
     config.onRead(MEM_WIN_DATA.at, 4, () => config.poke(MEM_WIN_DATA.at, 4, this.#sram.read(this.#memoryBase)));
-    config.onWrite(REG_DATA.at, 4, () => {
-      if (this.#indirect) this.#writeRegister(this.#registerBase, 4, config.peek(REG_DATA.at, 4));
+    config.onWrite(REG_DATA.at, 4, (at, width, value) => {
+      if (this.#indirect) this.#writeRegister((this.#registerBase & ~3) + (at & 3), width, value);
     });
     config.onRead(REG_DATA.at, 4, () => {
       if (this.#indirect) config.poke(REG_DATA.at, 4, this.#readRegister(this.#registerBase, 4));
@@ -276,18 +239,23 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
 
   /** The memory window is what drivers use most before they are up: it does not take the way around. */
   #readMirror(offset: number): number {
-    const value = offset === R.MEM_WIN_DATA.at ? this.#sram.read(this.#memoryBase) : this.config.read(offset, 4);
-    this.registers.trace?.register(BCM57XX, 'read', offset, value);
+    if (offset !== R.MEM_WIN_DATA.at) return this.config.read(offset, 4);
+    const value = this.#sram.read(this.#memoryBase);
+    this.config.trace?.register(this.config.map, 'read', offset, value);
     return value;
   }
 
   #writeMirror(offset: number, width: 1 | 2 | 4, value: number): void {
-    this.registers.trace?.register(BCM57XX, 'write', offset & ~3, value);
-    if (offset === R.MEM_WIN_DATA.at && width === 4) this.#writeWindow(value);
-    else if (offset === R.MEM_WIN_BASE_ADDR.at && width === 4) {
+    if (width !== 4 || (offset !== R.MEM_WIN_DATA.at && offset !== R.MEM_WIN_BASE_ADDR.at)) {
+      this.config.write(offset, width, value);
+      return;
+    }
+    this.config.trace?.register(this.config.map, 'write', offset, value);
+    if (offset === R.MEM_WIN_DATA.at) this.#writeWindow(value);
+    else {
       this.#memoryBase = value;
       this.config.poke(offset, 4, value);
-    } else this.config.write(offset, width, value);
+    }
   }
 
   #writeWindow(value: number): void {
@@ -524,8 +492,6 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     this.#send.restore(state.send);
   }
 }
-
-const WIDE = { wide: true, prefetchable: true };
 
 /** A word of which `width` bytes at `offset` are written. */
 function merge(word: number, offset: number, width: 1 | 2 | 4, value: number): number {

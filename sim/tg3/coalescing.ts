@@ -8,6 +8,7 @@ import { type Alarm, type Clock, MICROSECOND } from '../clock.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
 import type { Chip } from './chips.ts';
+import { VECTORS } from './configuration.ts';
 import {
   ST_JUMBO,
   ST_LINK_CHANGED,
@@ -23,7 +24,6 @@ import { BCM57XX } from './registers.ts';
 const R = BCM57XX.r;
 const { GRC_MODE, HOSTCC_MODE, MAC_EVENT, MAC_STATUS, MBOX_INTERRUPT, MISC_HOST_CTRL, MSGINT_MODE, WDMAC_MODE } = R;
 const { PCIE_TRANSACTION_CFG } = R;
-export const VECTORS = 5;
 export const RETURN_RINGS = 4;
 const ALL_RINGS = RETURN_RINGS;
 const BLOCK = 32; // bytes written of a status block, in every mode

@@ -25,6 +25,7 @@ import { runInNewContext } from 'node:vm';
 import { createEventfd, createMemfd, END, receivedDescriptors } from '../../native/index.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
+import { configurationMap } from '../../sim/pci/rows.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
 import { until } from '../util/until.ts';
 import { Place } from './command.ts';
@@ -128,10 +129,15 @@ await t.test('what is asked about is told in as many bytes as there are, whateve
   t.equal(await it.error(COMMAND.setIrqs, small), EINVAL, 'SET_IRQS with a small argsz');
 });
 
+const LARGE = configurationMap('large', {
+  identity: { vendor: 0x1234, device: 2, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 },
+  bars: { 0: { kind: 'memory', size: 1 << 22 } },
+});
+
 /** A function with more behind a BAR than one message may carry. */
 class Large extends PciFunction {
   constructor(host: Host) {
-    super(host, { vendor: 0x1234, device: 2, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    super(host, LARGE);
     this.addBar(0, { kind: 'memory', size: 1 << 22, read: () => 7, write: () => {} });
   }
   protected override resetChip(): void {}

@@ -7,6 +7,7 @@ import { attend, connectUnix, createMemfd, END, listenUnix, receivedDescriptors 
 import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
+import { configurationMap } from '../../sim/pci/rows.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
@@ -173,11 +174,16 @@ await t.test('messages one behind the other, cut anywhere', async (t) => {
   t.equal(descriptors(), before);
 });
 
+const SLOW = configurationMap('slow', {
+  identity: { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 },
+  bars: { 0: { kind: 'memory', size: PAGE } },
+});
+
 /** A function whose register writes take 5 ms, as a doorbell with a long ring behind it may. */
 class Slow extends PciFunction {
   writes: number[] = [];
   constructor(host: Host) {
-    super(host, { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    super(host, SLOW);
     const write = (_offset: number, value: number) => {
       for (const end = performance.now() + 5; performance.now() < end; );
       this.writes.push(value);

@@ -14,6 +14,7 @@ import {
 import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
+import { configurationMap, msiX } from '../../sim/pci/rows.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';
@@ -409,13 +410,18 @@ await t.test('MSI: a signal for each message', async (t) => {
   t.equal(signals(msi), 0);
 });
 
+const BELL = configurationMap('bell', {
+  identity: { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 },
+  bars: { 0: { kind: 'memory', size: PAGE }, 1: { kind: 'memory', size: PAGE } },
+  capabilities: [msiX(0x40, { vectors: 4, bar: 1, table: 0, pending: 0x800 })],
+});
+
 /** As little as has MSI-X. */
 class Bell extends PciFunction {
   constructor(host: Host) {
-    super(host, { vendor: 0x1234, device: 1, revision: 0, subsystemVendor: 0, subsystem: 0, class: 0xff0000 });
+    super(host, BELL);
     this.addBar(0, { kind: 'memory', size: PAGE, read: () => 0, write: (offset) => this.interruptVector(offset / 4) });
     this.addBar(1, { kind: 'memory', size: PAGE, read: () => 0, write: () => {} });
-    this.addMsiX(0x40, { vectors: 4, bar: 1, table: 0, pending: 0x800 });
   }
   protected override resetChip(): void {}
   protected override saveChip(): unknown {

@@ -8,13 +8,24 @@ import { DeviceError } from '../../drivers/device.ts';
 import { Clock, MICROSECOND, MILLISECOND } from '../../sim/clock.ts';
 import { BAR0, COMMAND, STATUS } from '../../sim/pci/config.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
+import { configurationMap, msi, msiX } from '../../sim/pci/rows.ts';
+
+const PROBE = configurationMap('probe', {
+  identity: { vendor: 0x8086, device: 0x1234, revision: 7, subsystemVendor: 1, subsystem: 2, class: 0x020000 },
+  bars: {
+    0: { kind: 'memory', size: 0x1000 },
+    2: { kind: 'io', size: 0x40 },
+    3: { kind: 'memory', size: 0x1000 },
+  },
+  capabilities: [msi(0x50), msiX(0x60, { vectors: 3, bar: 3, table: 0, pending: 0x800 })],
+});
 
 class Probe extends PciFunction {
   readonly words = new Uint32Array(0x400);
   resets = 0;
 
   constructor(host: Host) {
-    super(host, { vendor: 0x8086, device: 0x1234, revision: 7, subsystemVendor: 1, subsystem: 2, class: 0x020000 });
+    super(host, PROBE);
     const { words } = this;
     const region = (kind: 'memory' | 'io', size: number) => ({
       kind,
@@ -30,8 +41,6 @@ class Probe extends PciFunction {
     this.addBar(0, region('memory', 0x1000));
     this.addBar(2, region('io', 0x40));
     this.addBar(3, region('memory', 0x1000));
-    this.addMsi(0x50);
-    this.addMsiX(0x60, { vectors: 3, bar: 3, table: 0, pending: 0x800 });
   }
 
   protected resetChip(): void {

@@ -20,6 +20,7 @@ import {
   VENDOR_ID,
 } from '../../sim/pci/config.ts';
 import { PciFunction, type ResetKind } from '../../sim/pci/function.ts';
+import { configurationMap, msi, msiX, powerManagement } from '../../sim/pci/rows.ts';
 
 const ID = { vendor: 0x8086, device: 0x1533, revision: 3, subsystemVendor: 0x1af4, subsystem: 0x1100, class: 0x020000 };
 const MSI = 0x50;
@@ -27,6 +28,12 @@ const MSIX = 0x70;
 const TABLE = 0x100;
 const PENDING = 0x300;
 const VECTORS = 5;
+
+const TOY = configurationMap('toy', {
+  identity: ID,
+  bars: { 0: { kind: 'memory', size: 0x1000 }, 1: { kind: 'io', size: 0x20 } },
+  capabilities: [msi(MSI), msiX(MSIX, { vectors: VECTORS, bar: 0, table: TABLE, pending: PENDING })],
+});
 
 class Toy extends PciFunction {
   resets: ResetKind[] = [];
@@ -45,7 +52,7 @@ class Toy extends PciFunction {
         intx: (asserted) => lines.at(-1) !== asserted && lines.push(asserted),
         message: (...message) => messages.push(message),
       },
-      ID,
+      TOY,
     );
     lines.length = 0;
     this.lines = lines;
@@ -61,8 +68,6 @@ class Toy extends PciFunction {
     });
     this.addBar(0, tell('memory', 0x1000));
     this.addBar(1, tell('io', 0x20));
-    this.addMsi(MSI);
-    this.addMsiX(MSIX, { vectors: VECTORS, bar: 0, table: TABLE, pending: PENDING });
   }
 
   protected resetChip(kind: ResetKind): void {
@@ -128,8 +133,7 @@ const sizes: ['memory' | 'io', number, number][] = [
 ];
 for (const [kind, size, mask] of sizes) {
   test(`a ${kind} BAR of ${size} bytes is sized by writing ones (6.2.5.1)`, (t) => {
-    const config = new ConfigSpace(ID);
-    config.bar(2, kind, size);
+    const config = new ConfigSpace(configurationMap('toy', { identity: ID, bars: { 2: { kind, size } } }));
     config.write(BAR0 + 8, 4, 0xffffffff);
     t.is(config.read(BAR0 + 8, 4), mask);
     t.is(config.read(BAR0 + 12, 4), 0);
@@ -155,8 +159,10 @@ test('the capability list leads from the pointer to every capability, and ends (
 });
 
 test('a capability off a word or out of the space is refused', (t) => {
-  const config = new ConfigSpace(ID);
-  for (const at of [0x3c, 0x42, 0xfc]) t.throws(() => config.capability(1, at, 8), { instanceOf: RangeError });
+  for (const at of [0x3c, 0x42, 0xfc]) {
+    const shape = { identity: ID, capabilities: [powerManagement(at, 0)] };
+    t.throws(() => configurationMap('toy', shape), { instanceOf: RangeError });
+  }
 });
 
 test('status bits that errors set are cleared by writing 1, and by nothing else (6.2.3)', (t) => {

@@ -7,7 +7,7 @@ import { E1000, type E1000Options } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister } from '../../sim/registers.ts';
+import type { AnyRegister, RegisterMap } from '../../sim/registers.ts';
 import type { Trace } from '../../sim/trace.ts';
 import { HostPort, Link, type LinkOptions, type Station } from '../../sim/wire/index.ts';
 
@@ -68,8 +68,8 @@ export interface Received {
 /** Notes everything a model tells. */
 export class Recorder implements Trace {
   readonly lines: string[] = [];
-  register(_map: unknown, kind: 'read' | 'write', offset: number, value: number): void {
-    this.lines.push(`${kind} ${I82540EM.nameAt(offset)} ${value.toString(16)}`);
+  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
+    this.lines.push(`${kind} ${map.nameAt(offset)} ${value.toString(16)}`);
   }
   descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
     this.lines.push(`${ring} ${index} ${[...words.subarray(at, at + count)].map((w) => w.toString(16)).join(' ')}`);

@@ -1,11 +1,21 @@
 import { I82574L } from '../../drivers/e1000/variants.ts';
+import { IO_SIZE, REGISTERS_SIZE } from '../../sim/e1000/configuration.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
-import { DEVICE_ID } from '../../sim/pci/config.ts';
 import type { Host } from '../../sim/pci/function.ts';
+import { configurationMap, msi, msiX } from '../../sim/pci/rows.ts';
 
 const { EECD, EERD, ICR } = I82540EM.r;
 const R74 = I82574L.r;
+const CONFIGURATION = configurationMap('82574L', {
+  identity: { vendor: 0x8086, revision: 0, subsystemVendor: 0x8086, subsystem: 0, class: 0x020000, device: 0x10d3 },
+  bars: {
+    0: { kind: 'memory', size: REGISTERS_SIZE },
+    2: { kind: 'io', size: IO_SIZE },
+    3: { kind: 'memory', size: 0x4000 },
+  },
+  capabilities: [msiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 }), msi(0xd0)],
+});
 
 /**
  * An 82540EM in the clothes of an 82574L, as far as the driver can tell: its identity, EERD's layout, MSI-X with the
@@ -16,11 +26,9 @@ export class StandIn82574 extends E1000 {
   #owners = 0;
 
   constructor(host: Host, mac: Uint8Array) {
-    super(host, { mac });
-    this.config.poke(DEVICE_ID, 2, 0x10d3);
+    super(host, { mac }, CONFIGURATION);
     const table = { kind: 'memory', size: 0x4000, read: () => 0, write: () => {} } as const;
     this.addBar(3, table);
-    this.addMsiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 });
     const { registers } = this;
     const { read32, write32 } = {
       read32: registers.read32.bind(registers),

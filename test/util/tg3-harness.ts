@@ -5,7 +5,7 @@
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister } from '../../sim/registers.ts';
+import type { AnyRegister, RegisterMap } from '../../sim/registers.ts';
 import { Tg3, type Tg3Options } from '../../sim/tg3/bcm57xx.ts';
 import {
   FW_MAGIC,
@@ -57,8 +57,8 @@ export interface Received {
 /** Notes everything a model tells. */
 export class Recorder implements Trace {
   readonly lines: string[] = [];
-  register(_map: unknown, kind: 'read' | 'write', offset: number, value: number): void {
-    this.lines.push(`${kind} ${BCM57XX.nameAt(offset)} ${value.toString(16)}`);
+  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
+    this.lines.push(`${kind} ${map.nameAt(offset)} ${value.toString(16)}`);
   }
   descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
     this.lines.push(`${ring} ${index} ${[...words.subarray(at, at + count)].map((w) => w.toString(16)).join(' ')}`);

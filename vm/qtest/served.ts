@@ -149,7 +149,7 @@ export class ServedQemu implements Servable {
     if (at === 0) return 0;
     if (!offered) config.unlink(at);
     config.keep(at + CONTROL, length);
-    config.onWrite(at + CONTROL, 2, () => this.#messagesChanged());
+    config.onChange(at + CONTROL, 2, () => this.#messagesChanged());
     return at;
   }
 

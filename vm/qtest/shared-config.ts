@@ -1,6 +1,7 @@
 import { identityOf } from '../../drivers/backends/configuration.ts';
 import type { RegisterSpace } from '../../drivers/device.ts';
 import { CAPABILITIES, ConfigSpace } from '../../sim/pci/config.ts';
+import { configurationMap } from '../../sim/pci/rows.ts';
 
 /** Configuration space that is the device's, except for the bytes kept here. */
 export class SharedConfig extends ConfigSpace {
@@ -8,7 +9,8 @@ export class SharedConfig extends ConfigSpace {
   readonly #kept: Uint8Array;
 
   constructor(inner: RegisterSpace) {
-    super({ ...identityOf(inner), class: 0 }, inner.size === 256 ? 256 : 4096);
+    const identity = { ...identityOf(inner), class: 0 };
+    super(configurationMap('a served device', { identity, size: inner.size === 256 ? 256 : 4096 }));
     this.#inner = inner;
     this.#kept = new Uint8Array(inner.size);
   }
@@ -19,8 +21,13 @@ export class SharedConfig extends ConfigSpace {
       this.#kept[byte] = 1;
       this.poke(byte, 1, this.#inner.read8(byte));
       this.allow(byte, 1, 0);
-      this.allowClear(byte, 1, 0);
+      this.clearable[byte] = 0;
     }
+  }
+
+  /** Lets software write the bits of `mask`. */
+  allow(at: number, width: 1 | 2 | 4, mask: number): void {
+    for (let i = 0; i < width; i++) this.writable[at + i] = mask >>> (8 * i);
   }
 
   /** Takes the capability at `at` out of the list (PCI 3.0, 6.7). */

@@ -1,0 +1,161 @@
+/**
+ * Configuration space of the BCM57xx family. The device-specific registers show at the start of BAR 0 as well.
+ *
+ * Sources: those of registers.ts.
+ */
+import {
+  type Capability,
+  configurationMap,
+  type FunctionShape,
+  msi,
+  msiX,
+  pciExpress,
+  powerManagement,
+  vitalProductData,
+} from '../pci/rows.ts';
+import type { RegisterMap, Rows } from '../registers.ts';
+import { CHIPS, type Chip, type ChipName } from './chips.ts';
+
+export const BAR_SIZE = 0x1_0000;
+/** Message vectors of the chips with MSI-X. */
+export const VECTORS = 5;
+
+export const DEVICE_SPECIFIC = {
+  MISC_HOST_CTRL: {
+    at: 0x0068,
+    access: 'RW',
+    writable: 0xffff,
+    section: 'PCI configuration',
+    title: 'miscellaneous host control',
+    live: true,
+    fields: {
+      CLEAR_INT: 0,
+      MASK_PCI_INT: 1,
+      BYTE_SWAP: 2,
+      WORD_SWAP: 3,
+      PCISTATE_RW: 4,
+      CLKREG_RW: 5,
+      REGWORD_SWAP: 6,
+      INDIR_ACCESS: 7,
+      IRQ_MASK_MODE: 8,
+      TAGGED_STATUS: 9,
+      CHIPREV: [31, 16],
+    },
+  },
+  DMA_RW_CTRL: {
+    at: 0x006c,
+    access: 'RW',
+    section: 'PCI configuration',
+    title: 'DMA rw control',
+    fields: {
+      DIS_CACHE_ALIGNMENT: 0,
+      TAGGED_STAT_WA: 7,
+      CRDRDR_RDMA_MRRS: [9, 7],
+      READ_BNDRY: [10, 8],
+      WRITE_BNDRY: [13, 11],
+      ONE_DMA: 14,
+      READ_WATER: [18, 16],
+      WRITE_WATER: [21, 19],
+      USE_MEM_READ_MULT: 22,
+      ASSERT_ALL_BE: 23,
+      PCI_READ_CMD: [27, 24],
+      PCI_WRITE_CMD: [31, 28],
+      WRITE_BNDRY_DISAB_PCIE: [30, 28],
+    },
+  },
+  PCISTATE: {
+    at: 0x0070,
+    access: 'RW',
+    reset: 0x6,
+    writable: 0x7ff60,
+    section: 'PCI configuration',
+    title: 'pcistate',
+    live: true,
+    fields: {
+      FORCE_RESET: 0,
+      INT_NOT_ACTIVE: 1,
+      CONV_PCI_MODE: 2,
+      BUS_SPEED_HIGH: 3,
+      BUS_32BIT: 4,
+      ROM_ENABLE: 5,
+      ROM_RETRY_ENABLE: 6,
+      FLAT_VIEW: 8,
+      RETRY_SAME_DMA: 13,
+      ALLOW_APE_CTLSPC_WR: 16,
+      ALLOW_APE_SHMEM_WR: 17,
+      ALLOW_APE_PSPACE_WR: 18,
+    },
+  },
+  CLOCK_CTRL: {
+    at: 0x0074,
+    access: 'RW',
+    section: 'PCI configuration',
+    title: 'clock control',
+    fields: {
+      CORECLK_DISABLE: 9,
+      RXCLK_DISABLE: 10,
+      TXCLK_DISABLE: 11,
+      ALTCLK: 12,
+      PWRDOWN_PLL133: 15,
+      _44MHZ_CORE: 18,
+      _625_CORE: 20,
+      FORCE_CLKRUN: 21,
+      CLKRUN_OENABLE: 22,
+      DELAY_PCI_GRANT: 31,
+    },
+  },
+  REG_BASE_ADDR: { at: 0x0078, access: 'RW', section: 'PCI configuration', title: 'register base address', live: true },
+  MEM_WIN_BASE_ADDR: {
+    at: 0x007c,
+    access: 'RW',
+    section: 'PCI configuration',
+    title: 'memory window base address',
+    live: true,
+  },
+  REG_DATA: { at: 0x0080, access: 'RW', section: 'PCI configuration', title: 'register data', live: true },
+  MEM_WIN_DATA: { at: 0x0084, access: 'RW', section: 'PCI configuration', title: 'memory window data', live: true },
+  GEN15_PRODID_ASICREV: {
+    at: 0x00fc,
+    access: 'RO',
+    section: 'PCI configuration',
+    title: 'gen15 prodid asicrev',
+    live: true,
+  },
+} as const satisfies Rows;
+
+function deviceSpecific({ is57765, revisionId }: Chip): Rows {
+  const { MISC_HOST_CTRL, CLOCK_CTRL, GEN15_PRODID_ASICREV, ...same } = DEVICE_SPECIFIC;
+  const control = { ...MISC_HOST_CTRL, reset: ((is57765 ? 0xf000 : revisionId) << 16) >>> 0 };
+  if (!is57765) return { MISC_HOST_CTRL: control, CLOCK_CTRL, ...same };
+  return {
+    MISC_HOST_CTRL: control, // the revision is elsewhere
+    CLOCK_CTRL: { ...CLOCK_CTRL, access: 'RO' },
+    GEN15_PRODID_ASICREV: { ...GEN15_PRODID_ASICREV, reset: revisionId },
+    ...same,
+  };
+}
+
+function shape(chip: Chip): FunctionShape {
+  const { device, revision, is57765 } = chip;
+  const bar = { kind: 'memory', size: BAR_SIZE, wide: true, prefetchable: is57765 } as const;
+  const front: Capability[] = [
+    powerManagement(0x48, is57765 ? 0x0003 : 0x0002), // no PME# claimed: nothing here wakes
+    vitalProductData(0x50),
+    msi(0x58),
+  ];
+  const rest = is57765
+    ? [msiX(0xa0, { vectors: VECTORS, bar: 2, table: 0, pending: 0x120 }), pciExpress(0xac, 2)]
+    : [pciExpress(0xd0, 1)];
+  return {
+    identity: { vendor: 0x14e4, device, revision, subsystemVendor: 0x14e4, subsystem: device, class: 0x020000 },
+    bars: is57765 ? { 0: bar, 2: bar } : { 0: bar },
+    capabilities: [...front, ...rest],
+    own: deviceSpecific(chip),
+    size: 4096,
+  };
+}
+
+/** Of each chip. */
+export const BCM57XX_CONFIGURATION = Object.fromEntries(
+  Object.entries<Chip>(CHIPS).map(([name, chip]) => [name, configurationMap(chip.name, shape(chip))]),
+) as Record<ChipName, RegisterMap>;

@@ -1,0 +1,178 @@
+/** Configuration space of every model: what every row promises, at any width. Sections: PCI Local Bus Specification 3.0. */
+import test from 'ava';
+import fc from 'fast-check';
+import { MODELS, type Model } from '../../scripts/catalogue.ts';
+import { TextTrace } from '../../scripts/trace-format.ts';
+import { Clock } from '../../sim/clock.ts';
+import { AddressSpace } from '../../sim/memory.ts';
+import { COMMAND } from '../../sim/pci/config.ts';
+import type { PciFunction } from '../../sim/pci/function.ts';
+import type { NamedRow } from '../../sim/registers.ts';
+
+const WIDTHS = [1, 2, 4] as const;
+
+function make(model: Model): PciFunction {
+  const host = {
+    clock: new Clock(),
+    memory: new AddressSpace(),
+    packetMemory: (size: number) => ({ bytes: new Uint8Array(size), start: 0 }),
+    intx: () => {},
+    message: () => {},
+  };
+  return model.make(host, { name: model.name });
+}
+
+const full = (row: NamedRow) => {
+  const width = row.width ?? 4;
+  const ones = 0xffffffff >>> (32 - 8 * width);
+  return { count: 1, stride: 4, reset: 0, ...row, width, writable: ((row.writable ?? ones) & ones) >>> 0, ones };
+};
+
+/** Every byte, as software reads it. */
+function image({ config }: PciFunction): number[] {
+  return Array.from(config.bytes, (_, at) => config.read(at, 1));
+}
+
+for (const model of MODELS) {
+  const { name, configuration: map } = model;
+  const rows = map.rows.map(full);
+  const plain = rows.filter(({ live }) => !live);
+
+  test(`${name}: every register reads its reset value after power-on`, (t) => {
+    const { config } = make(model);
+    for (const row of plain)
+      for (let i = 0; i < row.count; i++) t.is(config.read(row.at + i * row.stride, row.width), row.reset, row.name);
+  });
+
+  test(`${name}: a register that stores keeps its writable bits, and only those`, (t) => {
+    const { config } = make(model);
+    for (const { at, width, reset, writable, ones, name } of plain.filter(({ access }) => access === 'RW')) {
+      for (const value of [ones, 0, 0xa5a5a5a5 & ones]) {
+        config.write(at, width, value);
+        t.is(config.read(at, width), ((reset & ~writable) | (value & writable)) >>> 0, name);
+      }
+    }
+  });
+
+  test(`${name}: a register that only reads refuses a write, and the refusal is counted`, (t) => {
+    const { config } = make(model);
+    for (const { at, width, reset, ones, name } of plain.filter(({ access }) => access === 'RO')) {
+      const before = config.refused;
+      config.write(at, width, ones);
+      t.is(config.read(at, width), reset, name);
+      t.is(config.refused, before + 1, name);
+    }
+  });
+
+  test(`${name}: status bits are cleared by writing 1, and by nothing else (6.2.3)`, (t) => {
+    const { config } = make(model);
+    for (const { at, width, writable, ones, reset, name } of rows.filter(({ access }) => access === 'W1C')) {
+      config.poke(at, width, ones);
+      config.write(at, width, 0);
+      t.is(config.read(at, width), ones, name);
+      config.write(at, 1, 0xff);
+      t.is(config.read(at, width), (ones & ~(writable & 0xff)) >>> 0, name);
+      config.write(at, width, ones);
+      t.is(config.read(at, width) & writable, reset & writable, name);
+    }
+  });
+
+  test(`${name}: in the gaps nothing answers: zero, and a count in refused (6.1)`, (t) => {
+    const { config } = make(model);
+    const gaps = map.gaps();
+    t.true(gaps.length > 0);
+    for (const [first, last] of gaps) {
+      for (const at of [first, last]) {
+        const before = config.refused;
+        config.write(at, 1, 0xff);
+        t.is(config.read(at, 1), 0, map.nameAt(at));
+        t.is(config.refused, before + 2);
+      }
+    }
+  });
+
+  test(`${name}: the list leads to each capability (6.7), and no two registers have one name`, (t) => {
+    const { config } = make(model);
+    const found: number[] = [];
+    for (let at = config.read(0x34, 1); at !== 0; at = config.read(at + 1, 1)) found.push(at);
+    t.deepEqual(
+      found,
+      rows.filter(({ name }) => name.endsWith('_CAP')).map(({ at }) => at),
+    );
+    t.is(new Set(map.rows.map(({ name }) => name)).size, map.rows.length);
+  });
+
+  test(`${name}: property: an access of any width, aligned or not, is that of its bytes`, (t) => {
+    const stored = plain.filter(({ access, at }) => access === 'RW' && at !== COMMAND);
+    const place = fc.constantFrom(...stored).chain(({ at, width }) => fc.integer({ min: at - 3, max: at + width - 1 }));
+    const access = fc.tuple(place, fc.constantFrom(...WIDTHS), fc.integer({ min: 0, max: 0xffffffff }));
+    const live = rows.filter((row) => row.live);
+    const touches = (at: number, width: number) => live.some((row) => at < row.at + row.width && at + width > row.at);
+    fc.assert(
+      fc.property(fc.array(access, { maxLength: 20 }), (accesses) => {
+        const [wide, narrow] = [make(model).config, make(model).config];
+        for (const [at, width, value] of accesses.filter(
+          ([at, width]) => at + width <= map.size && !touches(at, width),
+        )) {
+          wide.write(at, width, value);
+          for (let i = 0; i < width; i++) narrow.write(at + i, 1, (value >>> (8 * i)) & 0xff);
+          const bytes = Array.from({ length: width }, (_, i) => narrow.read(at + i, 1));
+          t.is(
+            wide.read(at, width),
+            bytes.reduceRight((sum, byte) => sum * 256 + byte, 0),
+          );
+        }
+        t.deepEqual(wide.bytes, narrow.bytes);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test(`${name}: a reset puts all of it back, whatever was written`, (t) => {
+    const card = make(model);
+    const fresh = image(make(model));
+    for (const value of [0xffffffff, 0x12345678]) {
+      for (let at = 0; at < card.config.bytes.length; at += 4) card.config.write(at, 4, value);
+      card.reset('bus');
+      t.deepEqual(image(card), fresh);
+    }
+  });
+
+  test(`${name}: the trace tells every register that is accessed, by name and field`, (t) => {
+    const card = make(model);
+    const lines: string[] = [];
+    card.trace = new TextTrace(
+      name,
+      () => 0,
+      (line) => lines.push(line.slice(12 + name.length + 1)),
+      () => '',
+    );
+    const { config } = card;
+    config.write(COMMAND, 4, 0xffff_0006);
+    config.write(COMMAND, 1, 4);
+    config.read(0, 4);
+    config.read(0x0d, 1);
+    config.write(0x3d, 1, 1);
+    config.write(0x38, 2, 1);
+    config.read(0x3b, 2);
+    const id = map.rows.find(({ name }) => name === 'PCI_DEVICE_ID')!.reset!.toString(16);
+    const vendor = map.rows.find(({ name }) => name === 'PCI_VENDOR_ID')!.reset!.toString(16);
+    t.deepEqual(lines, [
+      'write config PCI_COMMAND 0x0006 MEMORY=1 MASTER=1',
+      'write config PCI_STATUS 0xffff INTERRUPT=1 CAP_LIST=1 _66MHZ=1 FAST_BACK=1 DATA_PARITY=1 DEVSEL=3 SIGNALED_TARGET_ABORT=1' +
+        ' RECEIVED_TARGET_ABORT=1 RECEIVED_MASTER_ABORT=1 SIGNALED_SERR=1 DETECTED_PARITY=1',
+      'write config PCI_COMMAND 0x0004 MASTER=1',
+      `read  config PCI_VENDOR_ID 0x${vendor}`,
+      `read  config PCI_DEVICE_ID 0x${id}`,
+      'read  config PCI_LATENCY_TIMER 0x00',
+      'write config PCI_INTERRUPT_PIN 0x01',
+      'note  write of a read-only register: PCI_INTERRUPT_PIN',
+      'write config 0x00038 0x00000001',
+      'write config 0x00039 0x00000000',
+      'note  write of an unknown register: 0x00038',
+      'read  config 0x0003b 0x00000000',
+      'note  read of an unknown register: 0x0003b',
+      'read  config PCI_INTERRUPT_LINE 0x00',
+    ]);
+  });
+}
