@@ -14,7 +14,7 @@ import type { Trace } from '../trace.ts';
 import type { Port } from '../wire/port.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
 import { HostCoalescing, type Pins } from './coalescing.ts';
-import { BAR_SIZE, BCM57XX_CONFIGURATION } from './configuration.ts';
+import { BAR_SIZE, BCM57XX_CONFIGURATION, type Shadow, shadowsOf } from './configuration.ts';
 import {
   FW_READY,
   SRAM_DATA_CFG,
@@ -145,6 +145,13 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     this.#describeProductData();
     config.onChange(MISC_HOST_CTRL.at, 4, () => this.#hostControlWritten());
     this.#describeWindows();
+    const { registers, written } = shadowsOf(chip);
+    for (const shadow of [...registers, ...written]) this.#writeThrough(shadow);
+    for (const { at, of } of registers) config.onRead(at, 4, () => config.poke(at, 4, this.registers.read32(of)));
+  }
+
+  #writeThrough({ at, of }: Shadow): void {
+    this.config.onWrite(at, 4, (offset, width, value) => this.registers.write(of + offset - at, width, value));
   }
 
   /**

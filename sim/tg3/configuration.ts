@@ -1,7 +1,8 @@
 /**
  * Configuration space of the BCM57xx family. The device-specific registers show at the start of BAR 0 as well.
  *
- * Sources: those of registers.ts.
+ * Sources: those of registers.ts; for the shadows, BCM5718 guide pages 177 ("UNDI Mailbox Access") and 308, and for their places
+ * in older chips Linux's tg3.h (TG3PCI_STD_RING_PROD_IDX and its neighbours) and FreeBSD's if_bgereg.h.
  */
 import {
   type Capability,
@@ -13,7 +14,7 @@ import {
   powerManagement,
   vitalProductData,
 } from '../pci/rows.ts';
-import type { RegisterMap, Rows } from '../registers.ts';
+import type { RegisterMap, Row, Rows } from '../registers.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
 
 export const BAR_SIZE = 0x1_0000;
@@ -123,15 +124,74 @@ export const DEVICE_SPECIFIC = {
   },
 } as const satisfies Rows;
 
+/** A register that is another one's shadow: what is read and written is that one, at `of` behind BAR 0. */
+export interface Shadow {
+  readonly at: number;
+  readonly of: number;
+}
+
+const [HIGH, LOW] = [0, 4]; // a mailbox has 64 bits, of which the low half counts; it comes second
+const STD_PROD = 0x268;
+const RET_CON = 0x280;
+const SEND_PROD = 0x300;
+
+/** Of a mailbox, as a register of two halves. */
+function mailbox(name: string, title: string, at: number, of: number): Record<string, Row & Shadow> {
+  const half = (offset: number, title: string) => {
+    return { at: at + offset, of: of + offset, access: 'RW', section: 'PCI configuration', title, live: true } as const;
+  };
+  return { [`${name}_HIGH`]: half(HIGH, `${title}, high half: ignored`), [name]: half(LOW, title) };
+}
+
+function control(title: string, at: number, of: number): Row & Shadow {
+  return { at, of, access: 'RW', section: 'PCI configuration', title, live: true };
+}
+
+const STANDARD = 'shadow of the standard receive ring producer';
+const RETURN = 'shadow of the receive return ring 0 consumer';
+const SEND = 'shadow of the send ring producer';
+
+const SHADOWS_5750 = {
+  MODE_CTRL: control('shadow of GRC_MODE', 0x88, 0x6800),
+  MISC_CFG: control('shadow of GRC_MISC_CFG', 0x8c, 0x6804),
+  MISC_LOCAL_CTRL: control('shadow of GRC_LOCAL_CTRL', 0x90, 0x6808),
+  ...mailbox('STD_RING_PROD_IDX', STANDARD, 0x98, STD_PROD),
+  ...mailbox('RCV_RET_RING_CON_IDX', RETURN, 0xa0, RET_CON),
+  ...mailbox('SND_PROD_IDX', SEND, 0xa8, SEND_PROD),
+};
+
+/** From 0xa0 on these chips have the MSI-X and PCI Express capabilities. */
+const SHADOWS_57765 = {
+  ...mailbox('RCV_RET_RING_CON_IDX', RETURN, 0x88, RET_CON),
+  ...mailbox('SND_PROD_IDX', SEND, 0x90, SEND_PROD),
+  ...mailbox('STD_RING_PROD_IDX', STANDARD, 0x98, STD_PROD),
+};
+
+/**
+ * Drivers that know one place for all chips (Linux's and iPXE's tg3) write the old ones, where these chips have registers that
+ * only read: what is written there is taken for the shadow's low half.
+ */
+const OLD_PLACES: readonly Shadow[] = [
+  { at: 0xa4, of: RET_CON + LOW },
+  { at: 0xac, of: SEND_PROD + LOW },
+];
+
+/** The shadows of a chip that are registers, and the places that are only written. */
+export function shadowsOf({ is57765 }: Chip): { registers: readonly Shadow[]; written: readonly Shadow[] } {
+  const registers = Object.values(is57765 ? SHADOWS_57765 : SHADOWS_5750);
+  return { registers, written: is57765 ? OLD_PLACES : [] };
+}
+
 function deviceSpecific({ is57765, revisionId }: Chip): Rows {
   const { MISC_HOST_CTRL, CLOCK_CTRL, GEN15_PRODID_ASICREV, ...same } = DEVICE_SPECIFIC;
   const control = { ...MISC_HOST_CTRL, reset: ((is57765 ? 0xf000 : revisionId) << 16) >>> 0 };
-  if (!is57765) return { MISC_HOST_CTRL: control, CLOCK_CTRL, ...same };
+  if (!is57765) return { MISC_HOST_CTRL: control, CLOCK_CTRL, ...same, ...SHADOWS_5750 };
   return {
     MISC_HOST_CTRL: control, // the revision is elsewhere
     CLOCK_CTRL: { ...CLOCK_CTRL, access: 'RO' },
     GEN15_PRODID_ASICREV: { ...GEN15_PRODID_ASICREV, reset: revisionId },
     ...same,
+    ...SHADOWS_57765,
   };
 }
 

@@ -56,7 +56,10 @@ for (const model of MODELS) {
 
   test(`${name}: a register that only reads refuses a write, and the refusal is counted`, (t) => {
     const { config } = make(model);
-    for (const { at, width, reset, ones, name } of plain.filter(({ access }) => access === 'RO')) {
+    const old = [0xa4, 0xac, 0xae]; // what is written there a BCM57765 takes for a mailbox's
+    for (const { at, width, reset, ones, name } of plain.filter(
+      ({ access, at }) => access === 'RO' && !old.includes(at),
+    )) {
       const before = config.refused;
       config.write(at, width, ones);
       t.is(config.read(at, width), reset, name);
