@@ -10,7 +10,9 @@ import type { LinkState } from './netdev.ts';
 export interface ChipTools {
   /** The chip's name: "82540EM". */
   readonly chip: string;
+  /** Behind BAR 0. */
   readonly registers: RegisterMap;
+  readonly configuration: RegisterMap;
   readonly nvram: Nvram;
   /** As the card has them now. */
   rings(): readonly RingPlace[];

@@ -7,7 +7,7 @@ import type { LinkState } from '../netdev.ts';
 import { Chip, R } from './chip.ts';
 import { E1000Nvram } from './nvm-map.ts';
 import { owningMdio, readPhy, writePhy } from './phy.ts';
-import { registersOf, SPEEDS, variantOf } from './variants.ts';
+import { configurationOf, registersOf, SPEEDS, variantOf } from './variants.ts';
 
 /** Nothing is reset or set up: the card stays as it is. */
 export function e1000Tools(device: PciDevice): ChipTools {
@@ -16,6 +16,7 @@ export function e1000Tools(device: PciDevice): ChipTools {
   return {
     chip: variant.name,
     registers: registersOf(variant),
+    configuration: configurationOf(variant),
     nvram: new E1000Nvram(chip),
     rings: () => [ring(chip, 'rx', R.RDBAL, R.RDLEN, R.RDH, R.RDT), ring(chip, 'tx', R.TDBAL, R.TDLEN, R.TDH, R.TDT)],
     link: async () => linkOf(chip),

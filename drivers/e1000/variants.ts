@@ -5,7 +5,9 @@
  * Sources: Intel 317453 (8254x), Intel 317694 "82574 GbE Controller Family Datasheet" chapter 10, and facts (limits,
  * errata) from Linux 6.1 drivers/net/ethernet/intel/{e1000,e1000e}.
  */
+import { I8254X_SHAPE } from '../../sim/e1000/configuration.ts';
 import { blockOf, I82540EM } from '../../sim/e1000/registers.ts';
+import { configurationMap, msi, msiX, pciExpress, powerManagement } from '../../sim/pci/rows.ts';
 import { RegisterMap, type Row } from '../../sim/registers.ts';
 import type { PciId } from '../device.ts';
 import {
@@ -165,6 +167,28 @@ export function registersOf({ name, is82574 }: Variant): RegisterMap {
   if (!is82574) return I82540EM.kin(name);
   i82574l ??= new RegisterMap(name, I82574L.size, merged(table(I82540EM), table(I82574L)), blockOf);
   return i82574l;
+}
+
+/** A variant's configuration space; of an 82574L, by chapter 9 of its datasheet. */
+export function configurationOf({ name, vendor, device, is82574 }: Variant): RegisterMap {
+  const identity = { ...I8254X_SHAPE.identity, vendor, device };
+  if (!is82574) return configurationMap(name, { ...I8254X_SHAPE, identity });
+  return configurationMap(name, {
+    identity,
+    bars: {
+      0: { kind: 'memory', size: 0x20000 },
+      1: { kind: 'memory', size: 0x20000 },
+      2: { kind: 'io', size: 32 },
+      3: { kind: 'memory', size: 0x4000 },
+    },
+    capabilities: [
+      powerManagement(0xc8, 0xc822),
+      msi(0xd0),
+      pciExpress(0xe0, 1),
+      msiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 }),
+    ],
+    size: 4096,
+  });
 }
 
 const table = ({ rows }: RegisterMap): Record<string, Row> => Object.fromEntries(rows.map((row) => [row.name, row]));

@@ -16,7 +16,7 @@ import { DOWN } from '../net-driver.ts';
 import { Chip, R } from './chip.ts';
 import { Tg3Nvram } from './nvram-map.ts';
 import { Phy } from './phy.ts';
-import { registersOf, variantOf } from './variants.ts';
+import { configurationOf, registersOf, variantOf } from './variants.ts';
 
 /** The card stays as it is, but for the order of its registers' halves, without which they are not to be read. */
 export function tg3Tools(device: PciDevice): ChipTools {
@@ -29,6 +29,7 @@ export function tg3Tools(device: PciDevice): ChipTools {
   return {
     chip: variant.name,
     registers: registersOf(variant),
+    configuration: configurationOf(variant),
     nvram: new Tg3Nvram(chip),
     rings: () => rings(chip),
     link: () => phy.readLink(DOWN),

@@ -5,6 +5,7 @@
  * drivers/net/ethernet/broadcom/tg3.c.
  */
 import type { RegisterMap } from '../../sim/registers.ts';
+import { BCM57XX_CONFIGURATION } from '../../sim/tg3/configuration.ts';
 import { BCM57XX, BCM5750 } from '../../sim/tg3/registers.ts';
 import type { PciId } from '../device.ts';
 import {
@@ -72,6 +73,11 @@ export function registersOf({ name, is577xx }: Variant): RegisterMap {
   const map = maps.get(name) ?? (is577xx ? BCM57XX : BCM5750).kin(name);
   maps.set(name, map);
   return map;
+}
+
+/** A variant's configuration space. */
+export function configurationOf({ name }: Variant): RegisterMap {
+  return Object.values(BCM57XX_CONFIGURATION).find(({ chip }) => chip === name)!;
 }
 
 /** Whether this driver drives a function with this identity. */

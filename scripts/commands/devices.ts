@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { hex, type RegisterMap } from '../../sim/registers.ts';
-import { BACKENDS, DRIVERS, findModel, MODELS } from '../catalogue.ts';
+import { BACKENDS, DRIVERS, findModel, MODELS, type Model } from '../catalogue.ts';
 import { OPTIONS } from '../options.ts';
 import { bold, dim, paint } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';
@@ -13,7 +13,7 @@ export function addDevices(program: Command): void {
     .option('--registers <model>', "a model's registers, and what of them is not modelled")
     .addOption(OPTIONS.json())
     .action(({ registers, json }: { registers?: string; json?: true }) => {
-      if (registers !== undefined) showRegisters(findModel(registers).registers, json);
+      if (registers !== undefined) showRegisters(findModel(registers), json);
       else if (json) console.log(JSON.stringify(everything()));
       else showEverything();
     });
@@ -59,15 +59,26 @@ function placeOf({ at, count = 1, stride = 4 }: RegisterMap['rows'][number]): st
   return count === 1 ? hex(at) : `${hex(at)} +${stride} × ${count}`;
 }
 
-function showRegisters(map: RegisterMap, json?: true): void {
-  const rows = [...map.rows].sort((a, b) => a.at - b.at);
+const byPlace = ({ rows }: RegisterMap) => [...rows].sort((a, b) => a.at - b.at);
+
+function showRegisters({ registers, configuration }: Model, json?: true): void {
   if (json) {
-    console.log(JSON.stringify({ chip: map.chip, size: map.size, registers: rows }));
+    const { chip, size } = registers;
+    const config = { size: configuration.size, registers: byPlace(configuration) };
+    console.log(JSON.stringify({ chip, size, registers: byPlace(registers), configuration: config }));
     return;
   }
+  showMap(registers, 'rows of registers in');
+  console.log();
+  showMap(configuration, 'rows of configuration space in');
+}
+
+function showMap(map: RegisterMap, what: string): void {
+  const rows = byPlace(map);
   const lines = rows.map((row) => [placeOf(row), row.name, row.access, row.section, row.title, row.lacks ? '*' : '']);
   const lacking = rows.filter(({ lacks }) => lacks !== undefined);
-  console.log(bold(`${map.chip}: ${rows.length} rows of registers in ${map.size / 1024} KiB`));
+  const size = map.size < 1024 ? `${map.size} bytes` : `${map.size / 1024} KiB`;
+  console.log(bold(`${map.chip}: ${rows.length} ${what} ${size}`));
   console.log(table([['OFFSET', 'NAME', 'ACCESS', 'SECTION', 'TITLE', ''], ...lines]));
   if (lacking.length === 0) return;
   console.log(`\n${paint('yellow', '*')} ${bold('not modelled')} ${dim('(a trace says so when one is touched)')}`);

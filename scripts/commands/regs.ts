@@ -15,7 +15,8 @@ interface RegsOptions {
 
 const AFTER = `
 A register goes by its name in the datasheet (RDT, MTA[5], MTA[0..7], in any case), by its offset (0x2818), or with others
-of its block (receive; an unknown name is told the blocks) or its kind ('RD*').
+of its block (receive; an unknown name is told the blocks) or its kind ('RD*'). Offsets are behind BAR 0; those of configuration
+space go by name (PCI_COMMAND, MSI_CONTROL) and are the block pci-configuration.
 
 A register that reading clears (an interrupt cause, a counter) is read where it is named. In a list of many it is only
 marked, unless --all asks for it; so are the ends of queues, and memories of more than 256 words.
@@ -31,6 +32,7 @@ Examples:
   fauxnic regs pci:0000:03:00.0 STATUS CTRL
   fauxnic regs vfio-user:/tmp/nic0 statistics --all
   fauxnic regs sim:tg3 host-coalescing 'NVRAM_*'
+  fauxnic regs pci:0000:03:00.0 pci-configuration
   fauxnic regs pci:0000:03:00.0 LEDCTL --write 0x0e --mask 0x0f`;
 
 export function addRegs(program: Command): void {
@@ -53,27 +55,28 @@ async function regs(target: string, what: string[], options: RegsOptions): Promi
   if (mask !== undefined && value === undefined) throw new UsageError('--mask is for a write: give --write, too');
   const bench = await openWorkbench(target, { progress: (line) => console.error(line) });
   try {
-    const map = bench.tools.registers;
-    const chosen = what.length === 0 ? chooseAll(map) : what.flatMap((text) => choose(map, text));
-    const bar = bench.device.bar(0);
+    const { chip, registers, configuration } = bench.tools;
+    const maps = [registers, configuration] as const;
+    const chosen = what.length === 0 ? chooseAll(maps) : what.flatMap((text) => choose(maps, text));
     if (value !== undefined) {
-      const written = write(bar, chosen, value, mask);
-      console.log(json ? JSON.stringify({ target, chip: map.chip, ...written }) : change(map, written));
+      const written = write(bench.device, chosen, value, mask);
+      console.log(json ? JSON.stringify({ target, chip, ...written }) : change(chosen[0]!.map, written));
       return;
     }
-    const readings = read(bar, chosen, all);
-    console.log(json ? JSON.stringify(asJson(target, map, readings)) : asText(map, readings));
+    const readings = read(bench.device, chosen, all);
+    console.log(json ? JSON.stringify(asJson(target, chip, readings)) : asText(readings));
   } finally {
     bench.close();
   }
 }
 
-function asJson(target: string, map: RegisterMap, readings: readonly Reading[]) {
+function asJson(target: string, chip: string, readings: readonly Reading[]) {
   return {
     target,
-    chip: map.chip,
-    registers: readings.map(({ row, name, at, value, unread }) => ({
+    chip,
+    registers: readings.map(({ map, row, name, at, value, unread }) => ({
       name,
+      ...(map.space && { space: map.space }),
       at,
       block: row.block,
       access: row.access,
@@ -85,9 +88,9 @@ function asJson(target: string, map: RegisterMap, readings: readonly Reading[]) 
 
 const FEW = 4;
 
-function asText(map: RegisterMap, readings: readonly Reading[]): string {
-  if (readings.length > FEW) return listing(map, readings);
-  return readings.map((reading) => atLength(map, reading)).join('\n');
+function asText(readings: readonly Reading[]): string {
+  if (readings.length > FEW) return listing(readings);
+  return readings.map((reading) => atLength(reading)).join('\n');
 }
 
 function change(map: RegisterMap, { name, at, before, written, after }: Written): string {

@@ -1,9 +1,13 @@
-/** Registers by what a person types: a name, an element of an array, an offset, a block, or names with a *. */
+/**
+ * Registers by what a person types: a name, an element of an array, an offset, a block, or names with a *. They are those of
+ * several maps; an offset is in the first. A register that two of them show goes by its name once.
+ */
 import { hex, type NamedRow, type RegisterMap } from '../../sim/registers.ts';
 import { UsageError } from '../errors.ts';
 
 /** A register, or a run of an array's. */
 export interface Chosen {
+  readonly map: RegisterMap;
   readonly row: NamedRow;
   readonly first: number;
   readonly count: number;
@@ -12,28 +16,43 @@ export interface Chosen {
 }
 
 /** @throws UsageError where there is no such thing; with what is spelt alike. */
-export function choose(map: RegisterMap, text: string): readonly Chosen[] {
-  if (/^(0x[\da-f]+|\d+)$/i.test(text)) return [atOffset(map, text)];
+export function choose(maps: Maps, text: string): readonly Chosen[] {
+  if (/^(0x[\da-f]+|\d+)$/i.test(text)) return [atOffset(maps[0], text)];
   const [, name = text, index, last = index] = /^(\w+)\[(\d+)(?:\.\.(\d+))?\]$/.exec(text) ?? [];
-  const row = map.rows.find((row) => row.name.toLowerCase() === name.toLowerCase());
-  if (row !== undefined) return [index === undefined ? whole(row, true) : part(row, Number(index), Number(last))];
+  const rows = rowsOf(maps);
+  const found = rows.find(({ row }) => row.name.toLowerCase() === name.toLowerCase());
+  if (found !== undefined) return [index === undefined ? whole(found, true) : part(found, Number(index), Number(last))];
   const pattern = text.includes('*') ? asPattern(text) : null;
-  const many = map.rows.filter(({ name, block }) => pattern?.test(name) ?? slug(block) === slug(text));
-  if (many.length > 0) return many.map((row) => whole(row, false));
-  throw new UsageError(`${map.chip} has no register or block ${JSON.stringify(text)}: ${instead(map, text)}`);
+  const many = rows.filter(({ row: { name, block } }) => pattern?.test(name) ?? slug(block) === slug(text));
+  if (many.length > 0) return many.sort((a, b) => a.row.at - b.row.at).map((one) => whole(one, false));
+  throw new UsageError(`${maps[0].chip} has no register or block ${JSON.stringify(text)}: ${instead(maps, text)}`);
+}
+
+export type Maps = readonly [RegisterMap, ...RegisterMap[]];
+
+interface Found {
+  readonly map: RegisterMap;
+  readonly row: NamedRow;
+}
+
+/** All rows, of those that have one name the first. */
+export function rowsOf(maps: Maps): readonly Found[] {
+  const found = new Map<string, Found>();
+  for (const map of maps) for (const row of map.rows) if (!found.has(row.name)) found.set(row.name, { map, row });
+  return [...found.values()];
 }
 
 /** Everything, by block. */
-export function chooseAll(map: RegisterMap): readonly Chosen[] {
-  const order = blocksOf(map);
-  return [...map.rows]
-    .sort((a, b) => order.indexOf(a.block) - order.indexOf(b.block) || a.at - b.at)
-    .map((row) => whole(row, false));
+export function chooseAll(maps: Maps): readonly Chosen[] {
+  const order = blocksOf(maps);
+  return [...rowsOf(maps)]
+    .sort(({ row: a }, { row: b }) => order.indexOf(a.block) - order.indexOf(b.block) || a.at - b.at)
+    .map((found) => whole(found, false));
 }
 
-/** In the table's order, as they are typed. */
-export function blocksOf(map: RegisterMap): string[] {
-  return [...new Set(map.rows.map(({ block }) => block))];
+/** In the tables' order, as they are typed. */
+export function blocksOf(maps: Maps): string[] {
+  return [...new Set(rowsOf(maps).map(({ row }) => row.block))];
 }
 
 export const slug = (block: string) =>
@@ -42,12 +61,12 @@ export const slug = (block: string) =>
     .replace(/[^a-z\d]+/g, '-')
     .replace(/^-|-$/g, '');
 
-const whole = (row: NamedRow, named: boolean): Chosen => ({ row, first: 0, count: row.count ?? 1, named });
+const whole = (found: Found, named: boolean): Chosen => ({ ...found, first: 0, count: found.row.count ?? 1, named });
 
-function part(row: NamedRow, first: number, last: number): Chosen {
-  const { name, count = 1 } = row;
+function part(found: Found, first: number, last: number): Chosen {
+  const { name, count = 1 } = found.row;
   if (count === 1) throw new UsageError(`${name} is one register: leave [${first}] out`);
-  if (first <= last && last < count) return { row, first, count: last - first + 1, named: true };
+  if (first <= last && last < count) return { ...found, first, count: last - first + 1, named: true };
   throw new UsageError(`${name} has ${count} registers: give ${name}[0] to ${name}[${count - 1}]`);
 }
 
@@ -60,7 +79,7 @@ function atOffset(map: RegisterMap, text: string): Chosen {
     const names = near.map(({ name, at }) => `${name} at ${hex(at)}`).join(', ');
     throw new UsageError(`${map.chip} has no register at ${hex(offset)}: near it are ${names}`);
   }
-  return { row, first: map.indexAt(row, offset), count: 1, named: true };
+  return { map, row, first: map.indexAt(row, offset), count: 1, named: true };
 }
 
 function asPattern(text: string): RegExp {
@@ -71,9 +90,9 @@ function asPattern(text: string): RegExp {
 
 const NEAR = 5;
 
-function instead(map: RegisterMap, text: string): string {
-  const blocks = blocksOf(map).map(slug);
-  const near = alike(text, [...map.rows.map(({ name }) => name), ...blocks]);
+function instead(maps: Maps, text: string): string {
+  const blocks = blocksOf(maps).map(slug);
+  const near = alike(text, [...rowsOf(maps).map(({ row }) => row.name), ...blocks]);
   return near.length > 0 ? `did you mean ${near.join(', ')}?` : `its blocks are ${blocks.join(', ')}`;
 }
 

@@ -1,6 +1,7 @@
 /** A card's registers, read and written by name, and as a person reads them. */
-import type { RegisterSpace } from '../../drivers/device.ts';
+import type { PciDevice, RegisterSpace } from '../../drivers/device.ts';
 import { type Access, field, hex, maskOf, type NamedRow, type RegisterMap } from '../../sim/registers.ts';
+import { readFrom, writeTo } from '../../vm/qtest/shared-config.ts';
 import { UsageError } from '../errors.ts';
 import { bold, dim } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';
@@ -14,6 +15,7 @@ const MEMORY = 256;
 export type Unread = 'cleared by reading' | 'set by reading' | 'taken by reading' | 'write-only' | 'memory';
 
 export interface Reading {
+  readonly map: RegisterMap;
   readonly row: NamedRow;
   /** "MTA[5]" */
   readonly name: string;
@@ -32,16 +34,23 @@ export function unreadOf({ access, takes, count = 1 }: NamedRow): Unread | undef
   return count > MEMORY ? 'memory' : undefined;
 }
 
+/** What registers are read and written of. */
+export type Spaces = Pick<PciDevice, 'bar' | 'config'>;
+
+const spaceOf = (spaces: Spaces, { space }: RegisterMap): RegisterSpace =>
+  space === 'config' ? spaces.config : spaces.bar(0);
+
 /** @param all also those whose reading changes them. */
-export function read(bar: RegisterSpace, chosen: readonly Chosen[], all: boolean): Reading[] {
-  return chosen.flatMap(({ row, first, count, named }) => {
-    const { stride = 4 } = row;
+export function read(spaces: Spaces, chosen: readonly Chosen[], all: boolean): Reading[] {
+  return chosen.flatMap(({ map, row, first, count, named }) => {
+    const { stride = 4, width = 4 } = row;
+    const space = spaceOf(spaces, map);
     const unread = unreadOf(row);
     const skip = unread === 'write-only' || (unread !== undefined && !named && !all);
     return Array.from({ length: skip && count > MEMORY ? 1 : count }, (_, i) => {
       const at = row.at + (first + i) * stride;
       const name = row.count === undefined ? row.name : `${row.name}[${first + i}]`;
-      return skip ? { row, name, at, value: null, unread } : { row, name, at, value: bar.read32(at), unread };
+      return { map, row, name, at, value: skip ? null : readFrom(space, at, width), unread };
     });
   });
 }
@@ -60,24 +69,26 @@ export interface Written {
  * written as 0; everywhere else, as they are read.
  * @throws UsageError where it cannot be written, or is more than one register.
  */
-export function write(bar: RegisterSpace, chosen: readonly Chosen[], value: number, mask = 0xffffffff): Written {
-  const [{ row, first, count } = chosen[0]!] = chosen;
+export function write(spaces: Spaces, chosen: readonly Chosen[], value: number, mask = 0xffffffff): Written {
+  const [{ map, row, first, count } = chosen[0]!] = chosen;
   if (chosen.length !== 1 || count !== 1) throw new UsageError('a write is for one register: name it, as in MTA[5]');
-  const { access, name } = row;
+  const { access, name, width = 4 } = row;
   if (access === 'RO' || access === 'RC') throw new UsageError(`${name} is only read: nothing was written`);
   if ((value & ~mask) !== 0) throw new UsageError(`${hex(value, 1)} has bits outside of the mask ${hex(mask, 1)}`);
+  if (value > 2 ** (8 * width) - 1) throw new UsageError(`${name} has ${8 * width} bits: ${hex(value, 1)} is too much`);
   const at = row.at + first * (row.stride ?? 4);
+  const space = spaceOf(spaces, map);
   const readable = unreadOf(row) === undefined || unreadOf(row) === 'memory';
-  const before = readable ? bar.read32(at) : null;
+  const before = readable ? readFrom(space, at, width) : null;
   const kept = access === 'RW' && before !== null ? before & ~mask : 0;
   const written = (kept | value) >>> 0;
-  bar.write32(at, written);
+  writeTo(space, at, width, written);
   return {
     name: row.count === undefined ? name : `${name}[${first}]`,
     at,
     before,
     written,
-    after: readable ? bar.read32(at) : null,
+    after: readable ? readFrom(space, at, width) : null,
   };
 }
 
@@ -87,13 +98,13 @@ export function fieldsOf({ fields = {} }: NamedRow, value: number): Record<strin
 }
 
 /** One register at length: what it is, its value, and each field on a line of its own. */
-export function atLength(map: RegisterMap, { row, name, at, value, unread }: Reading): string {
+export function atLength({ map, row, name, at, value, unread }: Reading): string {
   const note = unread === undefined ? '' : `, ${unread}`;
   const lines = [
     `${bold(name)}  ${hex(at)}  ${row.access}${note}  ${row.title} ${dim(`(${map.chip}, ${row.section})`)}`,
   ];
   if (value === null) return lines[0]!;
-  lines.push(`  ${hex(value, 8)}`);
+  lines.push(`  ${hex(value, digitsOf(row))}`);
   const rows = Object.entries(row.fields ?? {}).map(([field, bits]) => [
     field,
     typeof bits === 'number' ? String(bits) : bits.join(':'),
@@ -104,18 +115,20 @@ export function atLength(map: RegisterMap, { row, name, at, value, unread }: Rea
 }
 
 /** Many, by block: one line each, runs of an array that are alike in one. What was not read is named. */
-export function listing(map: RegisterMap, readings: readonly Reading[]): string {
+export function listing(readings: readonly Reading[]): string {
   const blocks = new Map<string, Reading[]>();
   for (const reading of readings) blocks.set(reading.row.block, [...(blocks.get(reading.row.block) ?? []), reading]);
-  return [...blocks].map(([block, those]) => [bold(block), ...blockLines(map, those)].join('\n')).join('\n');
+  return [...blocks].map(([block, those]) => [bold(block), ...blockLines(those)].join('\n')).join('\n');
 }
 
-function blockLines(map: RegisterMap, readings: readonly Reading[]): string[] {
+const digitsOf = ({ width = 4 }: NamedRow) => 2 * width;
+
+function blockLines(readings: readonly Reading[]): string[] {
   const rows = runs(readings.filter(({ value }) => value !== null)).map(({ first, name }) => [
     hex(first.at),
     name,
-    hex(first.value!, 8),
-    map.decode(first.at, first.value!),
+    hex(first.value!, digitsOf(first.row)),
+    first.map.decode(first.at, first.value!),
   ]);
   const lines = rows.length > 0 ? [table(rows, { head: false })] : [];
   const skipped = readings.filter(({ value }) => value === null);

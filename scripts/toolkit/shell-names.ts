@@ -1,14 +1,14 @@
 /** What a shell's lines may name: registers with their fields, rings with their descriptors, and a few functions. */
 import { inspect } from 'node:util';
 import type { RingPlace } from '../../drivers/chip-tools.ts';
-import type { DmaAllocator, DmaMemory, PciDevice, RegisterSpace } from '../../drivers/device.ts';
-import { field, hex, maskOf, type NamedRow, place, type RegisterMap } from '../../sim/registers.ts';
+import type { DmaAllocator, DmaMemory, PciDevice } from '../../drivers/device.ts';
+import { field, hex, maskOf, place } from '../../sim/registers.ts';
 import type { Driver } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { linkText } from '../rig/report.ts';
 import type { Workbench } from '../rig/workbench.ts';
 import { table } from '../terminal/table.ts';
-import { alike, blocksOf, type Chosen, choose, chooseAll, slug } from './choose.ts';
+import { alike, blocksOf, type Chosen, choose, chooseAll, type Maps, rowsOf, slug } from './choose.ts';
 import { findEntry, hexDump, valueText } from './nvram.ts';
 import { atLength, listing, read, write } from './registers.ts';
 
@@ -65,15 +65,13 @@ export class ShellNames {
   /** As properties of a global object. Assigning to a register writes it. */
   readonly names: PropertyDescriptorMap;
   readonly #bench: Workbench;
-  readonly #map: RegisterMap;
-  readonly #bar: RegisterSpace;
+  readonly #maps: Maps;
   readonly #dma: RecordedDma;
   #driver: Driver | null = null;
 
   constructor(bench: Workbench) {
     this.#bench = bench;
-    this.#map = bench.tools.registers;
-    this.#bar = bench.device.bar(0);
+    this.#maps = [bench.tools.registers, bench.tools.configuration];
     this.#dma = new RecordedDma(bench.device.dma);
     this.names = { ...this.#registers(), ...this.#rings(), ...this.#functions() };
   }
@@ -81,11 +79,11 @@ export class ShellNames {
   /** What a line may go on with, and the part of it that is there: names, a register's fields, blocks in quotes. */
   complete(line: string): [string[], string] {
     const [, quote, owner, part = ''] = /(?:(['"`])|(\w+)(?:\[\d+\])?\.)?([\w-]*)$/.exec(line) ?? [];
-    const { rows } = this.#map;
+    const rows = rowsOf(this.#maps);
     const names = () => {
-      if (quote !== undefined) return [...blocksOf(this.#map).map(slug), ...rows.map(({ name }) => name)];
+      if (quote !== undefined) return [...blocksOf(this.#maps).map(slug), ...rows.map(({ row }) => row.name)];
       if (owner === undefined) return Object.keys(this.names);
-      return Object.keys(rows.find(({ name }) => name === owner)?.fields ?? {});
+      return Object.keys(rows.find(({ row }) => row.name === owner)?.row.fields ?? {});
     };
     return [names().filter((name) => name.startsWith(part)), part];
   }
@@ -96,25 +94,26 @@ export class ShellNames {
 
   #registers(): Names {
     return Object.fromEntries(
-      this.#map.rows.map((row) => {
-        const view = row.count === undefined ? this.#register(row, 0) : this.#array(row);
-        const set = (value: unknown) => this.#assign({ row, first: 0, count: row.count ?? 1, named: true }, value);
+      rowsOf(this.#maps).map(({ map, row }) => {
+        const all = { map, row, first: 0, count: row.count ?? 1, named: true };
+        const view = row.count === undefined ? this.#register(all) : this.#array(all);
+        const set = (value: unknown) => this.#assign(all, value);
         return [row.name, { enumerable: true, get: () => view, set }];
       }),
     );
   }
 
   /** A register, or an array's element: its fields are properties. */
-  #register(row: NamedRow, index: number): object {
-    const chosen = { row, first: index, count: 1, named: true };
-    const reading = () => read(this.#bar, [chosen], true)[0]!;
+  #register(chosen: Chosen): object {
+    const { row } = chosen;
+    const reading = () => read(this.#bench.device, [chosen], true)[0]!;
     const value = () => {
       const found = reading().value;
       if (found === null) throw new UsageError(`${row.name} is only written: it has no value to read`);
       return found;
     };
     const view = {
-      [inspect.custom]: () => atLength(this.#map, reading()),
+      [inspect.custom]: () => atLength(reading()),
       [Symbol.toPrimitive]: value,
     };
     Object.defineProperty(view, 'value', { get: value, set: (to: unknown) => this.#assign(chosen, to) });
@@ -128,7 +127,7 @@ export class ShellNames {
           const part = Number(to);
           if (!Number.isInteger(part) || part < 0 || part > most)
             throw new UsageError(`${row.name}.${name} takes 0 to ${most}`);
-          write(this.#bar, [chosen], place(mask, part), mask);
+          write(this.#bench.device, [chosen], place(mask, part), mask);
         },
       });
     }
@@ -151,26 +150,28 @@ export class ShellNames {
     });
   }
 
-  #array(row: NamedRow): object {
-    const { count = 1, name } = row;
+  #array(whole: Chosen): object {
+    const { count } = whole;
+    const { name } = whole.row;
     const element = (key: string) => {
       if (Number(key) < count) return Number(key);
       throw new UsageError(`${name} has ${count} registers: give ${name}[0] to ${name}[${count - 1}]`);
     };
-    const all = () => listing(this.#map, read(this.#bar, [{ row, first: 0, count, named: true }], true));
+    const all = () => listing(read(this.#bench.device, [whole], true));
+    const one = (key: string) => ({ ...whole, first: element(key), count: 1 });
     const target = { length: count, [inspect.custom]: all };
     return new Proxy(target, {
-      get: (_, key) => (isIndex(key) ? this.#register(row, element(key)) : Reflect.get(target, key)),
+      get: (_, key) => (isIndex(key) ? this.#register(one(key)) : Reflect.get(target, key)),
       set: (_, key, value) => {
         if (!isIndex(key)) throw new UsageError(`${name}[${String(key)}]: give a number`);
-        this.#assign({ row, first: element(key), count: 1, named: true }, value);
+        this.#assign(one(key), value);
         return true;
       },
     });
   }
 
   #assign(chosen: Chosen, value: unknown): void {
-    write(this.#bar, [chosen], wordOf(value));
+    write(this.#bench.device, [chosen], wordOf(value));
   }
 
   #rings(): Names {
@@ -211,16 +212,16 @@ export class ShellNames {
   #functions(): Names {
     const { tools } = this.#bench;
     const functions = {
-      read: (what: unknown) => new Text(this.#list(choose(this.#map, nameOf(what)), true)),
+      read: (what: unknown) => new Text(this.#list(choose(this.#maps, nameOf(what)), true)),
       write: (what: unknown, value: unknown, mask: unknown = 0xffffffff) => {
-        const chosen = choose(this.#map, nameOf(what));
-        const { name, before, written, after } = write(this.#bar, chosen, wordOf(value), wordOf(mask));
+        const chosen = choose(this.#maps, nameOf(what));
+        const { name, before, written, after } = write(this.#bench.device, chosen, wordOf(value), wordOf(mask));
         const shown = (value: number | null) => (value === null ? 'unread' : hex(value, 8));
         return new Text(`${name} ${shown(before)}, written ${hex(written, 8)}: ${shown(after)}`);
       },
       dump: (what?: unknown, all: unknown = false) => {
-        const chosen = what === undefined ? chooseAll(this.#map) : choose(this.#map, nameOf(what));
-        return new Text(listing(this.#map, read(this.#bar, chosen, all === true)));
+        const chosen = what === undefined ? chooseAll(this.#maps) : choose(this.#maps, nameOf(what));
+        return new Text(listing(read(this.#bench.device, chosen, all === true)));
       },
       phy: async (register: unknown, value?: unknown) => {
         const number = within(register, 31, 'a register of the PHY');
@@ -245,8 +246,8 @@ export class ShellNames {
   }
 
   #list(chosen: readonly Chosen[], all: boolean): string {
-    const readings = read(this.#bar, chosen, all);
-    return readings.length === 1 ? atLength(this.#map, readings[0]!) : listing(this.#map, readings);
+    const readings = read(this.#bench.device, chosen, all);
+    return readings.length === 1 ? atLength(readings[0]!) : listing(readings);
   }
 
   async #start(): Promise<Text> {

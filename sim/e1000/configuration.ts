@@ -1,10 +1,11 @@
 /** The 82540EM's configuration space (Intel 317453, chapter 4): no own registers, capabilities where the part has them. */
-import { configurationMap, msi, pciX, powerManagement } from '../pci/rows.ts';
+import { configurationMap, type FunctionShape, msi, pciX, powerManagement } from '../pci/rows.ts';
 
 export const REGISTERS_SIZE = 128 * 1024;
 export const IO_SIZE = 64;
 
-export const I82540EM_CONFIGURATION = configurationMap('82540EM', {
+/** Of the family, but for the identity. */
+export const I8254X_SHAPE: FunctionShape = {
   identity: {
     vendor: 0x8086,
     device: 0x100e,
@@ -20,4 +21,6 @@ export const I82540EM_CONFIGURATION = configurationMap('82540EM', {
     msi(0xf0),
   ],
   header: { PCI_MIN_GNT: { reset: 0xff } },
-});
+};
+
+export const I82540EM_CONFIGURATION = configurationMap('82540EM', I8254X_SHAPE);

@@ -53,7 +53,9 @@ export function configurationMap(chip: string, shape: FunctionShape): RegisterMa
   const header: Record<string, Row> = { ...headerRows(identity, first?.at ?? 0), ...barRows(bars) };
   for (const [name, change] of Object.entries(other)) header[name] = { ...header[name]!, ...change };
   const listed = capabilities.map((capability, i) => linked(chip, capability, capabilities[i + 1]?.at ?? 0));
-  return new RegisterMap(chip, size, Object.assign(header, ...listed, own) as Rows, () => BLOCK, 'config');
+  const rows: Rows = Object.assign(header, ...listed, own);
+  const inPlace = Object.fromEntries(Object.entries(rows).sort(([, a], [, b]) => a.at - b.at));
+  return new RegisterMap(chip, size, inPlace, () => BLOCK, 'config');
 }
 
 /** Of every register in configuration space. */

@@ -145,7 +145,7 @@ async function looksInside(address: string): Promise<void> {
   try {
     const { registers, nvram } = bench.tools;
     const [register, phys] = KNOWN[bench.entry.name]!;
-    const [content] = read(bench.device.bar(0), choose(registers, register), false);
+    const [content] = read(bench.device, choose([registers], register), false);
     assert.notEqual(content!.value, 0xffffffff);
     assert(phys.includes(await bench.tools.readPhy(2)), "the PHY's identifier");
     const before = await nvram.read();

@@ -59,6 +59,7 @@ test('devices --registers lists them, and what is not modelled', async (t) => {
   const { stdout } = await fauxnic('devices --registers e1000');
   t.regex(stdout, /0x00000 +CTRL +RW +13\.4\.1 +Device Control/);
   t.regex(stdout, /not modelled[\s\S]*LEDCTL +no LEDs/);
+  t.regex(stdout, /82540EM: \d+ rows of configuration space in 256 bytes[\s\S]*0x000f2 +MSI_CONTROL +RW +6\.8\.1 /);
 });
 
 const MISTAKES: [line: string, says: RegExp][] = [
@@ -180,6 +181,7 @@ test('the trace names registers, fields and descriptors', async (t) => {
   t.regex(stdout, /e1000-0 tx\[0\] \S+ buffer=0x[\da-f]{8} length=60 .*EOP/);
   t.regex(stdout, /e1000-1 rx\[0\] buffer=0x[\da-f]{8} length=60 DD EOP/);
   t.regex(stdout, /e1000-0 read {2}(EERD|EECD) /, 'from the first access on');
+  t.regex(stdout, /e1000-0 write config PCI_COMMAND 0x00\d{2} MEMORY=1/);
 });
 
 test('a capture that stays incomplete is a failure', async (t) => {
