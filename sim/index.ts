@@ -4,6 +4,7 @@ export { E1000, type E1000Options } from './e1000/i82540em.ts';
 export { I82540EM } from './e1000/registers.ts';
 export * from './memory.ts';
 export * from './pci/function.ts';
+export * from './pci/rows.ts';
 export * from './registers.ts';
 export { Tg3, type Tg3Options } from './tg3/bcm57xx.ts';
 export { BCM57XX } from './tg3/registers.ts';

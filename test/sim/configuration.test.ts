@@ -131,6 +131,28 @@ for (const model of MODELS) {
     );
   });
 
+  test(`${name}: property: whatever is accessed, nothing throws, and a restored card goes on alike`, (t) => {
+    const place = fc.oneof(fc.integer({ min: -2, max: 0x104 }), fc.constantFrom(...rows.map(({ at }) => at)));
+    const access = fc.tuple(place, fc.constantFrom(...WIDTHS), fc.option(fc.integer({ min: 0, max: 0xffffffff })));
+    const run = ({ config }: PciFunction, accesses: [number, 1 | 2 | 4, number | null][]) =>
+      accesses.map(([at, width, value]) => {
+        if (value === null) return config.read(at, width);
+        config.write(at, width, value);
+        return config.refused;
+      });
+    const accesses = fc.array(access, { maxLength: 60 });
+    fc.assert(
+      fc.property(accesses, accesses, (first, then) => {
+        const [card, copy] = [make(model), make(model)];
+        run(card, first);
+        copy.restore(structuredClone(card.save()));
+        t.deepEqual(run(copy, then), run(card, then));
+        t.deepEqual(image(copy), image(card));
+      }),
+      { numRuns: Number(process.env.FAUXNIC_RUNS ?? 30) },
+    );
+  });
+
   test(`${name}: a reset puts all of it back, whatever was written`, (t) => {
     const card = make(model);
     const fresh = image(make(model));
