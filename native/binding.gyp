@@ -5,6 +5,7 @@
       "sources": [
         "src/addon.cc",
         "src/batch.cc",
+        "src/checked.cc",
         "src/descriptor.cc",
         "src/memory.cc",
         "src/netdev.cc",

@@ -30,24 +30,26 @@ struct Poll::Handle {
 Napi::Function Poll::Define(Napi::Env env) {
   return DefineClass(env, "Poll",
                      {
-                         InstanceMethod<&Poll::Open>("open"),
-                         InstanceMethod<&Poll::Start>("start"),
-                         InstanceMethod<&Poll::Stop>("stop"),
-                         InstanceMethod<&Poll::Hold>("hold"),
-                         InstanceMethod<&Poll::Close>("close"),
+                         Method<&Poll::Open, kNumber>("open"),
+                         Method<&Poll::Start, kNumber>("start"),
+                         Method<&Poll::Stop>("stop"),
+                         Method<&Poll::Hold, kFlag>("hold"),
+                         Method<&Poll::Close>("close"),
                      });
 }
 
 Poll::Poll(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Poll>(info),
-      ready_(Napi::Persistent(info[0].As<Napi::Function>())),
-      context_(info.Env(), "fauxnic.Poll") {}
+    : Object<Poll>(info),
+      context_(info.Env(), "fauxnic.Poll") {
+  if (Fits(info, {kFunction})) ready_ = Napi::Persistent(info[0].As<Napi::Function>());
+}
 
 Poll::~Poll() {
   if (handle_) handle_->Close();
 }
 
 Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
+  if (handle_) return Napi::Number::New(info.Env(), -EBUSY);
   uv_loop_t* loop;
   napi_get_uv_event_loop(info.Env(), &loop);
   const int fd = fcntl(info[0].As<Napi::Number>(), F_DUPFD_CLOEXEC, 0);
@@ -70,6 +72,7 @@ Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Poll::Start(const Napi::CallbackInfo& info) {
+  if (!handle_) return Napi::Number::New(info.Env(), -EBADF);
   const int wanted = info[0].As<Napi::Number>();
   if (started_ == wanted) return Napi::Number::New(info.Env(), 0);
   const int failed = uv_poll_start(&handle_->poll, wanted, [](uv_poll_t* poll, int status, int events) {
@@ -107,6 +110,7 @@ void Poll::Stop(const Napi::CallbackInfo&) {
 }
 
 void Poll::Hold(const Napi::CallbackInfo& info) {
+  if (!handle_) return;
   uv_handle_t* handle = reinterpret_cast<uv_handle_t*>(&handle_->poll);
   if (info[0].As<Napi::Boolean>()) {
     uv_ref(handle);

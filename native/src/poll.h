@@ -2,8 +2,10 @@
 #include <napi.h>
 #include <uv.h>
 
+#include "checked.h"
+
 // Calls JavaScript from the event loop while a descriptor can be read, or written: uv_poll_t, which is level-triggered.
-class Poll : public Napi::ObjectWrap<Poll> {
+class Poll : public Object<Poll> {
  public:
   static Napi::Function Define(Napi::Env env);
   explicit Poll(const Napi::CallbackInfo& info);  // (ready: called with READABLE 1 and WRITABLE 2, those that hold)

@@ -8,20 +8,21 @@
 Napi::Function Registers::Define(Napi::Env env) {
   return DefineClass(env, "Registers",
                      {
-                         InstanceMethod<&Registers::Map>("map"),
-                         InstanceMethod<&Registers::Unmap>("unmap"),
-                         InstanceMethod<&Registers::Read<uint8_t>>("read8"),
-                         InstanceMethod<&Registers::Read<uint16_t>>("read16"),
-                         InstanceMethod<&Registers::Read<uint32_t>>("read32"),
-                         InstanceMethod<&Registers::Write<uint8_t>>("write8"),
-                         InstanceMethod<&Registers::Write<uint16_t>>("write16"),
-                         InstanceMethod<&Registers::Write<uint32_t>>("write32"),
+                         Method<&Registers::Map, kNumber, kNumber, kNumber>("map"),
+                         Method<&Registers::Unmap>("unmap"),
+                         Method<&Registers::Read<uint8_t>, kNumber>("read8"),
+                         Method<&Registers::Read<uint16_t>, kNumber>("read16"),
+                         Method<&Registers::Read<uint32_t>, kNumber>("read32"),
+                         Method<&Registers::Write<uint8_t>, kNumber, kNumber>("write8"),
+                         Method<&Registers::Write<uint16_t>, kNumber, kNumber>("write16"),
+                         Method<&Registers::Write<uint32_t>, kNumber, kNumber>("write32"),
                      });
 }
 
 Registers::~Registers() { Release(); }
 
 Napi::Value Registers::Map(const Napi::CallbackInfo& info) {
+  Release();
   const int fd = info[0].As<Napi::Number>();
   const int64_t offset = info[1].As<Napi::Number>();
   const size_t length = static_cast<size_t>(info[2].As<Napi::Number>().Int64Value());
@@ -40,18 +41,21 @@ void Registers::Release() {
   mapped::Forget(start_);
   munmap(start_, length_);
   start_ = nullptr;
+  length_ = 0;
 }
 
 template <typename Word>
 Napi::Value Registers::Read(const Napi::CallbackInfo& info) {
-  const uint32_t offset = info[0].As<Napi::Number>();
+  const int64_t offset = info[0].As<Napi::Number>();
+  if (!Inside(info.Env(), offset, sizeof(Word), length_)) return {};
   const Word value = *reinterpret_cast<volatile Word*>(start_ + offset);
   return Napi::Number::New(info.Env(), value);
 }
 
 template <typename Word>
 void Registers::Write(const Napi::CallbackInfo& info) {
-  const uint32_t offset = info[0].As<Napi::Number>();
+  const int64_t offset = info[0].As<Napi::Number>();
+  if (!Inside(info.Env(), offset, sizeof(Word), length_)) return;
   // What the driver wrote into memory before is there when the card is told of it.
   __atomic_thread_fence(__ATOMIC_RELEASE);
   *reinterpret_cast<volatile Word*>(start_ + offset) = static_cast<Word>(info[1].As<Napi::Number>().Uint32Value());

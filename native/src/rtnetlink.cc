@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 
+#include "checked.h"
 #include "netdev.h"
 
 namespace rtnetlink {
@@ -19,14 +20,8 @@ Napi::Value Result(const Napi::CallbackInfo& info, int64_t result) {
   return Napi::Number::New(info.Env(), static_cast<double>(result));
 }
 
-Napi::Value Wrong(const Napi::CallbackInfo& info) {
-  Napi::TypeError::New(info.Env(), "rtnetlink: (fd, request, reply)").ThrowAsJavaScriptException();
-  return {};
-}
-
 // What is told is no more than a reason to look: a queue that overflowed (ENOBUFS) is one as well.
 Napi::Value Drain(const Napi::CallbackInfo& info) {
-  if (!info[0].IsNumber()) return Wrong(info);
   const int fd = info[0].As<Napi::Number>();
   char nothing;
   for (int i = 0; i < kMostAtOnce; i++) {
@@ -39,7 +34,6 @@ Napi::Value Drain(const Napi::CallbackInfo& info) {
 
 // The kernel answers within the request's own system call.
 Napi::Value Ask(const Napi::CallbackInfo& info) {
-  if (!info[0].IsNumber() || !info[1].IsTypedArray() || !info[2].IsTypedArray()) return Wrong(info);
   const int fd = info[0].As<Napi::Number>();
   const Napi::Uint8Array request = info[1].As<Napi::Uint8Array>();
   Napi::Uint8Array reply = info[2].As<Napi::Uint8Array>();
@@ -82,8 +76,8 @@ int Open(int tun, bool told) {
 
 void Define(Napi::Env env, Napi::Object exports) {
   Napi::Object it = Napi::Object::New(env);
-  it.Set("drain", Napi::Function::New<Drain>(env, "drain"));
-  it.Set("ask", Napi::Function::New<Ask>(env, "ask"));
+  Offer<Drain, kNumber>(it, "drain");
+  Offer<Ask, kNumber, kBytes, kBytes>(it, "ask");
   exports.Set("rtnetlink", it);
 }
 

@@ -54,20 +54,21 @@ int Open() { return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 
 Napi::Function Socket::Define(Napi::Env env) {
   return DefineClass(env, "Socket",
                      {
-                         InstanceMethod<&Socket::Listen>("listen"),
-                         InstanceMethod<&Socket::Connect>("connect"),
-                         InstanceMethod<&Socket::Accept>("accept"),
-                         InstanceMethod<&Socket::Receive>("receive"),
-                         InstanceMethod<&Socket::Send>("send"),
-                         InstanceMethod<&Socket::Write>("write"),
-                         InstanceMethod<&Socket::Exchange>("exchange"),
-                         InstanceMethod<&Socket::Wait>("wait"),
-                         InstanceMethod<&Socket::Close>("close"),
+                         Method<&Socket::Listen, kText, kNumber>("listen"),
+                         Method<&Socket::Connect, kText>("connect"),
+                         Method<&Socket::Accept, kNumber>("accept"),
+                         Method<&Socket::Receive, kBytes, kNumber, kNumber, kInts>("receive"),
+                         Method<&Socket::Send, kBytes, kNumber, kNumber, kInts, kNumber>("send"),
+                         Method<&Socket::Write, kBytes, kNumber, kNumber>("write"),
+                         Method<&Socket::Exchange, kBytes, kNumber, kBytes, kNumber>("exchange"),
+                         Method<&Socket::Wait, kNumber>("wait"),
+                         Method<&Socket::Close>("close"),
                      });
 }
 
 Napi::Value Socket::Listen(const Napi::CallbackInfo& info) {
   const sockaddr_un address = AddressOf(info);
+  Shut();
   fd_ = Open();
   if (fd_ < 0) return Result(info, -errno);
   // The socket's mode is what its file in the file system will have, less the umask: there is no moment in which others
@@ -84,6 +85,7 @@ Napi::Value Socket::Listen(const Napi::CallbackInfo& info) {
 
 Napi::Value Socket::Connect(const Napi::CallbackInfo& info) {
   const sockaddr_un address = AddressOf(info);
+  Shut();
   fd_ = Open();
   if (fd_ < 0) return Result(info, -errno);
   if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0) return Result(info, -errno);
@@ -91,17 +93,19 @@ Napi::Value Socket::Connect(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Socket::Accept(const Napi::CallbackInfo& info) {
+  Shut();
   fd_ = accept4(info[0].As<Napi::Number>(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   return Result(info, fd_ < 0 ? -errno : fd_);
 }
 
 Napi::Value Socket::Receive(const Napi::CallbackInfo& info) {
   Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-  const size_t start = info[1].As<Napi::Number>().Int64Value();
-  const size_t length = info[2].As<Napi::Number>().Int64Value();
+  const int64_t start = info[1].As<Napi::Number>();
+  const int64_t length = info[2].As<Napi::Number>();
   Napi::Int32Array fds = info[3].As<Napi::Int32Array>();
+  if (!Inside(info.Env(), start, length, bytes.ByteLength()) || !Inside(info.Env(), 0, 1, fds.ElementLength())) return {};
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
-  iovec part = {bytes.Data() + start, length};
+  iovec part = {bytes.Data() + start, static_cast<size_t>(length)};
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
@@ -131,14 +135,16 @@ Napi::Value Socket::Receive(const Napi::CallbackInfo& info) {
 
 Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
   Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-  size_t start = info[1].As<Napi::Number>().Int64Value();
-  size_t left = info[2].As<Napi::Number>().Int64Value();
+  int64_t start = info[1].As<Napi::Number>();
+  int64_t left = info[2].As<Napi::Number>();
+  if (!Inside(info.Env(), start, left, bytes.ByteLength())) return {};
   Napi::Int32Array fds = info[3].As<Napi::Int32Array>();
-  const int patience = info[4].As<Napi::Number>();
+  if (!Inside(info.Env(), 0, fds.ElementLength(), kMostDescriptors)) return {};
+  const int64_t deadline = Milliseconds() + info[4].As<Napi::Number>().Int32Value();
   alignas(cmsghdr) char control[CMSG_SPACE(kMostDescriptors * sizeof(int))];
   size_t carried = fds.ElementLength() * sizeof(int);
   while (left > 0) {
-    iovec part = {bytes.Data() + start, left};
+    iovec part = {bytes.Data() + start, static_cast<size_t>(left)};
     msghdr message = {};
     message.msg_iov = &part;
     message.msg_iovlen = 1;
@@ -153,12 +159,12 @@ Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
     }
     const ssize_t put = sendmsg(fd_, &message, MSG_NOSIGNAL);
     if (put >= 0) {
-      start += static_cast<size_t>(put);
-      left -= static_cast<size_t>(put);
+      start += put;
+      left -= put;
       carried = 0;
     } else if (errno == EAGAIN) {
-      pollfd room = {fd_, POLLOUT, 0};
-      if (poll(&room, 1, patience) == 0) return Result(info, -ETIMEDOUT);
+      const int failed = Await(fd_, POLLOUT, deadline);
+      if (failed) return Result(info, failed);
     } else if (errno != EINTR) {
       return Result(info, -errno);
     }
@@ -168,18 +174,22 @@ Napi::Value Socket::Send(const Napi::CallbackInfo& info) {
 
 Napi::Value Socket::Write(const Napi::CallbackInfo& info) {
   Napi::Uint8Array bytes = info[0].As<Napi::Uint8Array>();
-  const size_t start = info[1].As<Napi::Number>().Int64Value();
-  const size_t length = info[2].As<Napi::Number>().Int64Value();
+  const int64_t start = info[1].As<Napi::Number>();
+  const int64_t length = info[2].As<Napi::Number>();
+  if (!Inside(info.Env(), start, length, bytes.ByteLength())) return {};
   ssize_t put;
-  do put = send(fd_, bytes.Data() + start, length, MSG_NOSIGNAL);
+  do put = send(fd_, bytes.Data() + start, static_cast<size_t>(length), MSG_NOSIGNAL);
   while (put < 0 && errno == EINTR);
   return Result(info, put < 0 ? -errno : put);
 }
 
 Napi::Value Socket::Exchange(const Napi::CallbackInfo& info) {
-  const uint8_t* const request = info[0].As<Napi::Uint8Array>().Data();
-  const size_t length = info[1].As<Napi::Number>().Int64Value();
+  Napi::Uint8Array asked = info[0].As<Napi::Uint8Array>();
   Napi::Uint8Array reply = info[2].As<Napi::Uint8Array>();
+  const int64_t whole = info[1].As<Napi::Number>();
+  if (!Inside(info.Env(), 0, whole, asked.ByteLength()) || !Inside(info.Env(), 0, kHeader, reply.ByteLength())) return {};
+  const uint8_t* const request = asked.Data();
+  const size_t length = static_cast<size_t>(whole);
   uint8_t* const into = reply.Data();
   const int patience = info[3].As<Napi::Number>();
   const int64_t deadline = Milliseconds() + patience;

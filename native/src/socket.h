@@ -3,12 +3,14 @@
 
 #include <cstddef>
 
+#include "checked.h"
+
 // A UNIX stream socket whose messages carry descriptors. Each method is one system call or nearly so; native/socket.ts
 // composes them and checks their arguments. It is closed with its object at the latest.
-class Socket : public Napi::ObjectWrap<Socket> {
+class Socket : public Object<Socket> {
  public:
   static Napi::Function Define(Napi::Env env);
-  explicit Socket(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Socket>(info) {}
+  explicit Socket(const Napi::CallbackInfo& info) : Object<Socket>(info) {}
   ~Socket() override { Shut(); }
 
  private:

@@ -20,23 +20,23 @@
 Napi::Function Tap::Define(Napi::Env env) {
   return DefineClass(env, "Tap",
                      {
-                         InstanceMethod<&Tap::Open>("open"),
-                         InstanceMethod<&Tap::Attach>("attach"),
-                         InstanceMethod<&Tap::Header>("header"),
-                         InstanceMethod<&Tap::Offload>("offload"),
-                         InstanceMethod<&Tap::Carrier>("carrier"),
-                         InstanceMethod<&Tap::Mac>("mac"),
-                         InstanceMethod<&Tap::Up>("up"),
-                         InstanceMethod<&Tap::Mtu>("mtu"),
-                         InstanceMethod<&Tap::Address>("address"),
-                         InstanceMethod<&Tap::Read>("read"),
-                         InstanceMethod<&Tap::Write>("write"),
-                         InstanceMethod<&Tap::Name>("name"),
-                         InstanceMethod<&Tap::Index>("index"),
-                         InstanceMethod<&Tap::Namespace>("namespace"),
-                         InstanceMethod<&Tap::Rtnetlink>("rtnetlink"),
-                         InstanceMethod<&Tap::Refused>("refused"),
-                         InstanceMethod<&Tap::Close>("close"),
+                         Method<&Tap::Open>("open"),
+                         Method<&Tap::Attach, kText, kFlag>("attach"),
+                         Method<&Tap::Header, kNumber>("header"),
+                         Method<&Tap::Offload, kNumber>("offload"),
+                         Method<&Tap::Carrier, kFlag>("carrier"),
+                         Method<&Tap::Mac, kBytes>("mac"),
+                         Method<&Tap::Up, kFlag>("up"),
+                         Method<&Tap::Mtu, kNumber>("mtu"),
+                         Method<&Tap::Address, kNumber, kNumber>("address"),
+                         Method<&Tap::Read>("read"),
+                         Method<&Tap::Write>("write"),
+                         Method<&Tap::Name>("name"),
+                         Method<&Tap::Index>("index"),
+                         Method<&Tap::Namespace>("namespace"),
+                         Method<&Tap::Rtnetlink, kFlag>("rtnetlink"),
+                         Method<&Tap::Refused>("refused"),
+                         Method<&Tap::Close>("close"),
                      });
 }
 
@@ -89,9 +89,11 @@ Napi::Value Tap::Carrier(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Tap::Mac(const Napi::CallbackInfo& info) {
+  Napi::Uint8Array address = info[0].As<Napi::Uint8Array>();
+  if (!Inside(info.Env(), 0, ETH_ALEN, address.ByteLength())) return {};
   ifreq ask = {};
   ask.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-  memcpy(ask.ifr_hwaddr.sa_data, info[0].As<Napi::Uint8Array>().Data(), ETH_ALEN);
+  memcpy(ask.ifr_hwaddr.sa_data, address.Data(), ETH_ALEN);
   return Outcome(info, ioctl(fd_, SIOCSIFHWADDR, &ask));
 }
 

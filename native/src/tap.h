@@ -3,12 +3,14 @@
 
 #include <string>
 
+#include "checked.h"
+
 // A TAP interface's descriptor. Each method is one system call; native/tap.ts composes them and checks their arguments.
 // It is closed with its object at the latest: a worker that ends takes its interfaces with it.
-class Tap : public Napi::ObjectWrap<Tap> {
+class Tap : public Object<Tap> {
  public:
   static Napi::Function Define(Napi::Env env);
-  explicit Tap(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Tap>(info) {}
+  explicit Tap(const Napi::CallbackInfo& info) : Object<Tap>(info) {}
   ~Tap() override { Shut(); }
 
  private:

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "checked.h"
+
 namespace vfio {
 
 namespace {
@@ -143,10 +145,12 @@ Napi::Value ContainerRanges(const Napi::CallbackInfo& info) {
 
 // (container, ArrayBuffer, length, iova)
 Napi::Value ContainerMap(const Napi::CallbackInfo& info) {
+  auto memory = info[1].As<Napi::ArrayBuffer>();
+  if (!Inside(info.Env(), 0, Word(info, 2), memory.ByteLength())) return {};
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof map;
   map.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-  map.vaddr = reinterpret_cast<uintptr_t>(info[1].As<Napi::ArrayBuffer>().Data());
+  map.vaddr = reinterpret_cast<uintptr_t>(memory.Data());
   map.size = Word(info, 2);
   map.iova = Word(info, 3);
   return Result(info, ioctl(Fd(info), VFIO_IOMMU_MAP_DMA, &map));
@@ -174,8 +178,10 @@ Napi::Value RangesOfIoas(const Napi::CallbackInfo& info) {
 
 // (iommufd, ioas, ArrayBuffer, length, iova)
 Napi::Value MapInIoas(const Napi::CallbackInfo& info) {
+  auto memory = info[2].As<Napi::ArrayBuffer>();
+  if (!Inside(info.Env(), 0, Word(info, 3), memory.ByteLength())) return {};
   IoasMap map = {sizeof map, kFixedReadWrite, Word(info, 1), 0, 0, Word(info, 3), Word(info, 4)};
-  map.address = reinterpret_cast<uintptr_t>(info[2].As<Napi::ArrayBuffer>().Data());
+  map.address = reinterpret_cast<uintptr_t>(memory.Data());
   return Result(info, ioctl(Fd(info), kIoasMap, &map));
 }
 
@@ -199,6 +205,7 @@ Napi::Value DeviceInfo(const Napi::CallbackInfo& info) {
   about.argsz = sizeof about;
   if (ioctl(Fd(info), VFIO_DEVICE_GET_INFO, &about) < 0) return Result(info, -1);
   auto into = info[1].As<Napi::Float64Array>();
+  if (!Inside(info.Env(), 0, 3, into.ElementLength())) return {};
   into[0] = about.flags;
   into[1] = about.num_regions;
   into[2] = about.num_irqs;
@@ -213,6 +220,7 @@ Napi::Value RegionInfo(const Napi::CallbackInfo& info) {
   if (Ask(Fd(info), VFIO_DEVICE_GET_REGION_INFO, question, &answer) < 0) return Result(info, -1);
   const auto* about = reinterpret_cast<const vfio_region_info*>(answer.data());
   auto into = info[2].As<Napi::Float64Array>();
+  if (!Inside(info.Env(), 0, 4, into.ElementLength())) return {};
   into[0] = about->flags;
   into[1] = static_cast<double>(about->size);
   into[2] = static_cast<double>(about->offset);
@@ -239,6 +247,7 @@ Napi::Value IrqInfo(const Napi::CallbackInfo& info) {
   about.index = Word(info, 1);
   if (ioctl(Fd(info), VFIO_DEVICE_GET_IRQ_INFO, &about) < 0) return Result(info, -1);
   auto into = info[2].As<Napi::Float64Array>();
+  if (!Inside(info.Env(), 0, 2, into.ElementLength())) return {};
   into[0] = about.flags;
   into[1] = about.count;
   return Result(info, 0);
@@ -264,23 +273,23 @@ Napi::Value Reset(const Napi::CallbackInfo& info) { return Result(info, ioctl(Fd
 
 void Define(Napi::Env env, Napi::Object exports) {
   Napi::Object vfio = Napi::Object::New(env);
-  vfio.Set("hasType1", Napi::Function::New<HasType1>(env, "hasType1"));
-  vfio.Set("groupStatus", Napi::Function::New<GroupStatus>(env, "groupStatus"));
-  vfio.Set("setContainer", Napi::Function::New<SetContainer>(env, "setContainer"));
-  vfio.Set("setIommu", Napi::Function::New<SetIommu>(env, "setIommu"));
-  vfio.Set("groupDevice", Napi::Function::New<GroupDevice>(env, "groupDevice"));
-  vfio.Set("containerRanges", Napi::Function::New<ContainerRanges>(env, "containerRanges"));
-  vfio.Set("containerMap", Napi::Function::New<ContainerMap>(env, "containerMap"));
-  vfio.Set("allocIoas", Napi::Function::New<AllocIoas>(env, "allocIoas"));
-  vfio.Set("ioasRanges", Napi::Function::New<RangesOfIoas>(env, "ioasRanges"));
-  vfio.Set("ioasMap", Napi::Function::New<MapInIoas>(env, "ioasMap"));
-  vfio.Set("bind", Napi::Function::New<Bind>(env, "bind"));
-  vfio.Set("attach", Napi::Function::New<Attach>(env, "attach"));
-  vfio.Set("deviceInfo", Napi::Function::New<DeviceInfo>(env, "deviceInfo"));
-  vfio.Set("regionInfo", Napi::Function::New<RegionInfo>(env, "regionInfo"));
-  vfio.Set("irqInfo", Napi::Function::New<IrqInfo>(env, "irqInfo"));
-  vfio.Set("setIrqs", Napi::Function::New<SetIrqs>(env, "setIrqs"));
-  vfio.Set("reset", Napi::Function::New<Reset>(env, "reset"));
+  Offer<HasType1, kNumber>(vfio, "hasType1");
+  Offer<GroupStatus, kNumber>(vfio, "groupStatus");
+  Offer<SetContainer, kNumber, kNumber>(vfio, "setContainer");
+  Offer<SetIommu, kNumber>(vfio, "setIommu");
+  Offer<GroupDevice, kNumber, kText>(vfio, "groupDevice");
+  Offer<ContainerRanges, kNumber, kDoubles>(vfio, "containerRanges");
+  Offer<ContainerMap, kNumber, kBuffer, kNumber, kNumber>(vfio, "containerMap");
+  Offer<AllocIoas, kNumber>(vfio, "allocIoas");
+  Offer<RangesOfIoas, kNumber, kNumber, kDoubles>(vfio, "ioasRanges");
+  Offer<MapInIoas, kNumber, kNumber, kBuffer, kNumber, kNumber>(vfio, "ioasMap");
+  Offer<Bind, kNumber, kNumber>(vfio, "bind");
+  Offer<Attach, kNumber, kNumber>(vfio, "attach");
+  Offer<DeviceInfo, kNumber, kDoubles>(vfio, "deviceInfo");
+  Offer<RegionInfo, kNumber, kNumber, kDoubles>(vfio, "regionInfo");
+  Offer<IrqInfo, kNumber, kNumber, kDoubles>(vfio, "irqInfo");
+  Offer<SetIrqs, kNumber, kNumber, kNumber, kNumber, kInts>(vfio, "setIrqs");
+  Offer<Reset, kNumber>(vfio, "reset");
   exports.Set("vfio", vfio);
 }
 

@@ -1,5 +1,7 @@
 #include "wait.h"
 
+#include <errno.h>
+
 // As in poll.cc: libuv closes handles later than it is asked to, so the handle outlives its object.
 struct Wait::Handle {
   uv_prepare_t prepare;
@@ -43,22 +45,25 @@ struct Wait::Handle {
 Napi::Function Wait::Define(Napi::Env env) {
   return DefineClass(env, "Wait",
                      {
-                         InstanceMethod<&Wait::Open>("open"),
-                         InstanceMethod<&Wait::Add>("add"),
-                         InstanceMethod<&Wait::Remove>("remove"),
+                         Method<&Wait::Open>("open"),
+                         Method<&Wait::Add, kNumber>("add"),
+                         Method<&Wait::Until, kNumber, kNumber>("until"),
+                         Method<&Wait::Remove, kNumber>("remove"),
                      });
 }
 
 Wait::Wait(const Napi::CallbackInfo& info)
-    : Napi::ObjectWrap<Wait>(info),
-      readable_(Napi::Persistent(info[0].As<Napi::Function>())),
-      context_(info.Env(), "fauxnic.Wait") {}
+    : Object<Wait>(info),
+      context_(info.Env(), "fauxnic.Wait") {
+  if (Fits(info, {kFunction})) ready_ = Napi::Persistent(info[0].As<Napi::Function>());
+}
 
 Wait::~Wait() {
   if (handle_) handle_->Close();
 }
 
 Napi::Value Wait::Open(const Napi::CallbackInfo& info) {
+  if (handle_) return Napi::Number::New(info.Env(), -EBUSY);
   uv_loop_t* loop;
   napi_get_uv_event_loop(info.Env(), &loop);
   Handle* handle = new Handle{};
@@ -76,6 +81,7 @@ Napi::Value Wait::Open(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Wait::Add(const Napi::CallbackInfo& info) {
+  if (!handle_) return Napi::Number::New(info.Env(), -EBADF);
   size_t place = 1;
   while (place < polled_.size() && polled_[place].fd >= 0) place++;
   if (place == polled_.size()) polled_.push_back({});
@@ -87,8 +93,21 @@ Napi::Value Wait::Add(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), static_cast<double>(place));
 }
 
+pollfd* Wait::At(const Napi::CallbackInfo& info) {
+  const int64_t place = info[0].As<Napi::Number>();
+  if (place < 1 || place >= static_cast<int64_t>(polled_.size())) return nullptr;
+  pollfd* const it = &polled_[static_cast<size_t>(place)];
+  return it->fd < 0 ? nullptr : it;
+}
+
+void Wait::Until(const Napi::CallbackInfo& info) {
+  if (pollfd* const it = At(info)) it->events = static_cast<short>(info[1].As<Napi::Number>().Int32Value());
+}
+
 void Wait::Remove(const Napi::CallbackInfo& info) {
-  polled_[info[0].As<Napi::Number>().Uint32Value()].fd = -1;
+  pollfd* const it = At(info);
+  if (!it) return;
+  it->fd = -1;
   if (--added_ > 0) return;
   Unref();
   if (handle_) handle_->Stop();
@@ -116,6 +135,6 @@ void Wait::BeforeSleep(uv_loop_t* loop) {
 void Wait::Ready(size_t place) {
   Napi::Env env = Env();
   Napi::HandleScope scope(env);
-  readable_.MakeCallback(Value(), {Napi::Number::New(env, static_cast<double>(place))}, context_);
+  ready_.MakeCallback(Value(), {Napi::Number::New(env, static_cast<double>(place))}, context_);
   if (env.IsExceptionPending()) napi_fatal_exception(env, env.GetAndClearPendingException().Value());
 }
