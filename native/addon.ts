@@ -4,26 +4,30 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { NativeError } from './errors.ts';
 
-/** @internal The compiled side. Results are 0 or a count, or a negative errno; nothing there checks an argument's type. */
+/** @internal The compiled side. Results are 0 or a count, or a negative errno; an argument of another type is a TypeError. */
 export interface Addon {
   readonly Tap: new () => TapHandle;
   readonly Poll: new (ready: (events: number) => void) => PollHandle;
   readonly Memory: new () => MemoryHandle;
   readonly Registers: new () => RegistersHandle;
   readonly Socket: new () => SocketHandle;
-  readonly Wait: new (readable: (place: number) => void) => WaitHandle;
+  readonly Wait: new (ready: (place: number) => void) => WaitHandle;
   readonly vfio: VfioCalls;
   readonly rtnetlink: RtnetlinkCalls;
   memfd(name: string, bytes: number, huge: boolean): number;
   eventfd(): number;
-  adoptEventfd(fd: number): number;
+  isEventfd(fd: number): number;
   signalEventfd(fd: number): number;
   drainEventfd(fd: number): number;
+  edges(fd: number): number;
+  takeEdge(edges: number): number;
+  memoryFile(fd: number, into: Float64Array): number;
+  lockFolder(path: string): number;
 }
 
 /** @internal */
 export interface MemoryHandle {
-  map(fd: number, offset: number, length: number, shared: boolean): ArrayBuffer | number;
+  map(fd: number, offset: number, length: number, shared: boolean, bell: number): ArrayBuffer | number;
   unmap(buffer: ArrayBuffer): number;
 }
 
@@ -113,6 +117,7 @@ export interface PollHandle {
 export interface WaitHandle {
   open(): number;
   add(fd: number): number;
+  until(place: number, events: number): void;
   remove(place: number): void;
 }
 

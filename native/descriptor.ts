@@ -27,23 +27,33 @@ export function createEventfd(): number {
   return check(addon().eventfd(), 'eventfd', 'eventfd');
 }
 
+/** Whether a descriptor that somebody else sent is an eventfd. */
+export function isEventfd(fd: number): boolean {
+  return check(addon().isEventfd(checkDescriptor('isEventfd', fd)), 'readlink', `fd ${fd}`) === 1;
+}
+
 /**
- * Makes sure that a descriptor that somebody else sent is an eventfd, and that signalling it never blocks: O_NONBLOCK is
- * set, which the sender sees too. Throws EINVAL for anything else. It stays the caller's to close.
+ * Adds one to an eventfd's counter: whoever waits on it wakes up. It never blocks, even where others have the eventfd too, full
+ * or not, non-blocking or not. Throws EINVAL for anything else.
  */
-export function adoptEventfd(fd: number): number {
-  check(addon().adoptEventfd(checkDescriptor('adoptEventfd', fd)), 'adoptEventfd', `fd ${fd}`, {
-    EINVAL: 'it is no eventfd',
-  });
-  return fd;
-}
-
-/** Adds one to an eventfd's counter: whoever waits on it wakes up. */
 export function signalEventfd(fd: number): void {
-  check(addon().signalEventfd(checkDescriptor('signalEventfd', fd)), 'write', `eventfd ${fd}`);
+  check(addon().signalEventfd(checkDescriptor('signalEventfd', fd)), 'io_submit', `eventfd ${fd}`);
 }
 
-/** Sets an eventfd's counter to zero; returns what it was. It must be non-blocking. */
+/** Sets an eventfd's counter to zero, or takes one off a semaphore's; returns what it was. It never blocks, as above. */
 export function drainEventfd(fd: number): number {
-  return check(addon().drainEventfd(checkDescriptor('drainEventfd', fd)), 'read', `eventfd ${fd}`);
+  return check(addon().drainEventfd(checkDescriptor('drainEventfd', fd)), 'preadv2', `eventfd ${fd}`);
+}
+
+/**
+ * A descriptor, the caller's to close, that can be read once for what was written to an eventfd since `takeEdge`: for one
+ * that others have too, who may leave it readable for ever.
+ */
+export function edges(eventfd: number): number {
+  return check(addon().edges(checkDescriptor('edges', eventfd)), 'epoll_ctl', `eventfd ${eventfd}`);
+}
+
+/** Whether something was written since. */
+export function takeEdge(edges: number): boolean {
+  return check(addon().takeEdge(checkDescriptor('takeEdge', edges)), 'epoll_wait', `fd ${edges}`) > 0;
 }

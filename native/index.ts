@@ -1,10 +1,18 @@
 /** What JavaScript cannot do itself. Everything here needs Linux and the addon: ask `available` first. */
 export { available } from './addon.ts';
-export { adoptEventfd, createEventfd, createMemfd, drainEventfd, signalEventfd } from './descriptor.ts';
+export {
+  createEventfd,
+  createMemfd,
+  drainEventfd,
+  edges,
+  isEventfd,
+  signalEventfd,
+  takeEdge,
+} from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
 export { Interface } from './interface.ts';
 export type { InterfaceSettings } from './link-message.ts';
-export { type MapOptions, type MappedMemory, mapMemory } from './memory.ts';
+export { type MapOptions, type MappedMemory, type MemoryFile, mapMemory, memoryFile } from './memory.ts';
 export { type Watch, type WatchHandlers, watch } from './poll.ts';
 export { type MappedRegisters, mapRegisters } from './registers.ts';
 export {

@@ -1,4 +1,6 @@
-import { lstatSync, type Stats, unlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, linkSync, lstatSync, openSync, rmSync, type Stats, unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { addon, type SocketHandle } from './addon.ts';
 import { checkDescriptor } from './descriptor.ts';
 import { type Advice, check, codeOf, invalid, NativeError } from './errors.ts';
@@ -19,11 +21,12 @@ export function receivedDescriptors(room: number): ReceivedDescriptors {
   return new Int32Array(1 + room);
 }
 
+const IN_USE = 'something is there already: choose another path';
 const LISTEN_ADVICE: Advice = {
   ENOENT: 'there is no such folder',
   ENOTDIR: 'what should be its folder is none',
   EACCES: 'this user may not write there',
-  EADDRINUSE: 'something is there already: choose another path',
+  EADDRINUSE: IN_USE,
   EROFS: 'the file system is read-only',
 };
 const CONNECT_ADVICE: Advice = {
@@ -62,17 +65,29 @@ export interface UnixListener {
 /**
  * Listens at `path`. A socket that a process left there when it was killed is replaced; one that somebody listens on, and
  * anything that is no socket, is not.
+ *
+ * It is bound, and listened on, under another name beside it, and then linked: nobody ever finds one there that does not
+ * listen yet, and takes it for one that was left.
  */
 export function listenUnix(path: string, { backlog = 8 } = {}): UnixListener {
   checkPath('listenUnix', path);
   if (!Number.isInteger(backlog) || backlog < 0 || backlog > 4096) throw invalid('listenUnix', `backlog ${backlog}`);
-  removeStale(path);
+  // Through the folder's descriptor: its name may be as long as it likes.
+  const folder = attempt(path, () => openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY));
+  const beside = `/proc/self/fd/${folder}/.fauxnic-${randomBytes(6).toString('hex')}`;
   const native = new (addon().Socket)();
-  const fd = native.listen(path, backlog);
-  if (fd >= 0) return new Listener(native, fd, path);
-  native.close();
-  check(fd, 'bind', `socket ${path}`, LISTEN_ADVICE);
-  throw new Error('not reached');
+  try {
+    const fd = native.listen(beside, backlog);
+    check(fd, 'bind', `socket ${path}`, LISTEN_ADVICE);
+    linkWhereFree(beside, path);
+    return new Listener(native, fd, path);
+  } catch (error) {
+    native.close();
+    throw error;
+  } finally {
+    rmSync(beside, { force: true });
+    closeSync(folder);
+  }
 }
 
 /** Connects to a listening socket. */
@@ -99,14 +114,68 @@ function look(path: string): Stats | undefined {
   }
 }
 
-function removeStale(path: string): void {
-  if (!look(path)?.isSocket()) return;
+function linkWhereFree(beside: string, path: string): void {
+  if (tryLink(beside, path)) return;
+  withFolderLocked(path, () => {
+    if (isStale(path)) unlinkSync(path);
+    if (!tryLink(beside, path))
+      throw new NativeError('EADDRINUSE', 'bind', `socket ${path}: bind failed with EADDRINUSE: ${IN_USE}`);
+  });
+}
+
+/** False where something is there. */
+function tryLink(beside: string, path: string): boolean {
+  try {
+    linkSync(beside, path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
+    throw refusal(path, error);
+  }
+}
+
+/** A socket that nobody listens on; with the folder locked nobody of ours will have put another there meanwhile. */
+function isStale(path: string): boolean {
+  if (!look(path)?.isSocket()) return false;
   const probe = new (addon().Socket)();
   const result = probe.connect(path);
   probe.close();
   if (result >= 0 || codeOf(result) === 'EAGAIN')
     throw new NativeError('EADDRINUSE', 'bind', `socket ${path}: another process serves there: choose another path`);
-  if (codeOf(result) === 'ECONNREFUSED') unlinkSync(path);
+  return codeOf(result) === 'ECONNREFUSED';
+}
+
+const LOCK_ATTEMPTS = 200;
+
+/** Servers that start take turns there: each needs a moment. */
+function withFolderLocked(path: string, action: () => void): void {
+  let lock = addon().lockFolder(dirname(path));
+  for (let i = 0; i < LOCK_ATTEMPTS && codeOf(lock) === 'EAGAIN'; i++) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    lock = addon().lockFolder(dirname(path));
+  }
+  check(lock, 'flock', `socket ${path}`, { EAGAIN: 'somebody keeps its folder locked' });
+  try {
+    action();
+  } finally {
+    closeSync(lock);
+  }
+}
+
+function attempt<Result>(path: string, action: () => Result): Result {
+  try {
+    return action();
+  } catch (error) {
+    throw refusal(path, error);
+  }
+}
+
+/** What node:fs throws, as this room does. */
+function refusal(path: string, error: unknown): NativeError {
+  const { errno = 0 } = error as NodeJS.ErrnoException;
+  const code = codeOf(errno);
+  const hint = LISTEN_ADVICE[code];
+  return new NativeError(code, 'bind', `socket ${path}: bind failed with ${code}${hint ? `: ${hint}` : ''}`);
 }
 
 class Listener implements UnixListener {

@@ -4,6 +4,8 @@ import { register, release } from './poll.ts';
 
 /** A descriptor attended to. */
 export interface Attendance {
+  /** What `readable` is called for from here on: something to read, as at first, room to write, or the other side's end alone. */
+  until(what: 'input' | 'room' | 'end'): void;
   /** Ends it. The descriptor stays open: it is its owner's. Idempotent. */
   close(): void;
 }
@@ -11,6 +13,9 @@ export interface Attendance {
 /** The thread's: a module is loaded once in each. */
 let wait: WaitHandle | null = null;
 const readers: (() => void)[] = [];
+
+// poll(2)
+const EVENTS = { input: 1, room: 4, end: 0 } as const;
 
 function threadsWait(): WaitHandle {
   if (wait !== null) return wait;
@@ -39,6 +44,10 @@ class Attended implements Attendance {
     this.#fd = fd;
     this.#place = threadsWait().add(fd);
     readers[this.#place] = readable;
+  }
+
+  until(what: keyof typeof EVENTS): void {
+    if (this.#place >= 0) threadsWait().until(this.#place, EVENTS[what]);
   }
 
   close(): void {

@@ -9,7 +9,7 @@
 #include "wait.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
-// error: no message lives on this side. Only offsets outside of memory throw here, as they must be found here.
+// error: no message lives on this side. Only arguments of another type and offsets outside of memory throw here (checked.h).
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Tap", Tap::Define(env));
   exports.Set("Poll", Poll::Define(env));

@@ -2,14 +2,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <linux/aio_abi.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 
 #include <cstring>
 #include <string>
+
+#include "checked.h"
 
 namespace descriptor {
 
@@ -33,47 +43,164 @@ Napi::Value Memfd(const Napi::CallbackInfo& info) {
   return Result(info, fd);
 }
 
+// Where a page of a mapped file is had at once, or from a disk at worst. Elsewhere (FUSE, a network) a fault waits for
+// somebody, who may be the one that passed the file; an overlay may be one of those.
+bool IsAtHand(long type) {
+  constexpr long kXfs = 0x58465342;
+  constexpr long kZfs = 0x2fc12fc1;
+  switch (type) {
+    case TMPFS_MAGIC:  // a memfd is there
+    case RAMFS_MAGIC:
+    case HUGETLBFS_MAGIC:
+    case EXT4_SUPER_MAGIC:
+    case BTRFS_SUPER_MAGIC:
+    case F2FS_SUPER_MAGIC:
+    case kXfs:
+    case kZfs:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// (fd, Float64Array of device, inode, bytes, access mode) -> -ENODEV where it is no file whose memory is at hand
+Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>();
+  auto into = info[1].As<Napi::Float64Array>();
+  if (!Inside(info.Env(), 0, 4, into.ElementLength())) return {};
+  struct stat about;
+  struct statfs files;
+  if (fstat(fd, &about) < 0) return Result(info, -1);
+  // A device's own file system may wait for it: what kind it is comes first.
+  if (!S_ISREG(about.st_mode)) return Napi::Number::New(info.Env(), -ENODEV);
+  if (fstatfs(fd, &files) < 0) return Result(info, -1);
+  if (!IsAtHand(static_cast<long>(files.f_type))) return Napi::Number::New(info.Env(), -ENODEV);
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0) return Result(info, -1);
+  into[0] = static_cast<double>(about.st_dev);
+  into[1] = static_cast<double>(about.st_ino);
+  into[2] = static_cast<double>(about.st_size);
+  into[3] = flags & O_ACCMODE;
+  return Result(info, 0);
+}
+
+// (path) -> fd of a folder whose lock (flock(2)) is had until it is closed; -EWOULDBLOCK where another has it
+Napi::Value LockFolder(const Napi::CallbackInfo& info) {
+  const std::string path = info[0].As<Napi::String>();
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return Result(info, fd);
+  const int failed = errno;
+  close(fd);
+  return Napi::Number::New(info.Env(), -failed);
+}
+
+// ---- Eventfds. O_NONBLOCK is the open file's (open(2)): whoever shares one may clear it at any moment, so that neither a
+// ---- read nor a write that relies on it is safe.
+
 // () -> fd
 Napi::Value Eventfd(const Napi::CallbackInfo& info) { return Result(info, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
 
-// (fd): makes a received one fit to be signalled, which must never block; -EINVAL where it is something else
-Napi::Value AdoptEventfd(const Napi::CallbackInfo& info) {
-  const int fd = info[0].As<Napi::Number>();
+// (fd) -> 1 where it is one
+Napi::Value IsEventfd(const Napi::CallbackInfo& info) {
   static constexpr char kKind[] = "anon_inode:[eventfd]";
   char kind[sizeof kKind + 1];
-  const std::string link = "/proc/self/fd/" + std::to_string(fd);
+  const std::string link = "/proc/self/fd/" + std::to_string(info[0].As<Napi::Number>().Int32Value());
   const ssize_t length = readlink(link.c_str(), kind, sizeof kind);
   if (length < 0) return Result(info, -1);
-  if (length != sizeof kKind - 1 || memcmp(kind, kKind, sizeof kKind - 1) != 0)
-    return Napi::Number::New(info.Env(), -EINVAL);
-  const int flags = fcntl(fd, F_GETFL);
-  return Result(info, flags < 0 ? flags : fcntl(fd, F_SETFL, flags | O_NONBLOCK));
+  return Napi::Number::New(info.Env(), length == sizeof kKind - 1 && memcmp(kind, kKind, sizeof kKind - 1) == 0);
 }
+
+// The kernel signals an eventfd at the end of an asynchronous read without ever waiting, and a full counter stays full:
+// io_submit(2) with IOCB_FLAG_RESFD. The read is of nothing, and ends at once. (An eventfd's write takes no RWF_NOWAIT.)
+class Bell {
+ public:
+  // 0 or -errno
+  int Ring(int eventfd) {
+    if (failed_ != 0) return -failed_;
+    iocb read = {};
+    read.aio_lio_opcode = IOCB_CMD_PREAD;
+    read.aio_fildes = static_cast<uint32_t>(nothing_);
+    read.aio_flags = IOCB_FLAG_RESFD;
+    read.aio_resfd = static_cast<uint32_t>(eventfd);
+    iocb* const list[] = {&read};
+    while (syscall(SYS_io_submit, context_, 1, list) < 0) {
+      if (errno == EAGAIN) Reap();
+      else if (errno != EINTR) return -errno;
+    }
+    return 0;
+  }
+
+  static Bell& Get() {
+    static Bell* const bell = new Bell;  // never destroyed: workers may outlive the main thread's statics
+    return *bell;
+  }
+
+ private:
+  static constexpr int kReads = 128;  // that have ended and were not reaped
+
+  Bell() : nothing_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
+    if (nothing_ < 0 || syscall(SYS_io_setup, kReads, &context_) < 0) failed_ = errno;
+  }
+
+  void Reap() {
+    io_event ended[kReads];
+    timespec at_once = {};
+    syscall(SYS_io_getevents, context_, 1, kReads, ended, &at_once);
+  }
+
+  const int nothing_;
+  aio_context_t context_ = 0;
+  int failed_ = 0;
+};
 
 // (fd)
 Napi::Value SignalEventfd(const Napi::CallbackInfo& info) {
-  const uint64_t one = 1;
-  const ssize_t put = write(info[0].As<Napi::Number>(), &one, sizeof one);
-  // EAGAIN: it is signalled 2^64 - 2 times over already.
-  return Result(info, put < 0 && errno != EAGAIN ? -1 : 0);
+  return Napi::Number::New(info.Env(), Bell::Get().Ring(info[0].As<Napi::Number>()));
 }
 
 // (fd) -> what its counter was
 Napi::Value DrainEventfd(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>();
   uint64_t count = 0;
-  const ssize_t got = read(info[0].As<Napi::Number>(), &count, sizeof count);
+  const iovec whole = {&count, sizeof count};
+  ssize_t got = preadv2(fd, &whole, 1, -1, RWF_NOWAIT);
+  if (got < 0 && errno == EOPNOTSUPP) got = read(fd, &count, sizeof count);  // before Linux 5.8
   if (got < 0 && errno != EAGAIN) return Result(info, -1);
   return Napi::Number::New(info.Env(), static_cast<double>(count));
 }
 
+// (fd) -> a descriptor that can be read once for all that was written to it since, whatever is read of it, and by whom:
+// epoll(7), edge-triggered
+Napi::Value Edges(const Napi::CallbackInfo& info) {
+  const int epoll = epoll_create1(EPOLL_CLOEXEC);
+  if (epoll < 0) return Result(info, -1);
+  epoll_event wanted = {};
+  wanted.events = EPOLLIN | EPOLLET;
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, info[0].As<Napi::Number>(), &wanted) == 0) return Result(info, epoll);
+  const int failed = errno;
+  close(epoll);
+  return Napi::Number::New(info.Env(), -failed);
+}
+
+// (such a descriptor) -> whether there was one
+Napi::Value TakeEdge(const Napi::CallbackInfo& info) {
+  epoll_event found;
+  return Result(info, epoll_wait(info[0].As<Napi::Number>(), &found, 1, 0));
+}
+
 }  // namespace
 
-void Define(Napi::Env env, Napi::Object exports) {
-  exports.Set("memfd", Napi::Function::New<Memfd>(env, "memfd"));
-  exports.Set("eventfd", Napi::Function::New<Eventfd>(env, "eventfd"));
-  exports.Set("adoptEventfd", Napi::Function::New<AdoptEventfd>(env, "adoptEventfd"));
-  exports.Set("drainEventfd", Napi::Function::New<DrainEventfd>(env, "drainEventfd"));
-  exports.Set("signalEventfd", Napi::Function::New<SignalEventfd>(env, "signalEventfd"));
+void Define(Napi::Env, Napi::Object exports) {
+  Bell::Get();
+  Offer<Memfd, kText, kNumber, kFlag>(exports, "memfd");
+  Offer<MemoryFile, kNumber, kDoubles>(exports, "memoryFile");
+  Offer<LockFolder, kText>(exports, "lockFolder");
+  Offer<Eventfd>(exports, "eventfd");
+  Offer<IsEventfd, kNumber>(exports, "isEventfd");
+  Offer<SignalEventfd, kNumber>(exports, "signalEventfd");
+  Offer<DrainEventfd, kNumber>(exports, "drainEventfd");
+  Offer<Edges, kNumber>(exports, "edges");
+  Offer<TakeEdge, kNumber>(exports, "takeEdge");
 }
 
 }  // namespace descriptor

@@ -17,14 +17,16 @@
 
 namespace {
 
-// Whoever shares a file can cut it short while it is mapped here, and touching what was cut off is SIGBUS. Then the page
-// gets memory of its own: it is nobody's any more, and the process goes on.
+// Whoever shares a file can cut it short while it is mapped here, and touching what was cut off is SIGBUS. Then the rest of
+// the range gets memory of its own, in one mapping, as a process has but 65530 (vm.max_map_count): it is nobody's any more,
+// and the process goes on.
 class Ranges {
  public:
-  void Add(void* start, size_t length, int fill) {
+  void Add(void* start, size_t length, mapped::Loss loss) {
+    if (loss.page == 0) loss.page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     const std::lock_guard<std::mutex> lock(mutex_);
     if (!handling_) Handle();
-    ranges_[reinterpret_cast<uintptr_t>(start)] = {reinterpret_cast<uintptr_t>(start) + length, fill};
+    ranges_[reinterpret_cast<uintptr_t>(start)] = {reinterpret_cast<uintptr_t>(start) + length, loss};
   }
 
   void Remove(void* start) {
@@ -37,12 +39,17 @@ class Ranges {
     const std::lock_guard<std::mutex> lock(mutex_);
     const uintptr_t address = reinterpret_cast<uintptr_t>(at);
     const auto after = ranges_.upper_bound(address);
-    if (after == ranges_.begin() || address >= std::prev(after)->second.end) return false;
-    const uintptr_t page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-    void* const start = reinterpret_cast<void*>(address & ~(page - 1));
-    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
-    if (mmap(start, page, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return false;
-    if (const int fill = std::prev(after)->second.fill) memset(start, fill, page);
+    if (after == ranges_.begin()) return false;
+    const auto& [end, loss] = std::prev(after)->second;
+    if (address >= end) return false;
+    const uintptr_t from = address & ~(loss.page - 1);
+    void* const start = reinterpret_cast<void*>(from);
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE;
+    if (mmap(start, end - from, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) return false;
+    if (loss.fill != 0) memset(start, loss.fill, end - from);
+    const uint64_t once = 1;
+    // Nobody else has the bell, and it does not block. Whether it was heard makes no difference to the access.
+    if (loss.bell != mapped::kNobody && write(loss.bell, &once, sizeof once) < 0) return true;
     return true;
   }
 
@@ -51,7 +58,7 @@ class Ranges {
 
   struct Range {
     uintptr_t end;
-    int fill;
+    mapped::Loss loss;
   };
 
   std::mutex mutex_;
@@ -81,13 +88,17 @@ void Ranges::Handle() {
 
 }  // namespace
 
-void mapped::Guard(void* start, size_t length, int fill) { ranges->Add(start, length, fill); }
+void mapped::Guard(void* start, size_t length, Loss loss) { ranges->Add(start, length, loss); }
 
 void mapped::Forget(void* start) { ranges->Remove(start); }
 
 struct Memory::Range {
   void* start;
   size_t length;
+
+  Range(void* start, size_t length) : start(start), length(length) {}
+  Range(const Range&) = delete;
+  ~Range() { Unmap(); }
 
   void Unmap() {
     if (!start) return;
@@ -98,41 +109,50 @@ struct Memory::Range {
 };
 
 Napi::Function Memory::Define(Napi::Env env) {
-  return DefineClass(env, "Memory", {InstanceMethod<&Memory::Map>("map"), InstanceMethod<&Memory::Unmap>("unmap")});
+  return DefineClass(env, "Memory",
+                     {
+                         Method<&Memory::Map, kNumber, kNumber, kNumber, kFlag, kNumber>("map"),
+                         Method<&Memory::Unmap, kBuffer>("unmap"),
+                     });
 }
 
 Napi::Value Memory::Map(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   const int fd = info[0].As<Napi::Number>();
   const int64_t offset = info[1].As<Napi::Number>();
-  const int64_t length = info[2].As<Napi::Number>();
+  int64_t length = info[2].As<Napi::Number>();
   const bool shared = info[3].As<Napi::Boolean>();
+  const int bell = info[4].As<Napi::Number>();
+  if (offset < 0 || length <= 0) return Napi::Number::New(env, -EINVAL);
   struct stat about;
   if (fstat(fd, &about) < 0) return Napi::Number::New(env, -errno);
   // Beyond a file's end there is no memory: touching it there is SIGBUS.
   if (S_ISREG(about.st_mode) && (about.st_size < length || about.st_size - length < offset))
     return Napi::Number::New(env, -ENXIO);
-  // Not shared: what is written stays here, so that a stray write to read-only memory is not the end of the process.
-  // Huge pages are reserved now: with none left for it, touching such memory would be the end of the process.
+  // Huge pages are mapped whole.
   struct statfs files;
   const bool huge = fstatfs(fd, &files) == 0 && files.f_type == HUGETLBFS_MAGIC;
-  const int flags = (shared ? MAP_SHARED : MAP_PRIVATE) | (huge ? 0 : MAP_NORESERVE);
+  const int64_t page = huge ? files.f_bsize : 0;
+  if (huge) length = (length + page - 1) / page * page;
+  // Not shared: what is written stays here, so that a stray write to read-only memory is not the end of the process.
+  // Shared huge pages are reserved now, so that it is known now when there are too few.
+  const int flags = shared ? MAP_SHARED | (huge ? 0 : MAP_NORESERVE) : MAP_PRIVATE | MAP_NORESERVE;
   void* start = mmap(nullptr, static_cast<size_t>(length), PROT_READ | PROT_WRITE, flags, fd, offset);
   if (start == MAP_FAILED) return Napi::Number::New(env, -errno);
-  Range* range = new Range{start, static_cast<size_t>(length)};
-  mapped::Guard(start, range->length, 0);
+  auto range = std::make_shared<Range>(start, static_cast<size_t>(length));
+  mapped::Guard(start, range->length, {static_cast<size_t>(page), 0, bell});
+  auto* const kept = new std::shared_ptr<Range>(range);
   napi_value buffer;
   const napi_status made = napi_create_external_arraybuffer(
-      env, start, range->length,
+      env, start, static_cast<size_t>(info[2].As<Napi::Number>().Int64Value()),
       [](napi_env, void*, void* hint) {
-        Range* range = static_cast<Range*>(hint);
-        range->Unmap();
-        delete range;
+        auto* const kept = static_cast<std::shared_ptr<Range>*>(hint);
+        (*kept)->Unmap();
+        delete kept;
       },
-      range, &buffer);
+      kept, &buffer);
   if (made != napi_ok) {
-    range->Unmap();
-    delete range;
+    delete kept;
     return Napi::Number::New(env, -ENOTSUP);
   }
   range_ = range;
@@ -140,16 +160,18 @@ Napi::Value Memory::Map(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value Memory::Unmap(const Napi::CallbackInfo& info) {
-  // The buffer is alive until here, being an argument, and so is the range.
-  Range* range = range_;
-  range_ = nullptr;
+  Napi::Env env = info.Env();
+  const auto range = range_;
+  void* data;
+  size_t length;
+  napi_get_arraybuffer_info(env, info[0], &data, &length);
+  if (!range || !range->start || data != range->start) return Napi::Number::New(env, -EINVAL);
   void* const start = range->start;
-  const size_t length = range->length;
-  range->start = nullptr;  // detaching may run the finalizer, which deletes the range
-  if (napi_detach_arraybuffer(info.Env(), info[0]) != napi_ok) {
-    range->start = start;
-    return Napi::Number::New(info.Env(), -EBUSY);
-  }
-  Range{start, length}.Unmap();
-  return Napi::Number::New(info.Env(), 0);
+  range->start = nullptr;  // detaching may run the finalizer, which would unmap it under the buffer
+  const napi_status detached = napi_detach_arraybuffer(env, info[0]);
+  range->start = start;
+  if (detached != napi_ok) return Napi::Number::New(env, -EBUSY);
+  range->Unmap();
+  range_.reset();
+  return Napi::Number::New(env, 0);
 }

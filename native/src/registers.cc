@@ -30,7 +30,7 @@ Napi::Value Registers::Map(const Napi::CallbackInfo& info) {
   if (start == MAP_FAILED) return Napi::Number::New(info.Env(), -errno);
   start_ = static_cast<char*>(start);
   length_ = length;
-  mapped::Guard(start, length, 0xff);  // a card that has gone reads as all ones
+  mapped::Guard(start, length, {0, 0xff, mapped::kNobody});  // a card that has gone reads as all ones
   return Napi::Number::New(info.Env(), 0);
 }
 

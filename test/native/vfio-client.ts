@@ -174,7 +174,13 @@ export class Client {
   }
 
   unmap(address: number, size: number, flags = 0) {
-    return this.error(COMMAND.unmap, Buffer.concat([u32s(24, flags), fields([64, address], [64, size])]));
+    return this.error(COMMAND.unmap, unmapping(address, size, flags));
+  }
+
+  /** How many bytes were mapped there, by the reply; or the error. */
+  async unmapped(address: number, size: number, flags = 0): Promise<number | string> {
+    const { error, payload } = await this.ask(COMMAND.unmap, unmapping(address, size, flags));
+    return error === 0 ? Number(payload.readBigUInt64LE(16)) : `errno ${error}`;
   }
 
   async read(region: number, offset: number, count = 4): Promise<number> {
@@ -202,6 +208,10 @@ export class Client {
     const payload = Buffer.concat([u32s(20 + data.length, flags, index, start, count), Buffer.from(data)]);
     return this.error(COMMAND.setIrqs, payload, { fds });
   }
+}
+
+function unmapping(address: number, size: number, flags: number): Buffer {
+  return Buffer.concat([u32s(24, flags), fields([64, address], [64, size])]);
 }
 
 export function access(region: number, offset: number, count: number): Buffer {

@@ -2,9 +2,8 @@
  * A vfio-user client's memory, for a device of QEMU's. Each file that the client passes is plugged into that QEMU as a DIMM,
  * as a whole, for as long as something of it is mapped; what is mapped of it, and where, is the IOMMU's affair.
  */
-import { fstatSync, readFileSync } from 'node:fs';
 import { EACCES, EINVAL, ENOMEM, ENOSPC, ENOTSUP } from '../vfio-user/codec.ts';
-import type { Backing, MapRequest, Range } from '../vfio-user/guest-memory.ts';
+import type { Backing, MapRequest, Range, Source } from '../vfio-user/guest-memory.ts';
 import { type Iommu, PAGE_BYTES } from './iommu.ts';
 import { DIMMS, DIMMS_END, DIMMS_START } from './machine.ts';
 import type { Monitor } from './monitor.ts';
@@ -19,9 +18,6 @@ const DIMM_ALIGN = 2 ** 30;
 const HOTPLUG_SELECT = 0x0a00;
 const HOTPLUG_CONTROL = 0x0a14;
 const HOTPLUG_EJECT = 1 << 3;
-
-const ACCESS_MODE = 3; // fcntl.h: O_ACCMODE
-const READ_WRITE = 2;
 
 interface Dimm {
   /** The file: the same one comes again and again, in other descriptors. */
@@ -55,7 +51,7 @@ export class LentMemory implements Backing {
     const end = start + length;
     if (source === null) return this.#refuseDistant(start, length);
     if (end > BELL_IOVA || (start < MESSAGES.end && end > MESSAGES.start)) return EINVAL;
-    const dimm = this.#plug(source.fd, source.offset + length);
+    const dimm = this.#plug(source);
     if (typeof dimm === 'number') return dimm;
     if (!this.#iommu.map({ start, length, target: dimm.start + source.offset, writable })) {
       this.#unplugUnused();
@@ -75,14 +71,12 @@ export class LentMemory implements Backing {
     return ENOTSUP;
   }
 
-  /** The file's DIMM, or an errno. The file must reach as far as `least`. */
-  #plug(fd: number, least: number): Dimm | number {
-    const about = fstatSync(fd, { bigint: true });
-    const size = Number(about.size) - (Number(about.size) % PAGE_BYTES);
-    if (!about.isFile() || least > size) return EINVAL;
+  /** The file's DIMM, or an errno. */
+  #plug({ fd, file: { id, bytes, writable } }: Source): Dimm | number {
+    const size = bytes - (bytes % PAGE_BYTES);
     // QEMU opens the file anew, and must not get more than the client was given.
-    if (accessMode(fd) !== READ_WRITE) return EACCES;
-    const file = `${about.dev}:${about.ino}:${size}`;
+    if (!writable) return EACCES;
+    const file = `${id}:${size}`;
     return this.#dimms.find((dimm) => dimm.file === file) ?? this.#plugNew(fd, file, size);
   }
 
@@ -140,9 +134,3 @@ export class LentMemory implements Backing {
 }
 
 const memoryOf = (slot: number) => `lent${slot}`;
-
-/** What the client has it open for (proc(5), fdinfo): octal. */
-function accessMode(fd: number): number {
-  const flags = /^flags:\s+([0-7]+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1] ?? '0';
-  return Number.parseInt(flags, 8) & ACCESS_MODE;
-}

@@ -18,10 +18,12 @@ import {
   TYPE_COMMAND,
 } from './codec.ts';
 import type { Inbox } from './inbox.ts';
+import type { Outbox } from './outbox.ts';
+import type { Turn } from './turn.ts';
 
 export interface ClientDmaOptions {
-  /** Milliseconds in which a reply must come. */
-  readonly patience: number;
+  /** How long may be waited for replies. */
+  readonly turn: Turn;
   /** The client cannot be gone on with, and why. The model is in the midst of something: not to be touched from here. */
   readonly broken: (why: string) => void;
   /** Something was received that nobody will be told of again. */
@@ -35,14 +37,16 @@ export class ClientDma implements DistantMemory {
   most = MAX_DATA_BYTES;
   readonly #socket: UnixSocket;
   readonly #inbox: Inbox;
+  readonly #outbox: Outbox;
   readonly #options: ClientDmaOptions;
   #message: Message | null = null;
   #id = 0;
   #broken = false;
 
-  constructor(socket: UnixSocket, inbox: Inbox, options: ClientDmaOptions) {
+  constructor(socket: UnixSocket, inbox: Inbox, outbox: Outbox, options: ClientDmaOptions) {
     this.#socket = socket;
     this.#inbox = inbox;
+    this.#outbox = outbox;
     this.#options = options;
   }
 
@@ -83,14 +87,21 @@ export class ClientDma implements DistantMemory {
     message.header(id, command, TYPE_COMMAND);
     message.setU64(0, address);
     message.setU64(8, count);
+    const { turn, received } = this.#options;
+    const began = performance.now();
+    const { patience } = turn;
+    const left = () => Math.ceil(Math.max(0, began + patience - performance.now()));
+    let reply: number | string;
     try {
-      this.#socket.send(message.bytes, 0, message.length);
+      this.#outbox.flush(left()); // a reply that is on its way goes first
+      this.#socket.send(message.bytes, 0, message.length, undefined, left());
+      reply = this.#inbox.awaitReply(id, command, left());
     } catch (error) {
       if (!(error instanceof NativeError)) throw error;
-      return this.#give(error.message);
+      reply = error.message;
     }
-    const reply = this.#inbox.awaitReply(id, command, this.#options.patience);
-    this.#options.received();
+    turn.waited(performance.now() - began);
+    received();
     if (typeof reply === 'string') return this.#give(`DMA by message: ${reply}`);
     const { bytes } = this.#inbox.message;
     const view = new DataView(bytes.buffer, reply, HEADER_BYTES);

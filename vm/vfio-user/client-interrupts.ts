@@ -6,11 +6,11 @@
  * is masked by the server with each signal; once the handler is through it is unmasked, and comes again where the device
  * still asserts it.
  */
-import { closeSync, readSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { MessageCapabilities } from '../../drivers/backends/messages.ts';
 import { MESSAGE_ADDRESS } from '../../drivers/backends/sim-interrupts.ts';
 import { DeviceError, type InterruptMode, type Interrupts, type RegisterSpace } from '../../drivers/device.ts';
-import { createEventfd, type Watch, watch } from '../../native/index.ts';
+import { createEventfd, drainEventfd, type Watch, watch } from '../../native/index.ts';
 import { COMMAND, COMMAND_INTX_DISABLE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
 import {
   COMMAND_DEVICE_GET_IRQ_INFO,
@@ -43,7 +43,6 @@ export class ClientInterrupts implements Interrupts {
   readonly #config: RegisterSpace;
   readonly #messages: MessageCapabilities;
   readonly #descriptorsMost: number;
-  readonly #count = new Uint8Array(8);
   #mode: InterruptMode | null = null;
   #vectors: Vector[] = [];
   #handlers: ((() => void) | undefined)[] = [];
@@ -149,7 +148,7 @@ export class ClientInterrupts implements Interrupts {
 
   #signalled(vector: number): void {
     const { eventfd } = this.#vectors[vector]!;
-    readSync(eventfd, this.#count);
+    drainEventfd(eventfd); // which the server has, too, and may have read already
     const mode = this.#mode;
     this.#handlers[vector]?.();
     // The handler may have turned interrupts off, or on anew.

@@ -38,7 +38,6 @@ export const EACCES = 13;
 export const EEXIST = 17;
 export const EINVAL = 22;
 export const ENOSPC = 28;
-export const ENOENT = 2;
 export const ENOTSUP = 95;
 
 // DMA_MAP and DMA_UNMAP flags.
@@ -165,6 +164,11 @@ export class Message {
   u64(at: number): number {
     const value = this.u32(at + 4) * HIGH + this.u32(at);
     return value <= Number.MAX_SAFE_INTEGER ? value : Infinity;
+  }
+
+  /** A 64-bit field as a number, rounded where it is 2^53 or more: exact for a multiple of 4096. */
+  rounded64(at: number): number {
+    return this.u32(at + 4) * HIGH + this.u32(at);
   }
 
   setU8(at: number, value: number): void {

@@ -1,20 +1,33 @@
 /** A client's memory as the model sees it: what DMA_MAP brought, until DMA_UNMAP or the client's end. */
-import { type MappedMemory, mapMemory, NativeError } from '../../native/index.ts';
+import { closeSync } from 'node:fs';
+import {
+  createEventfd,
+  drainEventfd,
+  type MappedMemory,
+  type MemoryFile,
+  mapMemory,
+  memoryFile,
+  NativeError,
+  type Watch,
+  watch,
+} from '../../native/index.ts';
 import type { AddressSpace, DistantMemory } from '../../sim/memory.ts';
-import { EEXIST, EINVAL, ENOENT, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
+import { EEXIST, EINVAL, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
 
 /** One ArrayBuffer's worth: below every Node's longest. */
-const PIECE_BYTES = 2 ** 31;
+const PART_BYTES = 2 ** 31;
 /** All mappings together, in address space alone. */
 const MOST_BYTES = 2 ** 40;
 /**
- * Pieces mapped at a time, by all clients. Linux gives a process 65530 mappings (vm.max_map_count), and one that has none
- * left cannot get memory for itself either: it crashes.
+ * Parts of files mapped at a time, by all clients. Linux gives a process 65530 mappings (vm.max_map_count), and one that has
+ * none left cannot get memory for itself either: it crashes. One that is cut short takes two.
  */
-const MOST_PIECES = 32768;
+const MOST_PARTS = 16384;
+/** And their bytes: an eighth of the 2^47 that a process has. */
+const MOST_PART_BYTES = 2 ** 44;
 
 /** Of this thread's clients. */
-let mapped = 0;
+const mapped = { parts: 0, bytes: 0 };
 
 export interface Range {
   readonly start: number;
@@ -26,7 +39,13 @@ export interface MapRequest {
   readonly length: number;
   readonly writable: boolean;
   /** Where in the descriptor it is; null where none came, and the memory is had by message. */
-  readonly source: { readonly fd: number; readonly offset: number } | null;
+  readonly source: Source | null;
+}
+
+export interface Source {
+  readonly fd: number;
+  readonly offset: number;
+  readonly file: MemoryFile;
 }
 
 /** What a client's ranges are made reachable by: for a model, or for a device elsewhere. */
@@ -53,17 +72,17 @@ export class GuestMemory {
     return this.#ranges.length;
   }
 
-  /** Returns 0 or an errno. The descriptor stays the caller's. */
-  map(request: MapRequest): number {
-    const { start, length, source } = request;
+  /** Returns 0 or an errno. The descriptor, -1 where none came, stays the caller's. */
+  map(start: number, length: number, writable: boolean, fd: number, offset: number): number {
     const end = start + length;
-    const offset = source?.offset ?? 0;
-    const aligned = [start, length, offset].every((value) => value % PAGE_BYTES === 0); // Infinity is not
+    const aligned = isAligned(start) && isAligned(length) && (fd < 0 || isAligned(offset)); // Infinity is not
     if (!aligned || length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
     const at = this.#firstEndingAfter(start);
     if ((this.#ranges[at]?.start ?? Infinity) < end) return EEXIST;
     if (this.#ranges.length >= MAX_DMA_MAPS || this.#bytes + length > MOST_BYTES) return ENOSPC;
-    const error = this.#backing.map(request);
+    const source = fd < 0 ? null : sourceOf(fd, offset, length, writable);
+    if (typeof source === 'number') return source;
+    const error = this.#backing.map({ start, length, writable, source });
     if (error !== 0) return error;
     if (source === null) this.distant++;
     this.#ranges.splice(at, 0, { start, end });
@@ -71,26 +90,34 @@ export class GuestMemory {
     return 0;
   }
 
-  /** Unmaps every range inside; returns 0, ENOENT where there is none, or EINVAL where one would have to be cut. */
+  /**
+   * Unmaps every range inside; returns how many bytes that was, or -EINVAL where one would have to be cut.
+   *
+   * VFIO's type 1 IOMMU says so of its VFIO_IOMMU_UNMAP_DMA (linux/vfio.h: "the actual unmapped size is returned"), where
+   * nothing inside is success, with size 0. The vfio-user text asks for the very range that was mapped; but QEMU takes what
+   * it does for an IOMMU it emulates from the former, and unmaps whole address spaces, whatever is in them.
+   */
   unmap(start: number, length: number): number {
     const end = start + length;
-    if (length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
+    if (!isAligned(start) || !isAligned(length) || length === 0 || end > ADDRESSES) return -EINVAL;
     const first = this.#firstEndingAfter(start);
     let last = first;
     while (last < this.#ranges.length && this.#ranges[last]!.start < end) last++;
-    if (last === first) return ENOENT;
-    if (this.#ranges[first]!.start < start || this.#ranges[last - 1]!.end > end) return EINVAL;
-    this.#drop(this.#ranges.splice(first, last - first));
-    return 0;
+    if (last === first) return 0;
+    if (this.#ranges[first]!.start < start || this.#ranges[last - 1]!.end > end) return -EINVAL;
+    return this.#drop(this.#ranges.splice(first, last - first));
   }
 
-  clear(): void {
-    this.#drop(this.#ranges.splice(0));
+  /** Returns how many bytes were mapped. */
+  clear(): number {
+    return this.#drop(this.#ranges.splice(0));
   }
 
-  #drop(ranges: readonly Range[]): void {
+  #drop(ranges: readonly Range[]): number {
+    const before = this.#bytes;
     for (const { start, end } of ranges) this.#bytes -= end - start;
     if (ranges.length > 0) this.#backing.unmap(ranges);
+    return before - this.#bytes;
   }
 
   #firstEndingAfter(address: number): number {
@@ -105,50 +132,101 @@ export class GuestMemory {
   }
 }
 
+/** 64 bits of them. */
+const ADDRESSES = 2 ** 64;
+
+const isAligned = (value: number) => value % PAGE_BYTES === 0;
+
+/** Or an errno, where it is no memory, ends too early, or is not the client's to write. */
+function sourceOf(fd: number, offset: number, length: number, writable: boolean): Source | number {
+  try {
+    const file = memoryFile(fd);
+    const has = offset + length <= file.bytes && (file.writable || !writable);
+    return has ? { fd, offset, file } : EINVAL;
+  } catch (error) {
+    if (error instanceof NativeError) return EINVAL;
+    throw error;
+  }
+}
+
+/** A part of a file, mapped once, however many ranges are in it. */
+interface Part {
+  readonly key: string;
+  readonly memory: MappedMemory;
+  /** Pieces of ranges that are in it. */
+  uses: number;
+}
+
+/** What of a range is in one part. */
+interface Piece {
+  readonly start: number;
+  readonly part: Part;
+}
+
 /** A model's: memory is mapped here, and what came without a descriptor is asked for. */
 export class ModelMemory implements Backing {
   readonly #space: AddressSpace;
   readonly #distant: DistantMemory;
+  readonly #cut: () => void;
+  #bell: Bell | null = null;
+  /** By file and place: the newest, as a file may have grown. */
+  readonly #parts = new Map<string, Part>();
   /** By where a range begins; empty where it is asked for. */
-  readonly #pieces = new Map<number, readonly MappedMemory[]>();
+  readonly #pieces = new Map<number, readonly Piece[]>();
 
-  /** @param distant Reaches what comes without a descriptor. */
-  constructor(space: AddressSpace, distant: DistantMemory) {
+  /**
+   * @param distant Reaches what comes without a descriptor.
+   * @param cut Told that the client has cut a file short under the model.
+   */
+  constructor(space: AddressSpace, distant: DistantMemory, cut: () => void) {
     this.#space = space;
     this.#distant = distant;
+    this.#cut = cut;
   }
 
   map({ start, length, writable, source }: MapRequest): number {
-    if (source !== null && mapped + Math.ceil(length / PIECE_BYTES) > MOST_PIECES) return ENOSPC;
-    const pieces: MappedMemory[] = [];
+    const pieces: Piece[] = [];
     try {
       if (source !== null) this.#mapPieces(pieces, start, length, writable, source);
       else this.#space.mapDistant(start, length, this.#distant, { writable });
     } catch (error) {
-      this.#unmapPieces(start, pieces);
-      return error instanceof NativeError && error.code !== 'ENOMEM' ? EINVAL : ENOMEM;
+      this.#unmapPieces(pieces);
+      this.#muteBell();
+      if (!(error instanceof NativeError)) return ENOMEM;
+      return error.code === 'ENOSPC' ? ENOSPC : error.code === 'ENOMEM' ? ENOMEM : EINVAL;
     }
     this.#pieces.set(start, pieces);
     return 0;
   }
 
-  #mapPieces(
-    pieces: MappedMemory[],
-    start: number,
-    length: number,
-    writable: boolean,
-    { fd, offset }: { fd: number; offset: number },
-  ): void {
-    for (let done = 0; done < length; done += PIECE_BYTES) {
-      const piece = mapMemory(fd, {
-        offset: offset + done,
-        length: Math.min(PIECE_BYTES, length - done),
-        shared: writable,
-      });
+  #mapPieces(pieces: Piece[], start: number, length: number, writable: boolean, source: Source): void {
+    for (let done = 0; done < length; ) {
+      const from = (source.offset + done) % PART_BYTES;
+      const count = Math.min(length - done, PART_BYTES - from);
+      const part = this.#part(source, source.offset + done - from, from + count, writable);
+      const piece = { start: start + done, part };
+      part.uses++;
       pieces.push(piece);
-      mapped++;
-      this.#space.map(start + done, new Uint8Array(piece.buffer), { writable });
+      this.#space.map(piece.start, new Uint8Array(part.memory.buffer, from, count), { writable });
+      done += count;
     }
+  }
+
+  /** The file's part at `offset`, which has to have `least` bytes. */
+  #part({ fd, file }: Source, offset: number, least: number, writable: boolean): Part {
+    const key = `${file.id}:${offset}:${writable}`;
+    const known = this.#parts.get(key);
+    if (known !== undefined && known.memory.buffer.byteLength >= least) return known;
+    const length = Math.min(PART_BYTES, file.bytes - offset);
+    if (mapped.parts >= MOST_PARTS || mapped.bytes + length > MOST_PART_BYTES)
+      throw new NativeError('ENOSPC', 'mmap', `${mapped.parts} parts of files are mapped, which is too many`);
+    this.#bell ??= new Bell(this.#cut);
+    const memory = mapMemory(fd, { offset, length, shared: writable, bell: this.#bell.eventfd });
+    const part = { key, memory, uses: 0 };
+    mapped.parts++;
+    mapped.bytes += length;
+    this.#parts.set(key, part);
+    return part;
   }
 
   unmap(ranges: readonly Range[]): void {
@@ -157,16 +235,51 @@ export class ModelMemory implements Backing {
       const pieces = this.#pieces.get(start)!;
       this.#pieces.delete(start);
       if (pieces.length === 0) this.#space.unmap(start);
-      else this.#unmapPieces(start, pieces);
+      else this.#unmapPieces(pieces);
     }
+    this.#muteBell();
   }
 
   /** The model loses sight of them before they go. */
-  #unmapPieces(start: number, pieces: readonly MappedMemory[]): void {
-    for (const [i, piece] of pieces.entries()) {
-      this.#space.unmap(start + i * PIECE_BYTES);
-      piece.close();
-      mapped--;
+  #unmapPieces(pieces: readonly Piece[]): void {
+    for (const { start, part } of pieces) {
+      this.#space.unmap(start);
+      if (--part.uses === 0) this.#release(part);
     }
+  }
+
+  #release(part: Part): void {
+    mapped.parts--;
+    mapped.bytes -= part.memory.buffer.byteLength;
+    part.memory.close();
+    if (this.#parts.get(part.key) === part) this.#parts.delete(part.key);
+  }
+
+  /** Once nothing is mapped: whoever comes next has cut nothing. */
+  #muteBell(): void {
+    if (this.#pieces.size > 0) return;
+    this.#bell?.close();
+    this.#bell = null;
+  }
+}
+
+/** Rung by whoever touches a file where it was cut off. */
+class Bell {
+  readonly eventfd = createEventfd();
+  readonly #watch: Watch;
+
+  constructor(rung: () => void) {
+    this.#watch = watch(this.eventfd, {
+      readable: () => {
+        if (drainEventfd(this.eventfd) > 0) rung();
+      },
+    });
+    this.#watch.start();
+    this.#watch.unref();
+  }
+
+  close(): void {
+    this.#watch.close();
+    closeSync(this.eventfd);
   }
 }

@@ -1,6 +1,6 @@
 /** A client's eventfds, and what the model's interrupts do to them (linux/vfio.h, VFIO_DEVICE_SET_IRQS). */
 import { closeSync } from 'node:fs';
-import { drainEventfd, signalEventfd, type Watch, watch } from '../../native/index.ts';
+import { edges, signalEventfd, takeEdge, type Watch, watch } from '../../native/index.ts';
 import { IRQ_INTX } from './codec.ts';
 
 const NONE = -1;
@@ -62,7 +62,10 @@ class Vectors {
 export class ClientInterrupts {
   readonly #indexes: readonly Vectors[];
   /** The client's eventfds that mask and unmask INTx; KVM signals the latter when the guest has acknowledged one. */
-  readonly #virqfds: Record<'mask' | 'unmask', { fd: number; watch: Watch } | null> = { mask: null, unmask: null };
+  readonly #virqfds: Record<'mask' | 'unmask', { fd: number; edges: number; watch: Watch } | null> = {
+    mask: null,
+    unmask: null,
+  };
   #level = false;
 
   /** @param counts vectors by index. */
@@ -113,17 +116,19 @@ export class ClientInterrupts {
     const before = this.#virqfds[action];
     if (before !== null) {
       before.watch.close();
+      closeSync(before.edges);
       closeSync(before.fd);
     }
     this.#virqfds[action] = null;
     if (fd === NONE) return;
+    // It is never read: it is the client's as well, and a semaphore's counter would be read for ever.
+    const signals = edges(fd);
     const signalled = () => {
-      drainEventfd(fd);
-      this[action](IRQ_INTX, 0);
+      if (takeEdge(signals)) this[action](IRQ_INTX, 0);
     };
-    const watching = watch(fd, { readable: signalled });
+    const watching = watch(signals, { readable: signalled });
     watching.start();
-    this.#virqfds[action] = { fd, watch: watching };
+    this.#virqfds[action] = { fd, edges: signals, watch: watching };
   }
 
   /** Takes every eventfd of an index away. */

@@ -6,7 +6,7 @@
  * a model is only touched inside of its regions.
  */
 import { closeSync } from 'node:fs';
-import { adoptEventfd, NativeError } from '../../native/index.ts';
+import { isEventfd } from '../../native/index.ts';
 import {
   COMMAND_DEVICE_GET_INFO,
   COMMAND_DEVICE_GET_IRQ_INFO,
@@ -70,6 +70,7 @@ import {
 import type { GuestMemory } from './guest-memory.ts';
 import type { ClientInterrupts } from './interrupts.ts';
 import type { Servable } from './servable.ts';
+import type { Turn } from './turn.ts';
 
 const VERSION_DATA_MOST = 16 * 1024;
 const CAPABILITIES = JSON.stringify({
@@ -115,8 +116,13 @@ class Descriptors {
 
 const NO_DESCRIPTORS = new Descriptors(new Int32Array(1), 0);
 
-/** What is to become of the connection. */
-export type Outcome = 'reply' | 'silence' | 'reply, then close' | 'close';
+/** What is to become of the connection; or, where the turn was over, of the request: `resume` goes on with it. */
+export type Outcome = 'reply' | 'silence' | 'reply, then close' | 'close' | 'unfinished';
+
+/** In an errno's place. */
+const UNFINISHED = -1;
+/** Bytes of a region after which the turn is asked whether it is over. */
+const STEP_BYTES = 256;
 
 export interface RequestCounters {
   requests: number;
@@ -134,18 +140,23 @@ export class Requests {
   readonly #model: Servable;
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
+  readonly #turn: Turn;
   readonly #note: (text: string) => void;
   #toldDistant = false;
+  /** What is done of a request that was not finished: bytes, or writes of many. */
+  #done = 0;
 
   constructor(
     model: Servable,
     memory: GuestMemory,
     interrupts: ClientInterrupts,
+    turn: Turn,
     note: (text: string) => void = () => {},
   ) {
     this.#model = model;
     this.#memory = memory;
     this.#interrupts = interrupts;
+    this.#turn = turn;
     this.#note = note;
   }
 
@@ -155,13 +166,23 @@ export class Requests {
    */
   serve(message: Message, fds: Int32Array): Outcome {
     this.counters.requests++;
-    const { id, command, flags } = message;
+    this.#done = 0;
     const came = fds[0]!;
     const room = fds.length - 1;
     const descriptors = came === 0 ? NO_DESCRIPTORS : new Descriptors(fds, Math.min(came, room));
+    return this.#answer(message, descriptors, came > room);
+  }
+
+  /** Goes on with the request in `message`, which is as `serve` or `resume` left it. */
+  resume(message: Message): Outcome {
+    return this.#answer(message, NO_DESCRIPTORS, false);
+  }
+
+  #answer(message: Message, descriptors: Descriptors, tooMany: boolean): Outcome {
+    const { id, command, flags } = message;
     let error: number;
     try {
-      error = came > room ? E2BIG : this.#dispatch(message, descriptors);
+      error = tooMany ? E2BIG : this.#dispatch(message, descriptors);
     } catch (thrown) {
       // A model does not throw; one that does must not take the other guests' cards with it.
       this.#note(`request ${command} failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}`);
@@ -169,6 +190,7 @@ export class Requests {
     } finally {
       descriptors.close();
     }
+    if (error === UNFINISHED) return 'unfinished';
     if (error !== 0) {
       this.counters.refused++;
       message.payload = 0;
@@ -181,7 +203,7 @@ export class Requests {
     return silent ? 'silence' : 'reply';
   }
 
-  /** Returns 0, or the errno to reply. */
+  /** Returns 0, the errno to reply, or UNFINISHED. */
   #dispatch(message: Message, fds: Descriptors): number {
     const { command, flags } = message;
     if ((flags & TYPE_MASK) !== TYPE_COMMAND) return EINVAL;
@@ -239,9 +261,9 @@ export class Requests {
     if ((flags & ~(MAP_READ | MAP_WRITE)) !== 0) return EINVAL;
     const start = message.u64(16);
     const length = message.u64(24);
-    const source = fds.count === 0 ? null : { fd: fds.peek(0), offset: message.u64(8) };
-    const error = this.#memory.map({ start, length, writable: (flags & MAP_WRITE) !== 0, source });
-    if (error === 0 && source === null) this.#tellDistant(start, length);
+    const fd = fds.count === 0 ? -1 : fds.peek(0);
+    const error = this.#memory.map(start, length, (flags & MAP_WRITE) !== 0, fd, message.u64(8));
+    if (error === 0 && fd < 0) this.#tellDistant(start, length);
     message.payload = 0;
     return error;
   }
@@ -258,11 +280,13 @@ export class Requests {
   #unmap(message: Message): number {
     if (message.payload !== DMA_UNMAP_BYTES || message.u32(0) < DMA_UNMAP_BYTES) return EINVAL;
     const flags = message.u32(4);
-    const start = message.u64(8);
-    const length = message.u64(16);
-    if (flags === 0) return this.#memory.unmap(start, length);
-    if (flags !== UNMAP_ALL || start !== 0 || length !== 0) return EINVAL; // nor is there a dirty bitmap
-    this.#memory.clear();
+    const start = message.rounded64(8);
+    const length = message.rounded64(16);
+    const all = flags === UNMAP_ALL && start === 0 && length === 0;
+    if (flags !== 0 && !all) return EINVAL; // nor is there a dirty bitmap
+    const unmapped = all ? this.#memory.clear() : this.#memory.unmap(start, length);
+    if (unmapped < 0) return -unmapped;
+    message.setU64(16, unmapped);
     return 0;
   }
 
@@ -297,8 +321,8 @@ export class Requests {
     const region = message.u32(8);
     const count = message.u32(12);
     if (!this.#inside(offset, region, count)) return EINVAL;
-    message.payload = REGION_ACCESS_BYTES + count;
-    for (let done = 0; done < count; ) {
+    for (let done = this.#done; done < count; ) {
+      if (this.#mustStop(done)) return UNFINISHED;
       const width = widthAt(offset + done, count - done);
       const value =
         region === REGION_CONFIG
@@ -310,44 +334,60 @@ export class Requests {
       else message.setU8(at, value);
       done += width;
     }
+    message.payload = REGION_ACCESS_BYTES + count;
     return 0;
+  }
+
+  /** Whether this is the place to go on from in another turn. */
+  #mustStop(done: number): boolean {
+    if (done === this.#done || done % STEP_BYTES !== 0 || !this.#turn.over) return false;
+    this.#done = done;
+    return true;
   }
 
   #write(message: Message): number {
     if (message.payload < REGION_ACCESS_BYTES) return EINVAL;
     const count = message.u32(12);
     if (message.payload !== REGION_ACCESS_BYTES + count) return EINVAL;
-    const error = this.#writeRegion(message, message.u64(0), message.u32(8), count, REGION_ACCESS_BYTES);
+    const offset = message.u64(0);
+    const region = message.u32(8);
+    if (!this.#inside(offset, region, count)) return EINVAL;
+    for (let done = this.#done; done < count; ) {
+      if (this.#mustStop(done)) return UNFINISHED;
+      done += this.#writeNext(message, offset + done, region, count - done, REGION_ACCESS_BYTES + done);
+    }
     message.payload = REGION_ACCESS_BYTES;
-    return error;
+    return 0;
   }
 
   #writeMulti(message: Message): number {
     if (message.payload < WRITE_MULTI_BYTES) return EINVAL;
     const writes = message.u64(0);
     if (message.payload !== WRITE_MULTI_BYTES + writes * WRITE_MULTI_ENTRY_BYTES) return EINVAL;
-    for (let i = 0; i < writes; i++) {
+    for (let i = this.#done; i < writes; i++) {
+      if (i > this.#done && this.#turn.over) {
+        this.#done = i;
+        return UNFINISHED;
+      }
       const at = WRITE_MULTI_BYTES + i * WRITE_MULTI_ENTRY_BYTES;
       const count = message.u32(at + 12);
-      if (count > 8) return EINVAL;
-      const error = this.#writeRegion(message, message.u64(at), message.u32(at + 8), count, at + 16);
-      if (error !== 0) return error;
+      const offset = message.u64(at);
+      const region = message.u32(at + 8);
+      if (count > 8 || !this.#inside(offset, region, count)) return EINVAL;
+      for (let done = 0; done < count; )
+        done += this.#writeNext(message, offset + done, region, count - done, at + 16 + done);
     }
     message.payload = WRITE_MULTI_BYTES;
     return 0;
   }
 
-  #writeRegion(message: Message, offset: number, region: number, count: number, at: number): number {
-    if (!this.#inside(offset, region, count)) return EINVAL;
-    for (let done = 0; done < count; ) {
-      const width = widthAt(offset + done, count - done);
-      const from = at + done;
-      const value = width === 4 ? message.u32(from) : width === 2 ? message.u16(from) : message.u8(from);
-      if (region === REGION_CONFIG) this.#model.config.write(offset + done, width, value);
-      else this.#model.writeBar(region, offset + done, width, value);
-      done += width;
-    }
-    return 0;
+  /** One access, as wide as it may be; returns its width. */
+  #writeNext(message: Message, offset: number, region: number, left: number, from: number): number {
+    const width = widthAt(offset, left);
+    const value = width === 4 ? message.u32(from) : width === 2 ? message.u16(from) : message.u8(from);
+    if (region === REGION_CONFIG) this.#model.config.write(offset, width, value);
+    else this.#model.writeBar(region, offset, width, value);
+    return width;
   }
 
   // Interrupts.
@@ -443,13 +483,8 @@ function hasMask(index: number): boolean {
 }
 
 function areEventfds(fds: Descriptors): boolean {
-  try {
-    for (let i = 0; i < fds.count; i++) adoptEventfd(fds.peek(i));
-    return true;
-  } catch (error) {
-    if (error instanceof NativeError) return false;
-    throw error;
-  }
+  for (let i = 0; i < fds.count; i++) if (!isEventfd(fds.peek(i))) return false;
+  return true;
 }
 
 /** The index that the model's messages go to. */

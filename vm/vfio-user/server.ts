@@ -1,5 +1,6 @@
 /**
- * Serves a model over vfio-user: any number of clients, one after another, over a UNIX socket.
+ * Serves a model over vfio-user: any number of clients, one after another, over a UNIX socket. Who has introduced himself is
+ * served before who has only connected.
  *
  * The thread sleeps on its clients' sockets itself (native/wait.ts) and calls the model on waking, in the machine's time;
  * TAP interfaces, timers and signals of the same thread go on. A register read takes 1.3 times what it takes through a C
@@ -16,6 +17,7 @@ import { ClientInterrupts } from './interrupts.ts';
 import { interruptCounts, messageIndex, Requests } from './requests.ts';
 import type { Servable, Signals } from './servable.ts';
 import { Session } from './session.ts';
+import { Turn } from './turn.ts';
 
 export interface ServeOptions {
   /** Where to listen. */
@@ -24,6 +26,8 @@ export interface ServeOptions {
   readonly clock?: { readonly clock: Clock; readonly pump: () => void };
   /** Milliseconds in which a client must have introduced itself, as others may be waiting. Default 5000. */
   readonly patience?: number;
+  /** Milliseconds in which a client must answer for memory by message, as the thread waits; five times that in a turn. Default 80. */
+  readonly dmaPatience?: number;
   /** Told what a person may want to know: clients that come and go, and why. */
   readonly note?: (text: string) => void;
 }
@@ -45,7 +49,7 @@ export interface Server<Model extends Servable = Servable> {
   readonly model: Model;
   readonly socket: string;
   readonly counters: ServerCounters;
-  /** Whether a client is being served. */
+  /** Whether a client is being served, or waits for it. */
   readonly connected: boolean;
   /** Parts with the client, removes the socket. Idempotent. */
   close(): void;
@@ -56,12 +60,12 @@ export function serve<Model extends PciFunction>(
   functionFactory: (host: Host) => Model,
   options: ServeOptions,
 ): Server<Model> {
-  return new VfioUserServer(({ clock, signals, distant }) => {
+  return new VfioUserServer(({ clock, signals, distant, cut }) => {
     const memory = new AddressSpace();
     const packetMemory = (size: number) => ({ bytes: new Uint8Array(size), start: 0 });
     return {
       model: functionFactory({ clock, memory, packetMemory, ...signals }),
-      backing: new ModelMemory(memory, distant),
+      backing: new ModelMemory(memory, distant, cut),
     };
   }, options);
 }
@@ -87,7 +91,14 @@ interface Surroundings {
   readonly signals: Signals;
   /** Memory that the client has to be asked for. */
   readonly distant: DistantMemory;
+  /** The client has cut a file short whose memory the model was to have. */
+  readonly cut: () => void;
 }
+
+/** Clients connected at a time. Those that have not introduced themselves make way for others, the oldest first. */
+const MOST_CLIENTS = 16;
+/** Clients that knock between two turns of the event loop. */
+const BACKLOG = 64;
 
 class VfioUserServer<Model extends Servable> implements Server<Model> {
   readonly model: Model;
@@ -102,12 +113,17 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
   readonly #memory: GuestMemory;
   readonly #interrupts: ClientInterrupts;
   readonly #end: () => void;
+  readonly #turn: Turn;
+  /** In the order in which they came. */
+  readonly #sessions = new Set<Session>();
+  /** The one that is served. */
   #client: Session | null = null;
   #closed = false;
 
   constructor(offer: (surroundings: Surroundings) => Offer<Model>, options: ServeOptions) {
-    const { socket, patience = 5000, note = () => {} } = options;
+    const { socket, patience = 5000, dmaPatience = 80, note = () => {} } = options;
     this.#patience = patience;
+    this.#turn = new Turn(dmaPatience);
     this.#note = note;
     let { clock: time } = options;
     if (time === undefined) {
@@ -118,35 +134,38 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
     this.#clock = time.clock;
     this.#pump = time.pump;
     // A model may signal while it is being made, when nobody can listen yet.
-    let signalled: ClientInterrupts | null = null;
-    const {
-      model,
-      backing,
-      close = () => {},
-    } = offer({
-      clock: time.clock,
+    let interrupts: ClientInterrupts | null = null;
+    this.#listener = listenUnix(socket, { backlog: BACKLOG });
+    try {
+      this.#waiting = watch(this.#listener.fd, { readable: () => this.#accept() });
+      const { model, backing, close = () => {} } = offer(this.#surroundings(() => interrupts));
+      this.model = model;
+      this.#end = close;
+      this.#memory = new GuestMemory(backing);
+    } catch (error) {
+      this.#listener.close();
+      throw error;
+    }
+    this.#interrupts = interrupts = new ClientInterrupts(interruptCounts(this.model));
+    this.#waiting.start();
+    this.#own?.start();
+  }
+
+  #surroundings(interrupts: () => ClientInterrupts | null): Surroundings {
+    return {
+      clock: this.#clock,
       signals: {
-        intx: (asserted) => signalled?.line(asserted),
-        message: (vector) => signalled?.fire(messageIndex(this.model), vector),
+        intx: (asserted) => interrupts()?.line(asserted),
+        message: (vector) => interrupts()?.fire(messageIndex(this.model), vector),
       },
       distant: {
         read: (...access) => this.#client?.dma.read(...access) ?? false,
         write: (...access) => this.#client?.dma.write(...access) ?? false,
       },
-    });
-    this.model = model;
-    this.#end = close;
-    this.#memory = new GuestMemory(backing);
-    this.#interrupts = signalled = new ClientInterrupts(interruptCounts(model));
-    this.#listener = listenUnix(socket);
-    try {
-      this.#waiting = watch(this.#listener.fd, { readable: () => this.#accept() });
-      this.#waiting.start();
-    } catch (error) {
-      this.#listener.close();
-      throw error;
-    }
-    this.#own?.start();
+      cut: () => {
+        if (this.#client !== null) this.#gone(this.#client, 'it cut a file short whose memory it had mapped');
+      },
+    };
   }
 
   get socket(): string {
@@ -154,32 +173,56 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
   }
 
   get connected(): boolean {
-    return this.#client !== null;
+    return this.#sessions.size > 0;
   }
 
+  /** Whoever knocks may introduce himself, so that nobody has to wait for those who do not. */
   #accept(): void {
+    if (this.#sessions.size >= MOST_CLIENTS && !this.#makeWay()) return;
     const socket = this.#listener.accept();
     if (socket === null) return;
     this.counters.clients++;
-    this.#waiting.stop(); // whoever comes next waits in the socket's queue
-    this.#note('client connected');
-    const requests = new Requests(this.model, this.#memory, this.#interrupts, this.#note);
-    this.#client = new Session(socket, requests, {
+    const requests = new Requests(this.model, this.#memory, this.#interrupts, this.#turn, this.#note);
+    const session: Session = new Session(socket, requests, {
       patience: this.#patience,
+      turn: this.#turn,
+      mayBegin: (): boolean => {
+        if (this.#client === null) this.#begin(session);
+        return this.#client === session;
+      },
       pump: this.#pump,
       settle: () => {
         if (this.#clock.next <= this.#clock.now) this.#pump();
       },
-      gone: (why) => this.#gone(why),
+      gone: (why) => this.#gone(session, why),
     });
+    this.#sessions.add(session);
+  }
+
+  /** The oldest that has not introduced itself goes; where all have, whoever knocks waits in the socket's queue. */
+  #makeWay(): boolean {
+    const silent = [...this.#sessions].find((session) => session !== this.#client && !session.waits);
+    if (silent === undefined) this.#waiting.stop();
+    else this.#gone(silent, 'silent, and others are waiting');
+    return silent !== undefined;
+  }
+
+  #gone(session: Session, why: string | null): void {
+    if (!this.#sessions.delete(session)) return;
+    session.close();
+    const served = session === this.#client;
+    if (served) this.#tidyUp(session);
+    if (why !== null) this.counters.dropped++;
+    if (why !== null) this.#note(`client dropped: ${why}`);
+    else if (served) this.#note('client gone');
+    if (this.#closed) return;
+    this.#waiting.start();
+    this.#admitNext();
   }
 
   /** The card is reset as its slot would reset it, before the memory that it knows of goes. */
-  #gone(why: string | null): void {
-    const client = this.#client;
-    if (client === null) return;
+  #tidyUp(client: Session): void {
     this.#client = null;
-    client.close();
     if (client.requests.ready) this.model.reset('bus');
     this.#memory.clear();
     this.#interrupts.clear();
@@ -188,17 +231,31 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
     this.counters.refused += refused;
     this.counters.distant = this.#memory.distant;
     this.counters.exchanges += client.dma.exchanges;
-    if (why !== null) this.counters.dropped++;
-    this.#note(why === null ? 'client gone' : `client dropped: ${why}`);
-    if (!this.#closed) this.#waiting.start();
+  }
+
+  #begin(session: Session): void {
+    this.#client = session;
+    this.#note('client connected');
+  }
+
+  /** Not from within the last one's request: its stack may still be there. */
+  #admitNext(): void {
+    if (this.#client !== null) return;
+    const next = [...this.#sessions].find(({ waits }) => waits);
+    if (next === undefined) return;
+    this.#begin(next);
+    setImmediate(() => {
+      if (this.#client === next) next.admit();
+    });
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#gone(null);
+    for (const session of this.#sessions) this.#gone(session, null);
     this.#listener.close();
     this.#own?.stop();
+    this.#turn.close();
     this.#end();
   }
 }
