@@ -74,6 +74,7 @@ Napi::Value Poll::Open(const Napi::CallbackInfo& info) {
 Napi::Value Poll::Start(const Napi::CallbackInfo& info) {
   if (!handle_) return Napi::Number::New(info.Env(), -EBADF);
   const int wanted = info[0].As<Napi::Number>();
+  if (wanted == 0 || (wanted & ~(UV_READABLE | UV_WRITABLE)) != 0) return Napi::Number::New(info.Env(), -EINVAL);
   if (started_ == wanted) return Napi::Number::New(info.Env(), 0);
   const int failed = uv_poll_start(&handle_->poll, wanted, [](uv_poll_t* poll, int status, int events) {
     Poll* self = static_cast<Handle*>(poll->data)->owner;

@@ -280,9 +280,24 @@ await t.test('SIGTERM in the midst of it', { timeout: 60_000 }, async (t) => {
   const it = await Client.connected(socket);
   t.teardown(() => it.close());
   await it.write(CONFIG, 4, 6, 2);
-  const entries = Array.from({ length: 43_000 }, () => fields([64, TDT], [32, BAR0], [32, 4], [64, 1]));
+  const fd = createMemfd('guest', 2 ** 21);
+  t.equal(await it.map(0, 2 ** 21, { fd }), 0);
+  closeSync(fd);
+  // A ring of 65528 descriptors with nothing in them, in loopback.
+  const [CTRL, RCTL, last] = [0, 0x100, 65_527];
+  for (const [offset, value] of [
+    [CTRL, 0x40],
+    [RCTL, 0x80da],
+    [TDLEN, 16 * (last + 1)],
+    [TCTL, 0x0004_010a],
+  ] as const)
+    await it.write(BAR0, offset, value);
+  const entries = Array.from({ length: 43_000 }, (_, i) =>
+    fields([64, TDT], [32, BAR0], [32, 4], [64, i % 2 === 0 ? last : 0]),
+  );
   const message = Buffer.concat([fields([64, entries.length]), ...entries]);
-  for (let i = 0; i < 4; i++) it.send(COMMAND.writeMulti, message, { flags: 0x10 });
+  it.send(COMMAND.writeMulti, message);
+  await new Promise((resolve) => setTimeout(resolve, 500));
   const { exitCode, took } = await end();
   t.equal(exitCode, 143);
   t.ok(took < 5000, `${took} ms`);
@@ -293,13 +308,13 @@ await t.test('SIGTERM in the midst of it', { timeout: 60_000 }, async (t) => {
 await t.test('silent clients keep nobody waiting', async (t) => {
   const { server, socket } = served(t, (host) => new E1000(host));
   const half = fields([16, 0], [16, COMMAND.version], [32, 100], [32, 0], [32, 0]);
-  const silent = Array.from({ length: 9 }, (_, i) => {
+  const silent = Array.from({ length: 7 }, (_, i) => {
     const it = new Client(socket);
     if (i % 2 === 1) it.raw(half.subarray(0, i));
     return it;
   });
   t.ok(await serves(socket));
-  t.same([server.counters.clients, server.counters.dropped], [10, 0], 'before any of them has lost its chance');
+  t.same([server.counters.clients, server.counters.dropped], [8, 0], 'before any of them has lost its chance');
   const late = silent[4]!;
   await late.version();
   t.equal(await late.read(CONFIG, 0), ID, 'which a late one takes');

@@ -8,7 +8,7 @@
  * poll, one receive and one send.
  */
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
-import { listenUnix, type UnixListener, type Watch, watch } from '../../native/index.ts';
+import { listenUnix, type UnixListener, type UnixSocket, type Watch, watch } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace, type DistantMemory } from '../../sim/memory.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
@@ -26,7 +26,7 @@ export interface ServeOptions {
   readonly clock?: { readonly clock: Clock; readonly pump: () => void };
   /** Milliseconds in which a client must have introduced itself, as others may be waiting. Default 5000. */
   readonly patience?: number;
-  /** Milliseconds in which a client must answer for memory by message, as the thread waits; five times that in a turn. Default 80. */
+  /** Milliseconds in which a client must answer for memory by message, as the thread waits; five times that in a turn. Default 50. */
   readonly dmaPatience?: number;
   /** Told what a person may want to know: clients that come and go, and why. */
   readonly note?: (text: string) => void;
@@ -121,7 +121,7 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
   #closed = false;
 
   constructor(offer: (surroundings: Surroundings) => Offer<Model>, options: ServeOptions) {
-    const { socket, patience = 5000, dmaPatience = 80, note = () => {} } = options;
+    const { socket, patience = 5000, dmaPatience = 50, note = () => {} } = options;
     this.#patience = patience;
     this.#turn = new Turn(dmaPatience);
     this.#note = note;
@@ -137,7 +137,7 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
     let interrupts: ClientInterrupts | null = null;
     this.#listener = listenUnix(socket, { backlog: BACKLOG });
     try {
-      this.#waiting = watch(this.#listener.fd, { readable: () => this.#accept() });
+      this.#waiting = watch(this.#listener.fd, { readable: () => this.#acceptAll() });
       const { model, backing, close = () => {} } = offer(this.#surroundings(() => interrupts));
       this.model = model;
       this.#end = close;
@@ -177,10 +177,16 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
   }
 
   /** Whoever knocks may introduce himself, so that nobody has to wait for those who do not. */
-  #accept(): void {
-    if (this.#sessions.size >= MOST_CLIENTS && !this.#makeWay()) return;
-    const socket = this.#listener.accept();
-    if (socket === null) return;
+  #acceptAll(): void {
+    for (let most = MOST_CLIENTS; most > 0; most--) {
+      if (this.#sessions.size >= MOST_CLIENTS && !this.#makeWay()) return;
+      const socket = this.#listener.accept();
+      if (socket === null) return;
+      this.#accept(socket);
+    }
+  }
+
+  #accept(socket: UnixSocket): void {
     this.counters.clients++;
     const requests = new Requests(this.model, this.#memory, this.#interrupts, this.#turn, this.#note);
     const session: Session = new Session(socket, requests, {
@@ -238,15 +244,16 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
     this.#note('client connected');
   }
 
-  /** Not from within the last one's request: its stack may still be there. */
+  /** After a turn for everybody else: it may be that the last one took all of this one, and that the next one will do so, too. */
   #admitNext(): void {
     if (this.#client !== null) return;
     const next = [...this.#sessions].find(({ waits }) => waits);
     if (next === undefined) return;
     this.#begin(next);
-    setImmediate(() => {
+    const admit = () => {
       if (this.#client === next) next.admit();
-    });
+    };
+    setImmediate(() => setImmediate(admit));
   }
 
   close(): void {
