@@ -130,7 +130,8 @@ const candidates = ['build/Release/fauxnic.node', '../../native/build/Release/fa
 let loaded: Addon | undefined;
 
 function load(): Addon {
-  const path = candidates.find((candidate) => existsSync(candidate));
+  // FAUXNIC_ADDON names another build of it (native/asan.mjs).
+  const path = process.env.FAUXNIC_ADDON ?? candidates.find((candidate) => existsSync(candidate));
   if (!path) throw new Error('it is not built; run `npm run build:native` (in a project: `npm rebuild fauxnic`)');
   return createRequire(import.meta.url)(path) as Addon;
 }

@@ -10,12 +10,12 @@ Napi::Function Registers::Define(Napi::Env env) {
                      {
                          Method<&Registers::Map, kNumber, kNumber, kNumber>("map"),
                          Method<&Registers::Unmap>("unmap"),
-                         Method<&Registers::Read<uint8_t>, kNumber>("read8"),
-                         Method<&Registers::Read<uint16_t>, kNumber>("read16"),
-                         Method<&Registers::Read<uint32_t>, kNumber>("read32"),
-                         Method<&Registers::Write<uint8_t>, kNumber, kNumber>("write8"),
-                         Method<&Registers::Write<uint16_t>, kNumber, kNumber>("write16"),
-                         Method<&Registers::Write<uint32_t>, kNumber, kNumber>("write32"),
+                         Method<&Registers::Read<uint8_t>>("read8"),
+                         Method<&Registers::Read<uint16_t>>("read16"),
+                         Method<&Registers::Read<uint32_t>>("read32"),
+                         Method<&Registers::Write<uint8_t>>("write8"),
+                         Method<&Registers::Write<uint16_t>>("write16"),
+                         Method<&Registers::Write<uint32_t>>("write32"),
                      });
 }
 
@@ -44,19 +44,32 @@ void Registers::Release() {
   length_ = 0;
 }
 
+// Taking a number says whether it is one: to ask before would be a call more for every access.
+template <typename Word>
+volatile Word* Registers::At(const Napi::CallbackInfo& info) {
+  uint32_t offset;
+  if (napi_get_value_uint32(info.Env(), info[0], &offset) != napi_ok) Fits(info, {kNumber});
+  else if (uint64_t{offset} + sizeof(Word) <= length_) return reinterpret_cast<volatile Word*>(start_ + offset);
+  else Inside(info.Env(), offset, sizeof(Word), length_);
+  return nullptr;
+}
+
 template <typename Word>
 Napi::Value Registers::Read(const Napi::CallbackInfo& info) {
-  const int64_t offset = info[0].As<Napi::Number>();
-  if (!Inside(info.Env(), offset, sizeof(Word), length_)) return {};
-  const Word value = *reinterpret_cast<volatile Word*>(start_ + offset);
-  return Napi::Number::New(info.Env(), value);
+  const volatile Word* const at = At<Word>(info);
+  return at ? Napi::Number::New(info.Env(), *at) : Napi::Value();
 }
 
 template <typename Word>
 void Registers::Write(const Napi::CallbackInfo& info) {
-  const int64_t offset = info[0].As<Napi::Number>();
-  if (!Inside(info.Env(), offset, sizeof(Word), length_)) return;
+  volatile Word* const at = At<Word>(info);
+  uint32_t value;
+  if (!at) return;
+  if (napi_get_value_uint32(info.Env(), info[1], &value) != napi_ok) {
+    Fits(info, {kNumber, kNumber});
+    return;
+  }
   // What the driver wrote into memory before is there when the card is told of it.
   __atomic_thread_fence(__ATOMIC_RELEASE);
-  *reinterpret_cast<volatile Word*>(start_ + offset) = static_cast<Word>(info[1].As<Napi::Number>().Uint32Value());
+  *at = static_cast<Word>(value);
 }

@@ -22,6 +22,8 @@ class Registers : public Object<Registers> {
   Napi::Value Read(const Napi::CallbackInfo& info);
   template <typename Word>
   void Write(const Napi::CallbackInfo& info);
+  template <typename Word>
+  volatile Word* At(const Napi::CallbackInfo& info);  // null, with an exception pending, where it is not inside
   void Release();
 
   char* start_ = nullptr;
