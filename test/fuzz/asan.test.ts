@@ -18,7 +18,7 @@ const watched = Object.fromEntries(
     .map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]),
 );
 
-for (const name of ['addon', 'registers', 'tap', 'vfio-user', 'vfio-user-loop'])
+for (const name of ['addon', 'registers', 'tap', 'vfio-user-loop'])
   await t.test(name, { skip: why ?? false }, (t) => {
     const env = { ...process.env, ...watched };
     const { status, signal, stdout, stderr } = spawnSync(process.execPath, [here(`../native/${name}.test.js`)], {
@@ -28,6 +28,10 @@ for (const name of ['addon', 'registers', 'tap', 'vfio-user', 'vfio-user-loop'])
       maxBuffer: 1 << 26,
     });
     t.notMatch(stderr, /AddressSanitizer/);
-    t.same({ status, signal }, { status: 0, signal: null }, status === 0 ? name : `${stdout.slice(-4000)}${stderr.slice(-4000)}`);
+    t.same(
+      { status, signal },
+      { status: 0, signal: null },
+      status === 0 ? name : `${stdout.slice(-4000)}${stderr.slice(-4000)}`,
+    );
     t.end();
   });
