@@ -97,6 +97,13 @@ export class AddressSpace {
     return true;
   }
 
+  /** Unmaps all that lies in [start, end), where nothing may lie in part: however much it is, the rest is moved once. */
+  unmapWithin(start: number, end: number): void {
+    for (const mapping of cut(this.#mappings, start, end)) mapping.revoke();
+    cut(this.#distant, start, end);
+    this.epoch++;
+  }
+
   /** The mapping that holds `address`. */
   find(address: number): Mapping | undefined {
     return holding(this.#mappings, address);
@@ -116,6 +123,13 @@ interface Range {
 function holding<Of extends Range>(ranges: readonly Of[], address: number): Of | undefined {
   const range = ranges[firstEndingAfter(ranges, address)];
   return range !== undefined && range.start <= address ? range : undefined;
+}
+
+function cut<Of extends Range>(ranges: Of[], start: number, end: number): Of[] {
+  const first = firstEndingAfter(ranges, start);
+  let last = first;
+  while (last < ranges.length && ranges[last]!.start < end) last++;
+  return ranges.splice(first, last - first);
 }
 
 function firstEndingAfter(ranges: readonly Range[], address: number): number {

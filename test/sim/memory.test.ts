@@ -172,3 +172,20 @@ test('property: reads and writes agree with a plain array over a patchwork of ma
     { numRuns: 100 },
   );
 });
+
+test('unmapping all that lies within bounds', (t) => {
+  const space = new AddressSpace();
+  const mappings = [0, 1, 2, 3].map((i) => space.map(i * 0x1000, new Uint8Array(0x800)));
+  space.mapDistant(0x1800, 0x800, { read: () => true, write: () => true });
+  const { epoch } = space;
+  space.unmapWithin(0x1000, 0x2800);
+  t.deepEqual(
+    [0, 0x1000, 0x2000, 0x3000].map((address) => space.find(address) !== undefined),
+    [true, false, false, true],
+  );
+  t.is(space.findDistant(0x1800), undefined);
+  t.is(mappings[1]!.bytes.length, 0, 'and whoever kept one misses');
+  t.not(space.epoch, epoch);
+  space.unmapWithin(0x5000, 0x6000);
+  t.truthy(space.find(0x3000));
+});

@@ -52,7 +52,7 @@ export interface Source {
 export interface Backing {
   /** Returns 0 or an errno; then nothing of it is mapped. The descriptor stays the caller's. */
   map(request: MapRequest): number;
-  /** When this returns the device does not reach them any more. Each was mapped as a whole. */
+  /** All that are in a range of addresses, in order. When this returns the device does not reach them any more. */
   unmap(ranges: readonly Range[]): void;
 }
 
@@ -230,25 +230,24 @@ export class ModelMemory implements Backing {
   }
 
   unmap(ranges: readonly Range[]): void {
-    for (const { start } of ranges.toReversed()) {
-      // from the end: in the model's list nothing is moved
-      const pieces = this.#pieces.get(start)!;
+    // The model loses sight of them before they go.
+    this.#space.unmapWithin(ranges[0]!.start, ranges.at(-1)!.end);
+    for (const { start } of ranges) {
+      for (const { part } of this.#pieces.get(start)!) this.#leave(part);
       this.#pieces.delete(start);
-      if (pieces.length === 0) this.#space.unmap(start);
-      else this.#unmapPieces(pieces);
     }
     this.#muteBell();
   }
 
-  /** The model loses sight of them before they go. */
   #unmapPieces(pieces: readonly Piece[]): void {
     for (const { start, part } of pieces) {
       this.#space.unmap(start);
-      if (--part.uses === 0) this.#release(part);
+      this.#leave(part);
     }
   }
 
-  #release(part: Part): void {
+  #leave(part: Part): void {
+    if (--part.uses > 0) return;
     mapped.parts--;
     mapped.bytes -= part.memory.buffer.byteLength;
     part.memory.close();
