@@ -3,6 +3,7 @@
  *
  * Addresses are numbers. Those of the simulator stay below 2^31, where they cost nothing; a guest's may go up to 2^53.
  */
+import { copyBytes } from './copy.ts';
 
 /** One mapped range. Its `end` moves out of reach when it is unmapped, so that a reference kept somewhere misses. */
 export class Mapping {
@@ -153,6 +154,8 @@ export class BusMaster {
   #enabled = false;
   /** Accesses refused. */
   faults = 0;
+  /** Parts moved by `read` and `write`: mappings looked up, which memory in small ones makes dear. */
+  parts = 0;
 
   constructor(space: AddressSpace) {
     this.#space = space;
@@ -223,7 +226,12 @@ export class BusMaster {
     copy: (mapping: Mapping, offset: number, done: number, part: number) => boolean,
     ask: (range: DistantRange, done: number, part: number) => boolean,
   ): boolean {
+    if (length < 0) {
+      this.faults++;
+      return false;
+    }
     for (let done = 0; done < length; ) {
+      this.parts++;
       const mapping = this.locate(address + done);
       const distant = mapping === undefined && this.#enabled ? this.#space.findDistant(address + done) : undefined;
       const end = mapping?.end ?? distant?.end ?? address;
@@ -259,6 +267,24 @@ export class Window {
   covers(address: number, length: number): boolean {
     const { mapping } = this;
     return (address >= mapping.start && address + length <= mapping.end) || this.#move(address, length);
+  }
+
+  /**
+   * Copies bytes to memory. The range that is checked is the range that is written, whatever the caller counted. False,
+   * counted, where any of it is unmapped or read-only; what came before is written.
+   */
+  store(address: number, from: Uint8Array, at: number, length: number): boolean {
+    if (length < 0 || !this.covers(address, length) || !this.mapping.writable)
+      return this.#master.write(address, from, at, length);
+    copyBytes(from, at, this.mapping.bytes, address - this.mapping.start, length);
+    return true;
+  }
+
+  /** Copies bytes from memory. False, counted, where any of it is unmapped. */
+  load(address: number, into: Uint8Array, at: number, length: number): boolean {
+    if (length < 0 || !this.covers(address, length)) return this.#master.read(address, into, at, length);
+    copyBytes(this.mapping.bytes, address - this.mapping.start, into, at, length);
+    return true;
   }
 
   #move(address: number, length: number): boolean {

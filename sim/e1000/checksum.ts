@@ -27,6 +27,8 @@ export class ChecksumUnit {
   readonly #checks = new ReceiveChecksums(PARSER);
   #what = 0;
   #fcs = 0;
+  /** The FCS computed last, as it follows a frame. */
+  readonly fcsBytes = new Uint8Array(4);
   /** The packet checksum of the last frame, as the descriptor has it. */
   packet = 0;
 
@@ -56,6 +58,7 @@ export class ChecksumUnit {
   fcs(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const fcs = crc32(bytes, start, length);
     this.#fcs = flags & FCS_ERROR ? ~fcs : fcs;
+    for (let i = 0; i < 4; i++) this.fcsBytes[i] = this.#fcs >>> (8 * i);
   }
 
   /**
@@ -76,10 +79,6 @@ export class ChecksumUnit {
       sum += (length - stripped - pcss) & 1 ? swap16(fcs) : fcs;
     }
     return ~foldChecksum(sum) & 0xffff;
-  }
-
-  fcsByte(index: number): number {
-    return (this.#fcs >>> (8 * index)) & 0xff;
   }
 }
 

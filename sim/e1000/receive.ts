@@ -2,7 +2,6 @@
  * The receive side (manual section 3.2): from the wire through filters, FIFO and checksum unit to the descriptor ring.
  */
 import type { Alarm } from '../clock.ts';
-import { copyBytes } from '../copy.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { Fifo } from '../nic/fifo.ts';
 import { ETHERNET_HEADER, get16, isBroadcast, MIN_FRAME, VLAN_TAG } from '../packet.ts';
@@ -190,7 +189,7 @@ export class Receive {
     const address = ring[at]!;
     if (ring[at + 1] !== 0 || !window.covers(address, length) || !window.mapping.writable) return false;
     const status = RX_DD | RX_EOP | this.#checksums.receive(bytes, start, length, 0);
-    copyBytes(bytes, start, window.mapping.bytes, address - window.mapping.start, length);
+    window.store(address, bytes, start, length);
     ring[at + 2] = length | (this.#checksums.packet << 16);
     ring[at + 3] = match === EXACT ? status : status | RX_PIF;
     return true;
@@ -316,11 +315,7 @@ export class Receive {
     }
     const high = ring.words[at + 1]!;
     const address = high === 0 ? ring.words[at]! : high * 0x1_0000_0000 + ring.words[at]!;
-    const window = this.#buffers;
-    let status = word3;
-    if (window.covers(address, length) && window.mapping.writable) {
-      copyBytes(bytes, start, window.mapping.bytes, address - window.mapping.start, length);
-    } else if (!this.#dma.write(address, bytes, start, length)) status |= RX_RXE;
+    const status = this.#buffers.store(address, bytes, start, length) ? word3 : word3 | RX_RXE;
     this.#writeBack(index, length | (this.#checksums.packet << 16), status, at);
     words[RDH.word] = ring.next(index);
     this.#delivered(length, 1);
@@ -337,40 +332,16 @@ export class Receive {
     part: number,
   ): boolean {
     const window = this.#buffers;
-    if (!window.covers(address, part) || !window.mapping.writable) {
-      return this.#storeSlowly(address, bytes, start, stripped, kept, done, part);
-    }
-    const to = window.mapping.bytes;
-    const at = address - window.mapping.start;
-    const frameEnd = Math.min(done + part, kept);
-    let from = done;
-    if (stripped > 0 && from < MACS) {
-      const macs = Math.min(frameEnd, MACS) - from;
-      copyBytes(bytes, start + from, to, at, macs);
-      from += macs;
-    }
-    if (frameEnd > from) copyBytes(bytes, start + stripped + from, to, at + from - done, frameEnd - from);
-    for (let i = Math.max(from, kept); i < done + part; i++) to[at + i - done] = this.#checksums.fcsByte(i - kept);
-    return true;
-  }
-
-  /** A buffer that spans mappings, or none. */
-  #storeSlowly(
-    address: number,
-    bytes: Uint8Array,
-    start: number,
-    stripped: number,
-    kept: number,
-    done: number,
-    part: number,
-  ): boolean {
-    const piece = new Uint8Array(part);
-    for (let i = 0; i < part; i++) {
-      const from = done + i;
-      if (from >= kept) piece[i] = this.#checksums.fcsByte(from - kept);
-      else piece[i] = bytes[start + (from < MACS ? from : from + stripped)]!;
-    }
-    return this.#dma.write(address, piece, 0, part);
+    const end = done + part;
+    const macs = stripped > 0 ? Math.max(0, Math.min(end, MACS) - done) : 0;
+    const from = done + macs;
+    const rest = Math.max(0, Math.min(end, kept) - from);
+    const fcsAt = from + rest;
+    return (
+      window.store(address, bytes, start + done, macs) &&
+      window.store(address + macs, bytes, start + stripped + from, rest) &&
+      window.store(address + fcsAt - done, this.#checksums.fcsBytes, fcsAt - kept, end - fcsAt)
+    );
   }
 
   #write(index: number, at: number, word2: number, word3: number): void {

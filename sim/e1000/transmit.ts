@@ -218,7 +218,8 @@ export class Transmit {
     if (this.#assembling || this.#unwritten > 0 || this.#writeBackThreshold > 1 || this.#registers.trace !== null)
       return 0;
     const first = ring.locate(head);
-    const most = Math.min((head < tail ? tail : ring.count) - head, limit, BURST);
+    const end = head < tail ? Math.min(tail, ring.count) : ring.count;
+    const most = Math.min(end - head, limit, BURST);
     if (most < 2 || first < 0 || !ring.contiguous) return 0;
     const count = this.#collect(ring.words, first, most);
     if (count < 2) return 0;

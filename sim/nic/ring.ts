@@ -34,8 +34,9 @@ export class DescriptorRing {
     this.#epoch = -1;
   }
 
-  /** The index in `words` of descriptor `index`, or -1 where it is not mapped. */
+  /** The index in `words` of descriptor `index`, or -1 where it is not mapped, or the ring has none such. */
   locate(index: number): number {
+    if (index >= this.count) return -1;
     if (this.#epoch !== this.#dma.epoch) this.#resolve();
     return this.#first >= 0 ? this.#first + index * (this.#size >> 2) : this.#locateAlone(index);
   }

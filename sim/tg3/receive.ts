@@ -2,7 +2,6 @@
  * The receive side: from the wire through filters, packet memory and checksum unit to the producer rings' buffers, and a BD
  * for each frame in a return ring.
  */
-import { copyBytes } from '../copy.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
 import { Fifo } from '../nic/fifo.ts';
@@ -295,10 +294,8 @@ export class Receive {
     if ((size & 0xffff) < length + FCS || !window.covers(address, length + FCS) || !window.mapping.writable)
       return false;
     const found = this.#checksums.check(bytes, start, length, 0, what);
-    const { mapping } = window;
-    const offset = address - mapping.start;
-    copyBytes(bytes, start, mapping.bytes, offset, length);
-    zeroFcs(mapping.bytes, offset + length);
+    window.store(address, bytes, start, length);
+    window.store(address + length, this.#zeros, 0, FCS);
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);
@@ -385,24 +382,17 @@ export class Receive {
     ret.written(0);
   }
 
-  /** The frame without a stripped tag, and zeros for its FCS as far as they fit. False where the buffer is not mapped. */
+  /**
+   * `length` bytes of the frame without a stripped tag, and zeros for its FCS as far as there is `room` behind them. False
+   * where the buffer is not mapped.
+   */
   #store(address: number, bytes: Uint8Array, start: number, stripped: number, length: number, room: number): boolean {
-    const front = stripped > 0 ? MACS : 0;
-    const rest = length - front;
-    const fcs = Math.min(room, FCS);
     const window = this.#buffers;
-    if (window.covers(address, length + fcs) && window.mapping.writable) {
-      const to = window.mapping.bytes;
-      const at = address - window.mapping.start;
-      if (front > 0) copyBytes(bytes, start, to, at, front);
-      copyBytes(bytes, start + front + stripped, to, at + front, rest);
-      for (let i = 0; i < fcs; i++) to[at + length + i] = 0;
-      return true;
-    }
+    const front = stripped > 0 ? Math.min(MACS, length) : 0;
     return (
-      (front === 0 || this.#dma.write(address, bytes, start, front)) &&
-      this.#dma.write(address + front, bytes, start + front + stripped, rest) &&
-      this.#dma.write(address + length, this.#zeros, 0, fcs)
+      window.store(address, bytes, start, front) &&
+      window.store(address + front, bytes, start + front + stripped, length - front) &&
+      window.store(address + length, this.#zeros, 0, Math.min(room, FCS))
     );
   }
 
@@ -434,11 +424,4 @@ function lay(ring: DescriptorRing, words: Uint32Array, at: number): void {
   const flags = words[at + 2]!;
   const count = flags & RCB_DISABLED ? 0 : Math.min(field(flags, R.RCVDBDI_STD_LEN_FLAGS.SIZE), MAX_RING);
   ring.place(words[at]! * 0x1_0000_0000 + ((words[at + 1]! & ~3) >>> 0), count);
-}
-
-function zeroFcs(bytes: Uint8Array, at: number): void {
-  bytes[at] = 0;
-  bytes[at + 1] = 0;
-  bytes[at + 2] = 0;
-  bytes[at + 3] = 0;
 }

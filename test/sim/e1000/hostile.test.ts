@@ -101,6 +101,49 @@ for (const [name, tail] of [
   });
 }
 
+test('TDT beyond the ring: what is behind the ring is neither sent nor written to, wherever the head is', (t) => {
+  for (const head of [1, 4, 7]) {
+    const { b } = counting();
+    let sent = 0;
+    const receiveBurst = (_bytes: Uint8Array, _starts: Int32Array, _lengths: Int32Array, count: number) => {
+      sent += count;
+      return count;
+    };
+    Object.assign(b.partner, { receiveBurst });
+    b.transmitter(8);
+    for (let i = 0; i < 8; i++) b.legacy(ethernet());
+    const ring = b.read(R.TDBAL);
+    b.ram.copyWithin(ring - BASE + 128, ring - BASE, ring - BASE + 128);
+    const before = b.get(ring + 128, 128);
+    b.write(R.TDH, head);
+    b.write(R.TDT, 0xffff);
+    t.deepEqual(b.get(ring + 128, 128), before, `head ${head}`);
+    t.true(sent > 0);
+  }
+});
+
+test('write-backs held by WTHRESH while the ring is made shorter: none goes behind it', (t) => {
+  const b = new Bench();
+  b.transmitter(16);
+  b.receiver(16);
+  const both = () => {
+    b.send(ethernet());
+    b.inject(ethernet());
+  };
+  for (let i = 0; i < 10; i++) both();
+  b.write(R.TXDCTL, R.TXDCTL.GRAN | (20 << 16));
+  b.write(R.RXDCTL, R.RXDCTL.GRAN | (20 << 16));
+  b.write(R.RDTR, 100);
+  both();
+  const [transmit, receive] = [b.read(R.TDBAL), b.read(R.RDBAL)];
+  b.write(R.TDLEN, 128);
+  b.write(R.RDLEN, 128);
+  const before = [b.get(transmit + 128, 128), b.get(receive + 128, 128)];
+  b.write(R.TIDV, R.TIDV.FPD);
+  b.write(R.RDTR, R.RDTR.FPD);
+  t.deepEqual([b.get(transmit + 128, 128), b.get(receive + 128, 128)], before);
+});
+
 test('TDH beyond the ring begins at 0', (t) => {
   const b = new Bench();
   b.transmitter(8);

@@ -136,6 +136,34 @@ test('receive BDs of no bytes, of a few, and of more than there can be: what doe
   }
 });
 
+test('a tag taken out into a BD of a few bytes: they are written, and not one behind them', (t) => {
+  for (const offset of [0, 1]) {
+    for (let size = 0; size <= 20; size++) {
+      const b = new Bench();
+      const buffer = b.alloc(64) + offset;
+      b.ram.fill(0xee, buffer - BASE - offset, buffer - BASE + 64);
+      b.words.set([0, buffer, size, 4], (b.standardRing - BASE) / 4);
+      const plain = ethernet({ length: 60 });
+      b.inject(ethernet({ vlan: 7, length: 64 }));
+      t.deepEqual(b.get(buffer, size), plain.subarray(0, size), `${size} bytes`);
+      t.true(
+        b.get(buffer + size, 32).every((byte) => byte === 0xee),
+        `${size} bytes`,
+      );
+    }
+  }
+});
+
+test('a BD of a few bytes at the end of a mapping: nothing behind it', (t) => {
+  const b = new Bench();
+  const memory = new Uint8Array(128).fill(0xee);
+  b.space.map(NOWHERE, memory, { length: 64 });
+  b.words.set([0, NOWHERE + 61, 3, 4], (b.standardRing - BASE) / 4);
+  b.inject(ethernet({ vlan: 7, length: 64 }));
+  t.deepEqual(memory.subarray(61, 64), ethernet().subarray(0, 3));
+  t.true(memory.subarray(64).every((byte) => byte === 0xee));
+});
+
 test('a ring without an end of a packet: one packet of the most there can be, refused', (t) => {
   const b = new Bench();
   for (let i = 0; i < SEND_RING - 1; i++) b.post(0, BASE, 0xffff << 16, 0);
