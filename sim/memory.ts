@@ -270,14 +270,21 @@ export class Window {
   }
 
   /**
-   * Copies bytes to memory. The range that is checked is the range that is written, whatever the caller counted. False,
-   * counted, where any of it is unmapped or read-only; what came before is written.
+   * Copies bytes to memory, and `zeros` behind them. The range that is checked is the range that is written, whatever the
+   * caller counted. False, and nothing done or counted, where it is not in one mapping that is writable.
    */
-  store(address: number, from: Uint8Array, at: number, length: number): boolean {
-    if (length < 0 || !this.covers(address, length) || !this.mapping.writable)
-      return this.#master.write(address, from, at, length);
-    copyBytes(from, at, this.mapping.bytes, address - this.mapping.start, length);
+  put(address: number, from: Uint8Array, at: number, length: number, zeros = 0): boolean {
+    if ((length | zeros) < 0 || !this.covers(address, length + zeros) || !this.mapping.writable) return false;
+    const { bytes, start } = this.mapping;
+    const to = address - start;
+    copyBytes(from, at, bytes, to, length);
+    for (let i = 0; i < zeros; i++) bytes[to + length + i] = 0;
     return true;
+  }
+
+  /** The same wherever the range is. False, counted, where any of it is not writable; what came before is written. */
+  store(address: number, from: Uint8Array, at: number, length: number): boolean {
+    return this.put(address, from, at, length) || this.#master.write(address, from, at, length);
   }
 
   /** Copies bytes from memory. False, counted, where any of it is unmapped. */

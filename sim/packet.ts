@@ -65,7 +65,9 @@ export function swap16(word: number): number {
  */
 export function littleSum(bytes: Uint8Array, start: number, length: number): number {
   const view = wordsOf(bytes);
-  if (start & 1 || start + length > view.length * 4) return swap16(foldChecksum(addBytes(bytes, start, length, 0)));
+  if (start + length > view.length * 4) return swap16(foldChecksum(addBytes(bytes, start, length, 0)));
+  if (start & 1)
+    return length === 0 ? 0 : foldChecksum(bytes[start]! + swap16(littleSum(bytes, start + 1, length - 1)));
   let at = start >>> 2;
   let left = length;
   let sum = 0;

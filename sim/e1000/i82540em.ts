@@ -5,6 +5,7 @@
  * Source: Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual"; sections are its.
  */
 import { TellsWhatIsMissing } from '../nic/missing.ts';
+import type { Outlet } from '../nic/packet-engine.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
@@ -22,7 +23,7 @@ import { Phy } from './phy.ts';
 import { Receive } from './receive.ts';
 import { I82540EM } from './registers.ts';
 import { Statistics } from './statistics.ts';
-import { type Outlet, Transmit } from './transmit.ts';
+import { Transmit } from './transmit.ts';
 
 const { CTRL, CTRL_EXT, ICR, PBA, RAH, RAL, RCTL, STATUS } = I82540EM.r;
 
@@ -119,6 +120,11 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       memory: this.dma.faults,
       packets: this.#transmit.refused,
     };
+  }
+
+  /** Units of work done at this moment of the clock, see Budget. */
+  get work(): number {
+    return this.#transmit.work;
   }
 
   // Resets.

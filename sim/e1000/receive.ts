@@ -185,11 +185,9 @@ export class Receive {
   /** One descriptor of a burst; false, and nothing done, where its buffer is not in one writable mapping. */
   #fill(at: number, bytes: Uint8Array, start: number, length: number, match: number): boolean {
     const ring = this.ring.words;
-    const window = this.#buffers;
     const address = ring[at]!;
-    if (ring[at + 1] !== 0 || !window.covers(address, length) || !window.mapping.writable) return false;
+    if (ring[at + 1] !== 0 || !this.#buffers.put(address, bytes, start, length)) return false;
     const status = RX_DD | RX_EOP | this.#checksums.receive(bytes, start, length, 0);
-    window.store(address, bytes, start, length);
     ring[at + 2] = length | (this.#checksums.packet << 16);
     ring[at + 3] = match === EXACT ? status : status | RX_PIF;
     return true;
@@ -422,7 +420,7 @@ export class Receive {
 
   reset(): void {
     this.#cancelTimers();
-    this.#fifo.clear();
+    this.#fifo.reset();
     this.#pendingCount = 0;
     this.#bufferSize = 2048;
     this.ring.settle();

@@ -2,29 +2,18 @@
  * The transmit side (manual section 3.3): from the descriptor ring through checksum insertion, segmentation and VLAN
  * tagging to the wire.
  *
- * A frame in one buffer that needs nothing done to it goes out straight from host memory. Anything else is put together in
- * the staging area first. A TCP segmentation stops between two segments where flow control or a busy wire says so, and
- * goes on from there.
+ * A frame in one buffer that needs nothing done to it goes out straight from host memory. Anything else is put together by
+ * the packet engine first. A TCP segmentation stops between two segments where flow control, a busy wire or the budget says
+ * so, and goes on from there.
  */
-import type { Alarm, Clock } from '../clock.ts';
-import { copyBytes } from '../copy.ts';
-import { crc32 } from '../crc32.ts';
+import type { Alarm } from '../clock.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import {
-  addToChecksum,
-  foldChecksum,
-  get16,
-  get32,
-  isBroadcast,
-  MIN_FRAME,
-  put16,
-  put32,
-  VLAN_TAG,
-} from '../packet.ts';
-import type { Host, PacketMemory } from '../pci/function.ts';
+import { DESCRIPTOR_WORK, FRAME_WORK } from '../nic/budget.ts';
+import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
+import { addToChecksum, foldChecksum, isBroadcast, MIN_FRAME, put16 } from '../packet.ts';
+import type { Host } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
-import { FCS_ERROR } from '../wire/port.ts';
-import { TransmitContext } from './context.ts';
+import { loadContext } from './context.ts';
 import {
   DESCRIPTOR,
   TX_DATA_LENGTH,
@@ -52,47 +41,25 @@ import type { Statistics } from './statistics.ts';
 const { CTRL, ICR, TADV, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TXDCTL, VET, TSCTC, TSCTFC } = I82540EM.r;
 
 const FCS = 4;
-const MACS = 12;
 /** The longest frame, without FCS and tag (3.3.3). */
 const MAX_FRAME = 16288;
-/** Frames that one doorbell may segment out; then comes a rest of as long as a gigabit line would have taken for them. */
-const MAX_SEGMENTS = 65536;
-const REST = MAX_SEGMENTS * 672; // ns: 84 bytes each
 const TIMER_UNIT = 1024; // ns, of TIDV and TADV
 const BURST = 64;
 /** The command bits that tell a frame to be sent as it is: EOP and IFCS alone of these. */
 const LEGACY = TX_DEXT | TX_EOP | TX_IFCS | TX_VLE | TX_IC;
-const ORIGIN = 64; // where a frame starts in the staging area: room for a tag in front, and aligned
-
-const NO_CONTEXT = new Uint32Array(4);
-const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment (3.5.3)
-
-/** What the transmitter sends into: the port, or a loopback. */
-export interface Outlet {
-  send(bytes: Uint8Array, start: number, length: number, flags: number): void;
-  /** A burst, see Port.receiveBurst: returns how many frames it took. */
-  sendBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number;
-  /** Nanoseconds on the clock until which nothing may be sent. */
-  readonly heldUntil: number;
-}
 
 export class Transmit {
   readonly ring: Ring;
   readonly #registers: RegisterFile;
   readonly #words: Uint32Array;
-  readonly #clock: Clock;
   readonly #dma: BusMaster;
   readonly #buffers: Window;
   readonly #interrupts: InterruptBlock;
   readonly #statistics: Statistics;
   readonly #outlet: Outlet;
-  readonly #staging: PacketMemory;
-  readonly #origin: number;
-  readonly #resume: Alarm;
+  readonly #engine: PacketEngine;
   readonly #delay: Alarm;
   readonly #absoluteDelay: Alarm;
-
-  readonly #context = new TransmitContext();
 
   // The packet being put together. Its first data descriptor says what is done to it.
   #assembling = false;
@@ -100,16 +67,7 @@ export class Transmit {
   #segmenting = false;
   #command = 0; // that descriptor's word 2 …
   #options = 0; // … and word 3
-  #length = 0; // bytes staged; while segmenting, of the header and the segment being filled
   #consumed = 0; // bytes of the descriptor at the head, where it was left half done
-  // Segmentation in progress.
-  #sent = 0; // payload bytes that went out
-  #segment = 0;
-  #ipSeed = 0; // both checksum fields as software left them
-  #l4Seed = 0;
-  #ipId = 0;
-  #sequence = 0;
-  #tcpFlags = 0;
   // A burst of frames: where they start in their mapping's bytes, and how long they are.
   readonly #starts = new Int32Array(BURST);
   readonly #lengths = new Int32Array(BURST);
@@ -117,8 +75,6 @@ export class Transmit {
   #writeBackFrom = 0;
   #unwritten = 0;
   #causes = 0;
-  #running = false;
-  #segmentsLeft = 0;
   /** Packets that were not sent because their descriptors make no sense, or their bytes are not in mapped memory. */
   refused = 0;
 
@@ -130,22 +86,19 @@ export class Transmit {
   ) {
     this.#registers = registers;
     this.#words = registers.words;
-    this.#clock = host.clock;
     this.#dma = dma;
     this.#buffers = dma.window();
     this.#interrupts = blocks.interrupts;
     this.#statistics = blocks.statistics;
     this.#outlet = blocks.outlet;
-    this.#staging = host.packetMemory(ORIGIN + 2 * MAX_FRAME);
-    this.#origin = this.#staging.start + ORIGIN;
+    this.#engine = new PacketEngine(host, dma, blocks.outlet, MAX_FRAME, () => this.#work());
     this.ring = new Ring(registers, dma, { low: TDBAL, high: TDBAH, length: TDLEN, head: TDH, tail: TDT });
-    this.#resume = host.clock.alarm(() => this.#run());
     this.#delay = host.clock.alarm(() => this.#delayExpired());
     this.#absoluteDelay = host.clock.alarm(() => this.#delayExpired());
-    registers.onWrite(TDT, () => this.#run());
+    registers.onWrite(TDT, () => this.#engine.run());
     registers.onWrite(TCTL, (value) => {
       if (value & TCTL.SWXOFF) blocks.softwareXoff();
-      this.#run();
+      this.#engine.run();
     });
     registers.onWrite(TIDV, (value) => {
       if (value & TIDV.FPD) this.#delayExpired();
@@ -154,20 +107,12 @@ export class Transmit {
 
   /** What held the transmitter may hold it no longer: look again, but not from within this call. */
   resume(): void {
-    this.#resume.at(this.#clock.now);
+    this.#engine.resume();
   }
 
-  #run(): void {
-    if (this.#running) {
-      this.resume(); // a doorbell from within: by an interrupt, or through a loopback
-      return;
-    }
-    this.#running = true;
-    try {
-      this.#work();
-    } finally {
-      this.#running = false;
-    }
+  /** Units of work done at this moment, see Budget. */
+  get work(): number {
+    return this.#engine.budget.spent;
   }
 
   /** Works the ring from head to tail: at most once around, whatever head and tail say. */
@@ -180,9 +125,8 @@ export class Transmit {
     let head = words[TDH.word]!;
     if (head === tail) return;
     if (head >= ring.count) head = 0;
-    this.#segmentsLeft = MAX_SEGMENTS;
     for (let budget = ring.count; head !== tail && budget > 0; ) {
-      if (this.#held()) break;
+      if (this.#engine.held()) break;
       const burst = this.#burst(head, tail, budget);
       if (burst === 0 && !this.#descriptor(head)) break;
       const done = burst === 0 ? 1 : burst;
@@ -194,14 +138,6 @@ export class Transmit {
     this.#checkLow(lowBefore);
     if (this.#causes !== 0) this.#interrupts.raise(this.#causes);
     this.#causes = 0;
-  }
-
-  /** Whether flow control or the wire holds us; then the work goes on when they let go. */
-  #held(): boolean {
-    const until = this.#outlet.heldUntil;
-    if (until <= this.#clock.now) return false;
-    this.#resume.at(until);
-    return true;
   }
 
   #checkLow(before: number): void {
@@ -233,6 +169,7 @@ export class Transmit {
       if (command & (TX_RS | TX_RPS)) this.#finish(head + i, command);
     }
     this.#statistics.sent(taken, octets);
+    this.#engine.budget.spend(taken * FRAME_WORK + octets);
     return taken;
   }
 
@@ -265,13 +202,14 @@ export class Transmit {
       this.#registers.trace?.note('82540EM', `transmit descriptor ${index} is not in mapped memory`);
       return false;
     }
+    this.#engine.budget.spend(DESCRIPTOR_WORK);
     const ring = this.ring.words;
     this.#registers.trace?.descriptor('82540EM', 'tx', index, ring, at, 4);
     const command = ring[at + 2]!;
     const extended = (command & TX_DEXT) !== 0;
     if (extended && (command & TX_TYPE) === TX_TYPE_CONTEXT) {
       if (this.#assembling) this.#drop('a context in the midst of it');
-      else this.#context.load(ring, at);
+      else loadContext(ring, at, this.#engine.offload);
     } else {
       const length = command & (extended ? TX_DATA_LENGTH : TX_LEGACY_LENGTH);
       const address = ring[at + 1]! * 0x1_0000_0000 + ring[at]!;
@@ -333,6 +271,7 @@ export class Transmit {
     if (!this.#assembling) {
       if (this.#sendsDirectly(address, length, command, options)) {
         const { mapping } = this.#buffers;
+        this.#engine.budget.spend(length);
         this.#send(mapping.bytes, address - mapping.start, length, 0);
         return true;
       }
@@ -358,7 +297,7 @@ export class Transmit {
     this.#dropped = false;
     this.#command = command;
     this.#options = options;
-    this.#length = 0;
+    this.#engine.begin();
     this.#segmenting = (command & (TX_DEXT | TX_TSE)) === (TX_DEXT | TX_TSE);
     if (this.#segmenting) this.#beginSegmentation();
   }
@@ -369,169 +308,105 @@ export class Transmit {
     this.#registers.trace?.note('82540EM', `transmit: ${why}: packet dropped`);
   }
 
-  /** Appends a buffer to the staged frame. */
+  /** Appends a buffer to the packet. */
   #stage(address: number, length: number): void {
-    if (this.#length + length > MAX_FRAME) this.#drop(`longer than ${MAX_FRAME} bytes`);
-    else if (!this.#fetch(address, this.#length, length)) this.#drop('buffer not in mapped memory');
-    else this.#length += length;
-  }
-
-  /** Host memory into the staged frame at `at`. */
-  #fetch(address: number, at: number, length: number): boolean {
-    const window = this.#buffers;
-    if (!window.covers(address, length)) return this.#dma.read(address, this.#staging.bytes, this.#origin + at, length);
-    const { mapping } = window;
-    copyBytes(mapping.bytes, address - mapping.start, this.#staging.bytes, this.#origin + at, length);
-    return true;
+    if (this.#engine.staged + length > MAX_FRAME) this.#drop(`longer than ${MAX_FRAME} bytes`);
+    else if (!this.#engine.append(address, length)) this.#drop('buffer not in mapped memory');
   }
 
   /** The end of a packet. Of its last descriptor IFCS, VLE and the tag count (3.3.3.1, 3.3.7.1: valid with EOP). */
   #end(command: number, options: number): void {
+    const engine = this.#engine;
     this.#assembling = false;
-    if (this.#segmenting || this.#dropped || this.#length === 0) return;
-    let flags = 0;
-    const { bytes } = this.#staging;
+    if (this.#segmenting || this.#dropped || engine.staged === 0) return;
+    engine.frame();
     if (!(this.#command & TX_DEXT)) this.#insertLegacyChecksum(command);
-    else flags = this.#context.insertChecksums(bytes, this.#origin, this.#length, this.#options, 0);
-    let start = this.#origin;
-    if (command & TX_VLE && this.#words[CTRL.word]! & CTRL.VME) {
-      start = this.#insertTag(options);
-      this.#length += VLAN_TAG;
-      flags = 0;
-    } else if (!(command & TX_IFCS)) flags = this.#takeFcs(start);
-    this.#send(bytes, start, this.#padded(start, this.#length), flags);
+    else {
+      this.#chooseChecksums();
+      engine.insertChecksums();
+    }
+    if (this.#tags(command)) engine.insertTag(this.#words[VET.word]!, options >>> 16);
+    else if (!(command & TX_IFCS)) engine.takeFcs();
+    this.#sendFrame();
   }
 
-  /** The length of a staged frame, filled up with zeros (which leave a sum as it is) where PSP says so. */
-  #padded(start: number, length: number): number {
-    if (length >= MIN_FRAME || !(this.#words[TCTL.word]! & TCTL.PSP)) return length;
-    this.#staging.bytes.fill(0, start + length, start + MIN_FRAME);
-    return MIN_FRAME;
+  /** IXSM and TXSM (3.3.7.3). */
+  #chooseChecksums(): void {
+    const { offload } = this.#engine;
+    offload.sumsIp = (this.#options & TX_IXSM) !== 0;
+    offload.sumsL4 = (this.#options & TX_TXSM) !== 0;
   }
 
-  /** Software brought the FCS along: what goes out is good only if it is right. */
-  #takeFcs(start: number): number {
-    const length = Math.max(0, this.#length - FCS);
-    const { bytes } = this.#staging;
-    const at = start + length;
-    const given = (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-    this.#length = length;
-    return given === crc32(bytes, start, length) ? 0 : FCS_ERROR;
+  #tags(command: number): boolean {
+    return (command & TX_VLE) !== 0 && (this.#words[CTRL.word]! & CTRL.VME) !== 0;
   }
 
-  /** Moves both addresses forward by a tag's length and puts the tag behind them. Returns where the frame now starts. */
-  #insertTag(options: number): number {
-    const { bytes } = this.#staging;
-    const start = this.#origin - VLAN_TAG;
-    bytes.copyWithin(start, this.#origin, this.#origin + MACS);
-    put16(bytes, start + MACS, this.#words[VET.word]!);
-    put16(bytes, start + MACS + 2, options >>> 16);
-    return start;
+  /** What the engine has ready, filled up where PSP says so. */
+  #sendFrame(): void {
+    const engine = this.#engine;
+    if (this.#words[TCTL.word]! & TCTL.PSP) engine.pad();
+    this.#send(engine.bytes, engine.start, engine.length, engine.flags);
   }
 
   /** Legacy IC: the sum from CSS to the end goes to CSO (3.3.3.1). */
   #insertLegacyChecksum(command: number): void {
     if (!(command & TX_IC)) return;
+    const { bytes, start, length } = this.#engine;
     const from = (this.#options >>> 8) & 0xff;
     const to = (this.#command >>> 16) & 0xff;
-    if (from >= this.#length || to + 2 > this.#length) return;
-    const sum = addToChecksum(this.#staging.bytes, this.#origin + from, this.#length - from);
-    put16(this.#staging.bytes, this.#origin + to, ~foldChecksum(sum));
+    if (from >= length || to + 2 > length) return;
+    put16(bytes, start + to, ~foldChecksum(addToChecksum(bytes, start + from, length - from)));
   }
 
   #beginSegmentation(): void {
-    this.#sent = 0;
-    this.#segment = 0;
-    const { headerLength: header, mss, leastHeader } = this.#context;
+    const { offload } = this.#engine;
+    const { headerLength, mss, leastHeader } = offload;
     if (mss === 0) this.#drop('segmentation with MSS 0');
-    else if (header < leastHeader || header + mss > MAX_FRAME)
-      this.#drop(`segmentation with a header of ${header} bytes, MSS ${mss}`);
+    else if (headerLength < leastHeader || headerLength + mss > MAX_FRAME)
+      this.#drop(`segmentation with a header of ${headerLength} bytes, MSS ${mss}`);
     if (this.#dropped) this.#statistics.count(TSCTFC);
+    this.#chooseChecksums();
   }
 
   /** A buffer of a packet that is segmented. False where a segment was held; `#consumed` says how far it got. */
   #segmentPart(address: number, length: number, last: boolean): boolean {
-    const full = this.#context.headerLength + this.#context.mss;
-    while (!this.#dropped && (this.#length === full || this.#consumed < length)) {
-      if (this.#length === full) {
-        if (this.#held() || this.#rests()) return false;
-        this.#sendSegment(this.#sent + this.#context.mss >= this.#context.payloadLength);
+    const engine = this.#engine;
+    const { headerLength, mss, payload } = engine.offload;
+    const full = headerLength + mss;
+    while (!this.#dropped && (engine.staged === full || this.#consumed < length)) {
+      if (engine.staged === full) {
+        if (engine.held()) return false;
+        this.#sendSegment(engine.cut + mss >= payload);
         continue;
       }
-      const limit = this.#length < this.#context.headerLength ? this.#context.headerLength : full;
-      const part = Math.min(limit - this.#length, length - this.#consumed);
-      if (!this.#fetch(address + this.#consumed, this.#length, part)) this.#drop('buffer not in mapped memory');
-      this.#length += part;
+      const limit = engine.staged < headerLength ? headerLength : full;
+      const part = Math.min(limit - engine.staged, length - this.#consumed);
+      if (!engine.append(address + this.#consumed, part)) this.#drop('buffer not in mapped memory');
       this.#consumed += part;
-      if (this.#length === this.#context.headerLength) this.#saveHeader();
+      if (engine.staged === headerLength) engine.beginSegments();
     }
     if (!last || this.#dropped) return true;
-    if (this.#length > this.#context.headerLength) {
-      if (this.#held()) return false;
+    if (engine.staged > headerLength) {
+      if (engine.held()) return false;
       this.#sendSegment(true);
     }
     // An EOP anywhere but at the end of PAYLEN is an abnormal termination (3.3.7.1).
-    this.#statistics.count(this.#sent === this.#context.payloadLength ? TSCTC : TSCTFC);
+    this.#statistics.count(engine.cut === payload ? TSCTC : TSCTFC);
     return true;
   }
 
-  /** Whether this doorbell has had its share: MSS 1 makes a million frames of one descriptor. */
-  #rests(): boolean {
-    if (this.#segmentsLeft-- > 0) return false;
-    this.#resume.in(REST);
-    return true;
-  }
-
-  /** The header is complete: keep what each segment starts from. */
-  #saveHeader(): void {
-    const { bytes } = this.#staging;
-    const origin = this.#origin;
-    const context = this.#context;
-    this.#ipSeed = get16(bytes, origin + context.ipSum);
-    this.#l4Seed = get16(bytes, origin + context.l4Sum);
-    this.#ipId = get16(bytes, origin + context.ipStart + 4);
-    this.#sequence = get32(bytes, origin + context.l4Start + 4);
-    this.#tcpFlags = bytes[origin + context.l4Start + 13]!;
-  }
-
-  /** Header fields of one segment (3.5.7), checksums, and out. */
+  /** What is behind the header leaves behind it (3.5.7). */
   #sendSegment(last: boolean): void {
-    const { bytes } = this.#staging;
-    const origin = this.#origin;
-    const context = this.#context;
-    const ip = origin + context.ipStart;
-    const l4 = origin + context.l4Start;
-    const fromIp = this.#length - context.ipStart;
-    const l4Length = this.#length - context.l4Start;
-    put16(bytes, origin + context.ipSum, this.#ipSeed);
-    put16(bytes, origin + context.l4Sum, this.#l4Seed);
-    if (context.ipv4) {
-      put16(bytes, ip + 2, fromIp);
-      put16(bytes, ip + 4, this.#ipId + this.#segment);
-    } else put16(bytes, ip + 4, fromIp - 40);
-    if (context.tcp) {
-      put32(bytes, l4 + 4, (this.#sequence + this.#sent) >>> 0);
-      bytes[l4 + 13] = last ? this.#tcpFlags : this.#tcpFlags & ~TCP_FLAGS_LAST;
-    } else put16(bytes, l4 + 4, l4Length);
-    const flags = context.insertChecksums(bytes, origin, this.#length, this.#options, l4Length);
-    this.#sendTagged(flags);
-    this.#sent += this.#length - context.headerLength;
-    this.#segment++;
-    this.#length = context.headerLength;
-  }
-
-  #sendTagged(flags: number): void {
-    const { bytes } = this.#staging;
-    if (!(this.#command & TX_VLE) || !(this.#words[CTRL.word]! & CTRL.VME)) {
-      this.#send(bytes, this.#origin, this.#padded(this.#origin, this.#length), flags);
-      return;
-    }
-    const start = this.#insertTag(this.#options);
-    this.#send(bytes, start, this.#padded(start, this.#length + VLAN_TAG), 0);
-    bytes.copyWithin(this.#origin, start, start + MACS); // the next segment needs the addresses where they were
+    const engine = this.#engine;
+    const { headerLength } = engine.offload;
+    engine.segment(headerLength, engine.staged - headerLength, last);
+    engine.staged = headerLength;
+    if (this.#tags(this.#command)) engine.insertTag(this.#words[VET.word]!, this.#options >>> 16);
+    this.#sendFrame();
   }
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {
+    this.#engine.budget.spend(FRAME_WORK);
     this.#statistics.sent(1, length + FCS);
     this.#countOne(bytes, start, length);
     this.#outlet.send(bytes, start, length, flags);
@@ -542,14 +417,12 @@ export class Transmit {
   }
 
   reset(): void {
-    this.#resume.cancel();
+    this.#engine.reset();
     this.#delay.cancel();
     this.#absoluteDelay.cancel();
-    this.#context.load(NO_CONTEXT, 0);
     this.#assembling = false;
     this.#segmenting = false;
     this.#dropped = false;
-    this.#length = 0;
     this.#consumed = 0;
     this.#unwritten = 0;
     this.#causes = 0;
@@ -558,14 +431,11 @@ export class Transmit {
 
   save(): unknown {
     return {
-      resume: this.#resume.save(),
+      engine: this.#engine.save(),
       delay: this.#delay.save(),
       absoluteDelay: this.#absoluteDelay.save(),
-      context: this.#context.words.slice(),
-      staged: this.#staging.bytes.slice(this.#origin, this.#origin + this.#length),
       packet: [this.#assembling, this.#dropped, this.#segmenting],
-      progress: [this.#command, this.#options, this.#consumed, this.#sent, this.#segment],
-      header: [this.#ipSeed, this.#l4Seed, this.#ipId, this.#sequence, this.#tcpFlags],
+      progress: [this.#command, this.#options, this.#consumed],
       writeBack: [this.#writeBackFrom, this.#unwritten],
       refused: this.refused,
     };
@@ -573,27 +443,20 @@ export class Transmit {
 
   restore(saved: unknown): void {
     const state = saved as {
-      resume: number;
+      engine: unknown;
       delay: number;
       absoluteDelay: number;
-      context: Uint32Array;
-      staged: Uint8Array;
       packet: [boolean, boolean, boolean];
-      progress: [number, number, number, number, number];
-      header: [number, number, number, number, number];
+      progress: [number, number, number];
       writeBack: [number, number];
       refused: number;
     };
     this.ring.settle();
-    this.#resume.restore(state.resume);
+    this.#engine.restore(state.engine);
     this.#delay.restore(state.delay);
     this.#absoluteDelay.restore(state.absoluteDelay);
-    this.#context.load(state.context, 0);
-    this.#staging.bytes.set(state.staged, this.#origin);
-    this.#length = state.staged.length;
     [this.#assembling, this.#dropped, this.#segmenting] = state.packet;
-    [this.#command, this.#options, this.#consumed, this.#sent, this.#segment] = state.progress;
-    [this.#ipSeed, this.#l4Seed, this.#ipId, this.#sequence, this.#tcpFlags] = state.header;
+    [this.#command, this.#options, this.#consumed] = state.progress;
     [this.#writeBackFrom, this.#unwritten] = state.writeBack;
     this.refused = state.refused;
   }

@@ -74,6 +74,13 @@ export class Fifo {
     this.used = 0;
   }
 
+  /** Empty, and nothing left of what went through. */
+  reset(): void {
+    this.clear();
+    this.#writeAt = 0;
+    this.bytes.fill(0, this.#memory.start, this.#memory.start + MEMORY);
+  }
+
   save(): unknown {
     const frames: unknown[] = [];
     for (let i = 0; i < this.#count; i++) {

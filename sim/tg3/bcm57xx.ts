@@ -6,6 +6,7 @@
  */
 import { MICROSECOND } from '../clock.ts';
 import { TellsWhatIsMissing } from '../nic/missing.ts';
+import type { Outlet } from '../nic/packet-engine.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, get32 } from '../packet.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
@@ -33,7 +34,7 @@ import { Phy } from './phy.ts';
 import { Receive } from './receive.ts';
 import { BCM57XX } from './registers.ts';
 import { Rss } from './rss.ts';
-import { type Outlet, Send } from './send.ts';
+import { Send } from './send.ts';
 import { Sram } from './sram.ts';
 import { Statistics } from './statistics.ts';
 
@@ -328,13 +329,16 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     this.#send.resume();
   }
 
+  /** Units of work done at this moment of the clock, see Budget. */
+  get work(): number {
+    return this.#send.work;
+  }
+
   // Resets.
 
   protected override resetChip(kind: ResetKind): void {
-    if (kind === 'power-on') {
-      this.#words.fill(0);
-      this.#sram.clear();
-    }
+    if (kind === 'power-on') this.#words.fill(0);
+    this.#sram.clear();
     this.registers.reset();
     this.#physicalLayer.fill(0);
     this.#dataLinkLayer.fill(0);

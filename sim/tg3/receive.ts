@@ -286,16 +286,12 @@ export class Receive {
   #fill(bd: number, at: number, bytes: Uint8Array, start: number, length: number, what: number): boolean {
     const from = this.#standard.words;
     const to = this.#returns[0]!.words;
-    const window = this.#buffers;
     const high = from[bd]!;
     const low = from[bd + RX_ADDR_LOW]!;
     const address = high === 0 ? low : high * 0x1_0000_0000 + low;
     const size = from[bd + RX_INDEX_LENGTH]!;
-    if ((size & 0xffff) < length + FCS || !window.covers(address, length + FCS) || !window.mapping.writable)
-      return false;
+    if ((size & 0xffff) < length + FCS || !this.#buffers.put(address, bytes, start, length, FCS)) return false;
     const found = this.#checksums.check(bytes, start, length, 0, what);
-    window.store(address, bytes, start, length);
-    window.store(address + length, this.#zeros, 0, FCS);
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);
@@ -397,7 +393,7 @@ export class Receive {
   }
 
   reset(): void {
-    this.#fifo.clear();
+    this.#fifo.reset();
     this.#starved = false;
     this.settle();
   }

@@ -1,34 +1,26 @@
 /**
  * The send side: from the ring through checksum insertion, segmentation and VLAN tagging to the wire.
  *
- * A frame in one buffer that needs nothing done to it goes out straight from host memory. Anything else is put together in
- * the staging area first: a packet to be segmented as a whole, and each segment's header then goes in front of its payload,
- * over the end of the one before. Segmentation stops between two segments where flow control or a busy wire says so.
+ * A frame in one buffer that needs nothing done to it goes out straight from host memory. Anything else is put together by
+ * the packet engine first: a packet to be segmented as a whole. Segmentation stops between two segments where flow control,
+ * a busy wire or the budget says so.
  */
-import type { Alarm, Clock } from '../clock.ts';
-import { copyBytes } from '../copy.ts';
-import { crc32 } from '../crc32.ts';
 import type { BusMaster, Window } from '../memory.ts';
+import { DESCRIPTOR_WORK, FRAME_WORK } from '../nic/budget.ts';
+import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
 import { DescriptorRing } from '../nic/ring.ts';
 import {
-  addToChecksum,
   ETHERTYPE_VLAN,
   foldChecksum,
-  get16,
-  get32,
   Headers,
   MIN_FRAME,
   PROTOCOL_TCP,
-  PROTOCOL_UDP,
   parseHeaders,
   pseudoHeaderSum,
   put16,
-  put32,
-  VLAN_TAG,
 } from '../packet.ts';
-import type { Host, PacketMemory } from '../pci/function.ts';
+import type { Host } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
-import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
 import type { Chip } from './chips.ts';
 import type { HostCoalescing } from './coalescing.ts';
 import {
@@ -66,35 +58,21 @@ const STAGES = [
 ];
 
 const FCS = 4;
-const MACS = 12;
 const LONGEST = 1522; // without jumbo frames
 const LONGEST_JUMBO = 9600;
 const MAX_STAGED = 0x1_0800; // 64 KiB of IP and what is in front of it
-const MAX_HEADER = 1100; // 255 words of IP and TCP, Ethernet, two tags
-const ORIGIN = 64; // where a frame starts in the staging area: room for a tag in front, and aligned
 const BURST = 64;
 const MAX_RING = 2047; // the mailbox has 11 bits
 const SEGMENTED = TX_CPU_PRE_DMA | TX_CPU_POST_DMA;
 /** Flags under which a frame is not sent just as it is. */
 const TREATED = TX_TCPUDP_CSUM | TX_IP_CSUM | TX_VLAN | SEGMENTED | TX_NO_CRC;
-/** Frames that one doorbell may segment out; then comes a rest of as long as a gigabit line would have taken for them. */
-const MAX_SEGMENTS = 65536;
-const REST = MAX_SEGMENTS * 672; // ns: 84 bytes each
-const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment
-
-/** What the transmitter sends into: the port, or a loopback. */
-export interface Outlet {
-  send(bytes: Uint8Array, start: number, length: number, flags: number): void;
-  /** A burst, see Port.receiveBurst: returns how many frames it took. */
-  sendBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number;
-  /** Nanoseconds on the clock until which nothing may be sent. */
-  readonly heldUntil: number;
-}
+const IP_SUM = 10; // in its header
+const TCP_SUM = 16;
+const UDP_SUM = 6;
 
 export class Send {
   readonly #registers: RegisterFile;
   readonly #words: Uint32Array;
-  readonly #clock: Clock;
   readonly #dma: BusMaster;
   readonly #sram: Sram;
   readonly #chip: Chip;
@@ -103,34 +81,21 @@ export class Send {
   readonly #outlet: Outlet;
   readonly #ring: DescriptorRing;
   readonly #buffers: Window;
-  readonly #staging: PacketMemory;
-  readonly #origin: number;
   readonly #longest: number;
-  readonly #resume: Alarm;
+  readonly #engine: PacketEngine;
   readonly #headers = new Headers();
-  readonly #header = new Uint8Array(MAX_HEADER);
   readonly #starts = new Int32Array(BURST);
   readonly #lengths = new Int32Array(BURST);
   #next = 0; // the BD to be looked at next; the consumer index follows at the end of a packet
-  #running = false;
   #done = 0; // BDs since the host was told
   #now = false;
-  #segmentsLeft = 0;
   // The packet being put together. Its first BD says what is done to it.
   #assembling = false;
   #dropped = false;
   #flags = 0;
   #special = 0; // MSS and VLAN tag
-  #length = 0; // bytes staged
   #packetBds = 0;
-  // Segmentation in progress: lengths and offsets of the header as it goes out, tag and all.
   #segmenting = false;
-  #headerLength = 0;
-  #l3 = 0;
-  #l4 = 0;
-  #mss = 0;
-  #payloadAt = 0; // offset of the next segment's payload in the staged packet
-  #segment = 0;
   /** Packets that were not sent because their BDs make no sense, or their bytes are not in mapped memory. */
   refused = 0;
 
@@ -148,7 +113,6 @@ export class Send {
   ) {
     this.#registers = registers;
     this.#words = registers.words;
-    this.#clock = host.clock;
     this.#dma = dma;
     this.#chip = blocks.chip;
     this.#sram = blocks.sram;
@@ -158,12 +122,10 @@ export class Send {
     this.#ring = new DescriptorRing(dma, SEND_BD);
     this.#buffers = dma.window();
     this.#longest = blocks.chip.is57765 ? LONGEST_JUMBO : LONGEST;
-    this.#staging = host.packetMemory(ORIGIN + MAX_STAGED);
-    this.#origin = this.#staging.start + ORIGIN;
-    this.#resume = host.clock.alarm(() => this.#run());
-    registers.onWrite(MBOX_SEND_PROD, () => this.#run());
+    this.#engine = new PacketEngine(host, dma, blocks.outlet, MAX_STAGED, () => this.#run());
+    registers.onWrite(MBOX_SEND_PROD, () => this.#engine.run());
     registers.onRead(R.SNDBDI_IN_PROD_IDX, (index) => (index === 0 ? this.#words[MBOX_SEND_PROD.word]! : 0));
-    for (const stage of STAGES) registers.onWrite(stage, () => this.#run());
+    for (const stage of STAGES) registers.onWrite(stage, () => this.#engine.run());
   }
 
   /** After the ring control block changed. */
@@ -178,7 +140,12 @@ export class Send {
 
   /** What held the transmitter may hold it no longer: look again, but not from within this call. */
   resume(): void {
-    this.#resume.at(this.#clock.now);
+    this.#engine.resume();
+  }
+
+  /** Units of work done at this moment, see Budget. */
+  get work(): number {
+    return this.#engine.budget.spent;
   }
 
   get #enabled(): boolean {
@@ -187,17 +154,8 @@ export class Send {
   }
 
   #run(): void {
-    if (this.#running) {
-      this.resume(); // a doorbell from within: by an interrupt, or through a loopback
-      return;
-    }
     if (!this.#enabled) return;
-    this.#running = true;
-    try {
-      this.#work();
-    } finally {
-      this.#running = false;
-    }
+    this.#work();
     if (this.#done === 0) return;
     const done = this.#done;
     const now = this.#now;
@@ -210,10 +168,9 @@ export class Send {
   #work(): void {
     const { count } = this.#ring;
     const producer = this.#words[MBOX_SEND_PROD.word]! % count;
-    this.#segmentsLeft = MAX_SEGMENTS;
     for (let budget = count; budget > 0; ) {
       if (!this.#segmenting && this.#next === producer) return;
-      if (this.#held()) return;
+      if (this.#engine.held()) return;
       if (this.#segmenting) {
         if (!this.#sendSegments()) return;
         this.#finish();
@@ -223,14 +180,6 @@ export class Send {
       if (burst === 0 && !this.#descriptor()) return;
       budget -= burst === 0 ? 1 : burst;
     }
-  }
-
-  /** Whether flow control or the wire holds us; then the work goes on when they let go. */
-  #held(): boolean {
-    const until = this.#outlet.heldUntil;
-    if (until <= this.#clock.now) return false;
-    this.#resume.at(until);
-    return true;
   }
 
   /** Frames that go straight from host memory, as many as follow one another, in one call. Returns how many went. */
@@ -251,6 +200,7 @@ export class Send {
       if (ring.words[first + 4 * i + 2]! & TX_COAL_NOW) this.#now = true;
     }
     this.#statistics.sentOctets(octets);
+    this.#engine.budget.spend(taken * FRAME_WORK + octets);
     this.#next = this.#next + taken === ring.count ? 0 : this.#next + taken;
     this.#packetBds = taken;
     this.#finish();
@@ -286,6 +236,7 @@ export class Send {
       this.#registers.trace?.note(this.#chip.name, `send BD ${this.#next} is not in mapped memory`);
       return false;
     }
+    this.#engine.budget.spend(DESCRIPTOR_WORK);
     const ring = this.#ring.words;
     this.#registers.trace?.descriptor(this.#chip.name, 'send', this.#next, ring, at, 4);
     const word2 = ring[at + 2]!;
@@ -297,6 +248,7 @@ export class Send {
     if (!this.#assembling) {
       if (this.#sendsDirectly(address, length, word2)) {
         const { mapping } = this.#buffers;
+        this.#engine.budget.spend(FRAME_WORK + length);
         this.#send(mapping.bytes, address - mapping.start, length, 0);
         this.#finish();
         return true;
@@ -318,7 +270,7 @@ export class Send {
     this.#dropped = false;
     this.#flags = word2 & 0xffff;
     this.#special = special;
-    this.#length = 0;
+    this.#engine.begin();
   }
 
   /** The packet is done with: the host may have its BDs back. */
@@ -341,21 +293,15 @@ export class Send {
   }
 
   #stage(address: number, length: number): void {
-    if (this.#length + length > MAX_STAGED || (!this.#segments && this.#length + length > this.#longest + FCS)) {
+    const total = this.#engine.staged + length;
+    if (total > MAX_STAGED || (!this.#segments && total > this.#longest + FCS))
       this.#drop(`longer than ${this.#longest} bytes`);
-      return;
-    }
-    const { bytes } = this.#staging;
-    const window = this.#buffers;
-    const to = this.#origin + this.#length;
-    if (window.covers(address, length))
-      copyBytes(window.mapping.bytes, address - window.mapping.start, bytes, to, length);
-    else if (!this.#dma.read(address, bytes, to, length)) this.#drop('buffer not in mapped memory');
-    this.#length += length;
+    else if (!this.#engine.append(address, length)) this.#drop('buffer not in mapped memory');
   }
 
   /** The end of a packet. */
   #end(): void {
+    this.#engine.frame();
     if (!this.#dropped && this.#segments) {
       this.#beginSegmentation();
       if (!this.#dropped) {
@@ -363,160 +309,110 @@ export class Send {
         return;
       }
     }
-    if (!this.#dropped && this.#length === 0) this.#drop('no bytes');
+    if (!this.#dropped && this.#engine.staged === 0) this.#drop('no bytes');
     if (!this.#dropped) this.#sendWhole();
     this.#finish();
   }
 
   #sendWhole(): void {
-    const { bytes } = this.#staging;
-    let start = this.#origin;
-    let flags = this.#insertChecksums();
-    if (this.#flags & TX_NO_CRC) flags = this.#takeFcs();
-    if (this.#flags & TX_VLAN && this.#length >= MACS) {
-      start = this.#origin - VLAN_TAG;
-      bytes.copyWithin(start, this.#origin, this.#origin + MACS);
-      putTag(bytes, start + MACS, this.#special);
-      this.#length += VLAN_TAG;
-      flags &= FCS_ERROR;
+    const engine = this.#engine;
+    if (this.#flags & (TX_IP_CSUM | TX_TCPUDP_CSUM)) {
+      this.#chooseChecksums();
+      engine.insertChecksums();
     }
-    if (this.#length < MIN_FRAME) {
-      bytes.fill(0, start + this.#length, start + MIN_FRAME);
-      this.#length = MIN_FRAME;
-    }
-    this.#send(bytes, start, this.#length, flags);
+    if (this.#flags & TX_NO_CRC) engine.takeFcs();
+    this.#sendFrame();
   }
 
-  /** The host brought the FCS along: what goes out is good only if it is right. */
-  #takeFcs(): number {
-    const { bytes } = this.#staging;
-    const length = Math.max(0, this.#length - FCS);
-    const at = this.#origin + length;
-    const given = (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
-    this.#length = length;
-    return given === crc32(bytes, this.#origin, length) ? 0 : FCS_ERROR;
+  /** What the engine has ready, with its tag, and never too short. */
+  #sendFrame(): void {
+    const engine = this.#engine;
+    if (this.#flags & TX_VLAN) engine.insertTag(ETHERTYPE_VLAN, this.#special);
+    engine.pad();
+    engine.budget.spend(FRAME_WORK);
+    this.#send(engine.bytes, engine.start, engine.length, engine.flags);
   }
 
-  /** IP_CSUM and TCPUDP_CSUM. Returns the frame's flags: its sum, where all of it is known on the way. */
-  #insertChecksums(): number {
-    if (!(this.#flags & (TX_IP_CSUM | TX_TCPUDP_CSUM))) return 0;
-    const { bytes } = this.#staging;
+  /**
+   * IP_CSUM and TCPUDP_CSUM, where the chip finds the headers. Each field then holds what its sum starts from: the pseudo
+   * header's, which the host left where NO_TX_PHDR_CSUM says so, and the chip else takes from the addresses it sees.
+   */
+  #chooseChecksums(): void {
+    const { bytes, start, length, offload } = this.#engine;
     const headers = this.#headers;
-    parseHeaders(bytes, this.#origin, this.#length, headers);
-    if (headers.version === 4 && this.#flags & TX_IP_CSUM) this.#sumIpHeader(this.#origin + headers.l3);
-    if (!(this.#flags & TX_TCPUDP_CSUM) || headers.l4 === 0) return 0;
-    if (headers.version === 6 && !this.#chip.is57765) return 0;
-    return this.#sumTransport(this.#origin, headers, this.#length);
-  }
-
-  #sumIpHeader(at: number): void {
-    const { bytes } = this.#staging;
-    put16(bytes, at + 10, 0);
-    put16(bytes, at + 10, ~foldChecksum(addToChecksum(bytes, at, (bytes[at]! & 15) * 4)));
-  }
-
-  /** TCP's or UDP's checksum; what stands in the field is the pseudo header's sum where NO_TX_PHDR_CSUM says so. */
-  #sumTransport(start: number, headers: Headers, length: number): number {
-    const { bytes } = this.#staging;
-    const at = start + headers.l4;
+    parseHeaders(bytes, start, length, headers);
+    this.#placeHeaders();
     const end = headers.l3 + headers.ipLength;
-    const field = at + (headers.protocol === PROTOCOL_TCP ? 16 : 6);
-    const seeded = (this.#words[GRC_MODE.word]! & GRC_MODE.NO_TX_PHDR_CSUM) !== 0;
-    const seed = seeded ? get16(bytes, field) : pseudoHeaderSum(bytes, start, headers, end - headers.l4);
-    put16(bytes, field, 0);
-    const sum = foldChecksum(addToChecksum(bytes, at, end - headers.l4));
-    let checksum = ~foldChecksum(sum + seed) & 0xffff;
-    if (checksum === 0 && headers.protocol === PROTOCOL_UDP) checksum = 0xffff; // 0 would say "not summed" (RFC 768)
-    put16(bytes, field, checksum);
-    if (end !== length || headers.l4 & 1) return 0;
-    return SUM_KNOWN | (foldChecksum(addToChecksum(bytes, start, headers.l4) + sum + checksum) << 16);
+    const udp = headers.protocol !== PROTOCOL_TCP;
+    const known = headers.l4 !== 0 && (headers.version === 4 || this.#chip.is57765);
+    offload.sumsIp = headers.version === 4 && (this.#flags & TX_IP_CSUM) !== 0;
+    offload.sumsL4 = known && (this.#flags & TX_TCPUDP_CSUM) !== 0;
+    offload.l4Sum = headers.l4 + (udp ? UDP_SUM : TCP_SUM);
+    offload.l4End = end === length ? 0 : end;
+    if (offload.sumsIp) put16(bytes, start + offload.ipSum, 0);
+    if (!offload.sumsL4 || this.#words[GRC_MODE.word]! & GRC_MODE.NO_TX_PHDR_CSUM) return;
+    put16(bytes, start + offload.l4Sum, foldChecksum(pseudoHeaderSum(bytes, start, headers, end - headers.l4)));
+  }
+
+  /** Where the chip found them. */
+  #placeHeaders(): void {
+    const { bytes, start, offload } = this.#engine;
+    const { l3, l4, version, protocol } = this.#headers;
+    offload.l3 = l3;
+    offload.l4 = l4;
+    offload.ipv4 = version === 4;
+    offload.tcp = protocol === PROTOCOL_TCP;
+    offload.ipSum = l3 + IP_SUM;
+    offload.ipEnd = l3 + (bytes[start + l3]! & 15) * 4;
   }
 
   // Segmentation.
 
-  /** Header and MSS as the chip's generation packs them, and the header as all segments start from it. */
+  /**
+   * Header and MSS as the chip's generation packs them. Every segment's sums are the chip's own affair, whatever the flags
+   * say (5718-PG108, "Additional LSO Notes"); Linux's driver leaves 0 in the TCP checksum field of all of these chips, so
+   * they take the pseudo header from the addresses in the IP header. What has its final destination elsewhere, a routing
+   * header's packet, is not for them to segment.
+   */
   #beginSegmentation(): void {
-    const { bytes } = this.#staging;
+    const { bytes, start, offload, staged } = this.#engine;
     const headers = this.#headers;
-    parseHeaders(bytes, this.#origin, this.#length, headers);
+    const { is57765 } = this.#chip;
+    parseHeaders(bytes, start, staged, headers);
     const packed = this.#special >>> 16;
-    this.#mss = packed & (this.#chip.is57765 ? TX_TSO3_MSS : TX_TSO1_MSS);
-    const length = headers.l3 + (this.#chip.is57765 ? headerOf3(packed, this.#flags) : 40 + 4 * (packed >>> 11));
-    if (headers.l4 === 0 || headers.protocol !== PROTOCOL_TCP || (headers.version === 6 && !this.#chip.is57765))
+    const mss = packed & (is57765 ? TX_TSO3_MSS : TX_TSO1_MSS);
+    const header = headers.l3 + (is57765 ? headerOf3(packed, this.#flags) : 40 + 4 * (packed >>> 11));
+    if (headers.l4 === 0 || headers.protocol !== PROTOCOL_TCP || (headers.version === 6 && !is57765))
       this.#drop('segmentation of what is not TCP');
-    else if (this.#mss === 0 || length + this.#mss > this.#longest)
-      this.#drop(`segmentation with a header of ${length} bytes, MSS ${this.#mss}`);
-    else if (length < headers.l4 + 20 || length > this.#length)
-      this.#drop(`segmentation with a header of ${length} bytes in ${this.#length}`);
+    else if (mss === 0 || header + mss > this.#longest)
+      this.#drop(`segmentation with a header of ${header} bytes, MSS ${mss}`);
+    else if (header < headers.l4 + 20 || header > staged)
+      this.#drop(`segmentation with a header of ${header} bytes in ${staged}`);
     if (this.#dropped) return;
-    const tag = this.#flags & TX_VLAN ? VLAN_TAG : 0;
-    const header = this.#header;
-    copyBytes(bytes, this.#origin, header, 0, MACS);
-    if (tag > 0) putTag(header, MACS, this.#special);
-    copyBytes(bytes, this.#origin + MACS, header, MACS + tag, length - MACS);
-    this.#headerLength = length + tag;
-    this.#l3 = headers.l3 + tag;
-    this.#l4 = headers.l4 + tag;
-    this.#payloadAt = length;
-    this.#segment = 0;
+    this.#placeHeaders();
+    offload.headerLength = header;
+    offload.mss = mss;
+    offload.payload = staged - header;
+    offload.sumsIp = offload.ipv4;
+    offload.sumsL4 = true;
+    offload.l4Sum = headers.l4 + TCP_SUM;
+    offload.l4End = 0;
+    if (offload.ipv4) put16(bytes, start + offload.ipSum, 0);
+    put16(bytes, start + offload.l4Sum, foldChecksum(pseudoHeaderSum(bytes, start, headers, 0)));
+    this.#engine.beginSegments();
   }
 
-  /** False where the wire or flow control held a segment, or this doorbell has had its share. */
+  /** False where a segment was held. */
   #sendSegments(): boolean {
+    const engine = this.#engine;
+    const { headerLength, mss, payload } = engine.offload;
     do {
-      if (this.#held()) return false;
-      if (this.#segmentsLeft-- <= 0) {
-        this.#resume.in(REST);
-        return false;
-      }
-      this.#sendSegment();
-    } while (this.#payloadAt < this.#length);
+      if (engine.held()) return false;
+      const left = payload - engine.cut;
+      engine.segment(headerLength + engine.cut, Math.min(mss, left), left <= mss);
+      this.#sendFrame();
+    } while (engine.cut < payload);
     return true;
-  }
-
-  #sendSegment(): void {
-    const { bytes } = this.#staging;
-    const header = this.#header;
-    const payload = Math.min(this.#mss, this.#length - this.#payloadAt);
-    const length = this.#headerLength + payload;
-    const start = this.#origin + this.#payloadAt - this.#headerLength;
-    const last = this.#payloadAt + payload >= this.#length;
-    copyBytes(header, 0, bytes, start, this.#headerLength);
-    const ip = start + this.#l3;
-    const l4 = start + this.#l4;
-    const headers = this.#headers;
-    headers.version = bytes[ip]! >>> 4 === 4 ? 4 : 6;
-    headers.protocol = PROTOCOL_TCP;
-    headers.l3 = this.#l3;
-    headers.l4 = this.#l4;
-    headers.ipLength = length - this.#l3;
-    if (headers.version === 4) {
-      put16(bytes, ip + 2, headers.ipLength);
-      put16(bytes, ip + 4, get16(header, this.#l3 + 4) + this.#segment);
-      this.#sumIpHeader(ip);
-    } else put16(bytes, ip + 4, headers.ipLength - 40);
-    put32(bytes, l4 + 4, (get32(header, this.#l4 + 4) + this.#segment * this.#mss) >>> 0);
-    if (!last) bytes[l4 + 13]! &= ~TCP_FLAGS_LAST;
-    put16(bytes, l4 + 16, pseudoHeaderSum16(bytes, start, headers, length - this.#l4));
-    const flags = this.#sumSegment(start, headers, length);
-    const padded = Math.max(length, MIN_FRAME);
-    if (padded > length) bytes.fill(0, start + length, start + padded);
-    this.#send(bytes, start, padded, flags);
-    this.#payloadAt += payload;
-    this.#segment++;
-  }
-
-  /** The field holds the pseudo header's sum, whatever GRC_MODE says: of a segment the chip knows it. */
-  #sumSegment(start: number, headers: Headers, length: number): number {
-    const { bytes } = this.#staging;
-    const at = start + headers.l4;
-    const seed = get16(bytes, at + 16);
-    const sum = foldChecksum(addToChecksum(bytes, at, length - headers.l4));
-    const checksum = ~sum & 0xffff;
-    put16(bytes, at + 16, checksum);
-    if (headers.l4 & 1) return 0;
-    const whole = addToChecksum(bytes, start, headers.l4) + sum + (0xffff - seed) + checksum;
-    return SUM_KNOWN | (foldChecksum(whole) << 16);
   }
 
   #send(bytes: Uint8Array, start: number, length: number, flags: number): void {
@@ -526,48 +422,39 @@ export class Send {
   }
 
   reset(): void {
-    this.#resume.cancel();
+    this.#engine.reset();
     this.#next = 0;
     this.#done = 0;
     this.#now = false;
     this.#assembling = false;
     this.#segmenting = false;
     this.#packetBds = 0;
-    this.#length = 0;
     this.settle();
   }
 
   save(): unknown {
     return {
-      resume: this.#resume.save(),
+      engine: this.#engine.save(),
       ring: [this.#next, this.#packetBds],
       packet: [this.#assembling, this.#dropped, this.#segmenting],
-      staged: this.#staging.bytes.slice(this.#origin, this.#origin + this.#length),
-      header: this.#header.slice(0, this.#headerLength),
-      progress: [this.#flags, this.#special, this.#l3, this.#l4, this.#mss, this.#payloadAt, this.#segment],
+      asked: [this.#flags, this.#special],
       refused: this.refused,
     };
   }
 
   restore(saved: unknown): void {
     const state = saved as {
-      resume: number;
+      engine: unknown;
       ring: [number, number];
       packet: [boolean, boolean, boolean];
-      staged: Uint8Array;
-      header: Uint8Array;
-      progress: [number, number, number, number, number, number, number];
+      asked: [number, number];
       refused: number;
     };
     this.settle();
-    this.#resume.restore(state.resume);
+    this.#engine.restore(state.engine);
     [this.#next, this.#packetBds] = state.ring;
     [this.#assembling, this.#dropped, this.#segmenting] = state.packet;
-    this.#staging.bytes.set(state.staged, this.#origin);
-    this.#length = state.staged.length;
-    this.#header.set(state.header);
-    this.#headerLength = state.header.length;
-    [this.#flags, this.#special, this.#l3, this.#l4, this.#mss, this.#payloadAt, this.#segment] = state.progress;
+    [this.#flags, this.#special] = state.asked;
     this.refused = state.refused;
   }
 }
@@ -575,13 +462,4 @@ export class Send {
 /** HW_TSO_3: bytes of IP and TCP header, from the words scattered over MSS and flags. */
 function headerOf3(packed: number, flags: number): number {
   return 4 * ((packed >>> 14) | (flags & TX_HDRLEN_2 ? 4 : 0) | ((flags & TX_HDRLEN_7_3) >>> 7));
-}
-
-function pseudoHeaderSum16(bytes: Uint8Array, start: number, headers: Headers, length: number): number {
-  return foldChecksum(pseudoHeaderSum(bytes, start, headers, length));
-}
-
-function putTag(bytes: Uint8Array, at: number, tag: number): void {
-  put16(bytes, at, ETHERTYPE_VLAN);
-  put16(bytes, at + 2, tag & 0xffff);
 }

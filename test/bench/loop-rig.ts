@@ -43,7 +43,7 @@ export async function openLoop(length: number, kind = E1000_CARD): Promise<LoopR
   if (!near.link.up || !far.link.up) throw new Error('no link');
   writeFrames(near, udpFrame(length, far.mac, near.mac));
   return {
-    round: rounds(near, far, length),
+    round: rounds(clock, near, far, length),
     close: async () => {
       for (const card of cards) await runClock(clock, card.close());
     },
@@ -79,10 +79,11 @@ function writeFrames(card: NetDriver, frame: Uint8Array): void {
   for (const packet of all) packet.free();
 }
 
-function rounds(near: NetDriver, far: NetDriver, length: number): (batch?: number) => number {
+function rounds(clock: Clock, near: NetDriver, far: NetDriver, length: number): (batch?: number) => number {
   const out: PacketBuffer[] = [];
   const into: PacketBuffer[] = [];
   return (batch = BATCH) => {
+    clock.advance(1); // what a card does at one moment is bounded
     let count = 0;
     for (let packet = near.pool.take(); packet !== null; packet = count < batch ? near.pool.take() : null) {
       packet.length = length;

@@ -1,11 +1,12 @@
 /** The transmitter, from the manual's sections 3.3 to 3.5: descriptors in memory, frames at the other end of the cable. */
 import test from 'ava';
 import fc from 'fast-check';
-import { FCS_ERROR } from '../../../sim/wire/index.ts';
+import { FCS_ERROR, SUM_KNOWN } from '../../../sim/wire/port.ts';
 import { Bench, type Context, EOP, IC, IDE, IFCS, IXSM, R, RS, TSE, TXSM, VLE } from '../../util/e1000-harness.ts';
 import {
   BROADCAST,
   be16,
+  be32,
   ethernet,
   fcs,
   type IpFrame,
@@ -327,6 +328,37 @@ for (const [what, packet] of supers) {
     t.is(b.read(R.TDH), b.read(R.TDT));
   });
 }
+
+test('segmentation: sums start from what software left, so a routing header’s final destination counts (RFC 8200 §8.1)', (t) => {
+  const b = bench();
+  const data = pattern(2500);
+  const routing = [0, 2, 4, 1, 0, 0, 0, 0, 0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]; // one segment left
+  const { bytes, l3, l4, payload } = ip({ version: 6, extension: routing, segmented: true, data, checksum: 0 });
+  bytes[l3 + 6] = 43; // a routing header
+  const pseudo = [...bytes.subarray(l3 + 8, l3 + 24), ...bytes.subarray(l4 - 16, l4), 0, 0, 0, 6];
+  bytes.set(be16(0xffff - internetChecksum(pseudo)), l4 + 16);
+  const context = { ipStart: l3, ipSum: l3 + 10, l4Start: l4, l4Sum: l4 + 16, ipv4: false };
+  b.context({ ...context, header: payload, mss: 1000, payload: data.length, segment: true });
+  b.data(bytes, TSE | IFCS | EOP, { options: TXSM });
+  b.ring();
+  const sent = b.sent();
+  t.is(sent.length, 3);
+  for (const frame of sent) {
+    const segment = frame.subarray(l4);
+    t.is(internetChecksum([...pseudo, ...be32(segment.length), ...segment]), 0);
+  }
+});
+
+test('the sum that is told of a tagged segment is the frame’s', (t) => {
+  const b = bench();
+  b.set(R.CTRL, R.CTRL.VME);
+  segment(b, { mss: 100, data: pattern(250), tag: 0x6005 });
+  b.ring();
+  for (const { bytes, flags } of b.sentWithFlags()) {
+    t.is(flags & SUM_KNOWN, SUM_KNOWN);
+    t.is((flags >>> 16) % 0xffff, (0xffff - internetChecksum(bytes)) % 0xffff);
+  }
+});
 
 test('an EOP that is not at the end of PAYLEN counts in TSCTFC (3.3.7.1)', (t) => {
   const b = bench();

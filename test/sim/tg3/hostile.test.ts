@@ -3,6 +3,7 @@
  * says what it refused in a counter.
  */
 import test from 'ava';
+import { FRAME_WORK, MOMENT_WORK } from '../../../sim/nic/budget.ts';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
 import {
   RX_ERROR,
@@ -12,13 +13,19 @@ import {
   TX_CPU_POST_DMA,
   TX_CPU_PRE_DMA,
   TX_END,
+  TX_IP_CSUM,
+  TX_TCPUDP_CSUM,
+  TX_VLAN,
 } from '../../../sim/tg3/descriptors.ts';
 import { Prng } from '../../../sim/wire/prng.ts';
+import { sumsRight } from '../../util/frames.ts';
 import { ethernet, ip, PARTNER, pattern, STATION } from '../../util/packets.ts';
 import { BASE, Bench, R, SEND_RING } from '../../util/tg3-harness.ts';
 
 const NOWHERE = 0x4000_0000;
 const OUT = { to: PARTNER, from: STATION };
+const TSO = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (1 << 10); // 40 bytes of header: n = 10
+const special = (mss: number) => ((mss | (2 << 14)) << 16) >>> 0;
 
 test('rings that are not mapped: faults are counted, and nothing moves', (t) => {
   const b = new Bench();
@@ -175,19 +182,81 @@ test('a ring without an end of a packet: one packet of the most there can be, re
   t.deepEqual(b.sent(), []);
 });
 
-test('MSS 1: a doorbell makes so many frames and no more at once', (t) => {
-  let frames = 0;
-  const b = new Bench({ onFrame: () => frames++ });
-  const { bytes } = ip({ ...OUT, segmented: true, data: pattern(60_000), checksum: 0 });
-  const address = b.alloc(bytes.length);
-  b.put(address, bytes);
-  const flags = TX_CPU_PRE_DMA | TX_CPU_POST_DMA | (1 << 10) | TX_END; // 40 bytes of header: n = 10
-  for (let i = 0; i < 8; i++) b.post(0, address, (bytes.length << 16) | flags, ((1 | (2 << 14)) << 16) >>> 0);
-  b.ring();
-  t.is(frames, 65536);
-  b.clock.advance(1e9);
-  t.is(frames, 8 * 60_000);
-  t.is(b.sendConsumer, 8);
+test('segments too short to stand alone have their own bytes, and the padding is not the next one’s', (t) => {
+  for (const tag of [0, TX_VLAN]) {
+    for (let mss = 1; mss <= 9; mss++) {
+      const b = new Bench();
+      const data = pattern(40);
+      const { bytes, payload } = ip({ ...OUT, segmented: true, data, checksum: 0 });
+      b.send(bytes, TSO | tag | TX_END, special(mss));
+      const sent = b.sent();
+      t.is(sent.length, Math.ceil(40 / mss));
+      const from = payload + (tag === 0 ? 0 : 4);
+      const got = sent.flatMap((frame, i) => [...frame.subarray(from, from + Math.min(mss, 40 - i * mss))]);
+      t.deepEqual(got, data, `MSS ${mss}`);
+      for (const frame of sent) t.true(frame.length >= 60 && (tag !== 0 || sumsRight(frame)));
+    }
+  }
+});
+
+// What one moment may hold (sim/nic/budget.ts): all that comes after it waits, whoever asks.
+const dearest: [string, number, number, number][] = [
+  ['segments of one byte', TSO, special(1), 60_000],
+  ['frames of which every byte is summed', TX_IP_CSUM | TX_TCPUDP_CSUM, 0, 9000],
+  ['super-frames that are refused when they are there', TSO, special(0x3fff), 0xffff],
+];
+for (const [what, flags, word3, length] of dearest) {
+  test(`a ring of ${what}: a moment does its share, a second doorbell or a reset buys no more, time does`, (t) => {
+    const b = new Bench({ onFrame: () => {} });
+    const { bytes } = ip({ ...OUT, segmented: true, data: pattern(length - 54), checksum: 0 });
+    const address = b.alloc(bytes.length);
+    b.put(address, bytes);
+    for (let i = 0; i < SEND_RING - 1; i++) b.post(0, address, (bytes.length << 16) | flags | TX_END, word3);
+    const frames = () => b.partner.counters.received;
+    const ring = () => {
+      b.ring();
+      return [b.card.work, b.sendConsumer, frames()] as const;
+    };
+    const [work, consumer, sent] = ring();
+    t.true(work >= MOMENT_WORK && work < MOMENT_WORK + 0x1_0000 + FRAME_WORK, `${work} units`);
+    t.true(consumer < SEND_RING - 1);
+    t.deepEqual(ring(), [work, consumer, sent], 'again at the same moment');
+    b.set(R.RDMAC_MODE, R.RDMAC_MODE.ENABLE);
+    t.is(b.card.work, work, 'another register that starts the transmitter');
+    b.clock.advance(1000);
+    t.deepEqual(ring(), [0, consumer, sent], 'before the rest is over');
+    const copy = b.fork(987_654_321);
+    for (const bench of [b, copy]) bench.clock.advance(8 * work);
+    t.true(frames() > sent || b.sendConsumer > consumer, 'the rest comes by itself');
+    t.is(copy.partner.counters.received, frames() - sent, 'in a restored card too');
+    t.is(copy.sendConsumer, b.sendConsumer);
+    const before = b.card.work;
+    b.chipReset();
+    t.is(b.card.work, before);
+  });
+}
+
+test('what a frame does not have is zero: a tag behind addresses that are not all there', (t) => {
+  for (const length of [1, 5, 11, 12, 13]) {
+    const b = new Bench();
+    b.data(new Uint8Array(700).fill(0x5e), 0);
+    b.send(new Uint8Array(700).fill(0x5e));
+    b.sent();
+    const short = new Uint8Array(length).fill(1);
+    b.send(short, TX_END | TX_VLAN, 5);
+    const expected = new Uint8Array(60);
+    expected.set(short.subarray(0, 12));
+    expected.set([0x81, 0, 0, 5, ...short.subarray(12)], 12);
+    t.deepEqual(b.sent(), [expected]);
+  }
+});
+
+test('the next client finds nothing of the last one in SRAM or scratchpad', (t) => {
+  const b = new Bench();
+  for (const at of [0x4000, 0x1_0000, 0x3_0000]) b.sramWrite(at, 0x5ec2e7);
+  b.card.reset('bus');
+  b.decode();
+  for (const at of [0x4000, 0x1_0000, 0x3_0000]) t.is(b.sramRead(at), 0);
 });
 
 for (const chip of Object.keys(CHIPS) as ChipName[]) {

@@ -1,0 +1,66 @@
+/**
+ * How much work one moment may hold. A guest may ask for seconds of it with one register write, and for as much again with
+ * the next: so work is charged to the moment it is done at, whoever asked for it, and what is left waits until a gigabit
+ * line would have been through with what was done. A reset brings no new budget: it would be one more register write.
+ */
+import type { Clock } from '../clock.ts';
+import type { BusMaster } from '../memory.ts';
+
+/** Units: a byte that is copied, summed and received takes about a nanosecond of the host's, and this is what else costs. */
+export const DESCRIPTOR_WORK = 64;
+export const FRAME_WORK = 256;
+const PART_WORK = 128; // a mapping looked up for a part of a buffer
+
+/** For one moment: a ring of 256 descriptors of 4 KiB, cut into segments, takes a little more than half of it. */
+export const MOMENT_WORK = 2 << 20;
+const REST = 8; // nanoseconds a unit: a byte on a gigabit line
+
+export class Budget {
+  readonly #clock: Clock;
+  readonly #dma: BusMaster;
+  #moment = -1;
+  #spent = 0;
+  #parts = 0; // of `dma`, when the moment began
+  #restsUntil = 0;
+
+  constructor(clock: Clock, dma: BusMaster) {
+    this.#clock = clock;
+    this.#dma = dma;
+  }
+
+  spend(units: number): void {
+    if (this.#clock.now !== this.#moment) this.#begin();
+    this.#spent += units;
+  }
+
+  #begin(): void {
+    this.#moment = this.#clock.now;
+    this.#spent = 0;
+    this.#parts = this.#dma.parts;
+  }
+
+  /** Units spent at this moment. */
+  get spent(): number {
+    if (this.#clock.now !== this.#moment) return 0;
+    return this.#spent + (this.#dma.parts - this.#parts) * PART_WORK;
+  }
+
+  /** Nanoseconds on the clock until which nothing more is done. */
+  get heldUntil(): number {
+    if (this.#restsUntil > this.#clock.now) return this.#restsUntil;
+    const { spent } = this;
+    if (spent >= MOMENT_WORK) this.#restsUntil = this.#clock.now + spent * REST;
+    return this.#restsUntil;
+  }
+
+  save(): unknown {
+    return { spent: this.spent, rest: Math.max(0, this.#restsUntil - this.#clock.now) };
+  }
+
+  restore(saved: unknown): void {
+    const { spent, rest } = saved as { spent: number; rest: number };
+    this.#begin();
+    this.#spent = spent;
+    this.#restsUntil = this.#clock.now + rest;
+  }
+}
