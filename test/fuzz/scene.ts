@@ -122,6 +122,7 @@ export abstract class Scene {
 
   /** Whoever comes next has other bytes in his buffers, behind the headers of packets. */
   #nextClient(): void {
+    this.clock.settle(); // what is on the wire was sent
     this.card.reset('bus');
     this.#client = (this.#client + 1) % (GUARD - CLIENTS);
     this.memory.fill(this.out, SENT, CLIENTS + this.#client);
