@@ -186,8 +186,9 @@ export class Receive {
   #fill(at: number, bytes: Uint8Array, start: number, length: number, match: number): boolean {
     const ring = this.ring.words;
     const address = ring[at]!;
-    if (ring[at + 1] !== 0 || !this.#buffers.put(address, bytes, start, length)) return false;
+    if (ring[at + 1] !== 0) return false;
     const status = RX_DD | RX_EOP | this.#checksums.receive(bytes, start, length, 0);
+    if (!this.#buffers.put(address, bytes, start, length)) return false;
     ring[at + 2] = length | (this.#checksums.packet << 16);
     ring[at + 3] = match === EXACT ? status : status | RX_PIF;
     return true;

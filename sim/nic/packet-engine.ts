@@ -146,6 +146,7 @@ export class PacketEngine {
     const { bytes, offload } = this;
     const { headerLength, l3 } = offload;
     const length = headerLength + payload;
+    this.budget.spend(headerLength);
     const start = length < MIN_FRAME ? this.#alone(at, payload) : this.#origin + at - headerLength;
     copyBytes(bytes, this.#header, bytes, start, headerLength);
     const ip = start + l3;

@@ -290,8 +290,9 @@ export class Receive {
     const low = from[bd + RX_ADDR_LOW]!;
     const address = high === 0 ? low : high * 0x1_0000_0000 + low;
     const size = from[bd + RX_INDEX_LENGTH]!;
-    if ((size & 0xffff) < length + FCS || !this.#buffers.put(address, bytes, start, length, FCS)) return false;
+    if ((size & 0xffff) < length + FCS) return false;
     const found = this.#checksums.check(bytes, start, length, 0, what);
+    if (!this.#buffers.put(address, bytes, start, length, FCS)) return false;
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);

@@ -344,6 +344,15 @@ for (const [what, { context = {}, length, command, options = 0, loopback = false
   });
 }
 
+test('segments of one byte: the header that is repeated in each is work, too', (t) => {
+  const { b } = counting();
+  b.transmitter(256);
+  b.context({ ...TSO_CONTEXT, header: 255, mss: 1, payload: 16000 });
+  for (let i = 0; i < 200; i++) b.post(BASE, 0, (16255 | (1 << 20) | ((DEXT | TSE | EOP | IFCS) << 24)) >>> 0, 0);
+  b.ring();
+  t.true(b.read(R.GPTC) <= MOMENT_WORK / (FRAME_WORK + 255) + 1);
+});
+
 test('a doorbell of a whole ring of the longest frames is one time around', (t) => {
   const { b, sent } = counting();
   b.transmitter(256);
