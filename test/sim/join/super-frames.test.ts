@@ -127,7 +127,7 @@ function send({ clock, driver, segmenter }: Bench, packet: PacketBuffer): number
     }
     if (segmenter.busy && count === 0) driver.reclaim();
   } while (segmenter.busy);
-  clock.advance(MILLISECOND);
+  clock.advance(100 * MILLISECOND); // one moment holds only so much work of a card's
   driver.reclaim();
   return 0;
 }
