@@ -4,7 +4,7 @@
  * A buffer object is made once with its memory and used again and again, so that the packet path allocates nothing.
  * Whoever holds a buffer owns it: `receive` hands ownership up, `transmit` takes it down, `free` gives it back.
  */
-import type { DmaAllocator, DmaMemory } from './device.ts';
+import { DeviceError, type DmaAllocator, type DmaMemory } from './device.ts';
 
 /** Bytes in front of a received or fresh frame: room for a virtio-net header, a VLAN tag or an encapsulation. */
 export const HEADROOM = 64;
@@ -118,7 +118,10 @@ export class PacketPool {
     return this.#available;
   }
 
-  /** A buffer, reset; null (and counted) where the limit, or DMA memory, is reached. */
+  /**
+   * A buffer, reset; null (and counted) where the limit, or DMA memory, is reached.
+   * @throws DeviceError where memory cannot be had for another reason: the device is closed, or gone.
+   */
   take(): PacketBuffer | null {
     if (this.#available === 0 && !this.#grow()) {
       this.exhausted++;
@@ -168,8 +171,10 @@ export class PacketPool {
     let memory: DmaMemory;
     try {
       memory = this.#dma.alloc(count * this.bufferSize, 4096);
-    } catch {
-      return false; // out of DMA memory: the same to the caller as the limit
+    } catch (error) {
+      // Out of DMA memory: the same to the caller as the limit.
+      if (error instanceof DeviceError && error.code === 'NO_MEMORY') return false;
+      throw error;
     }
     const buffers = new Set<PacketBuffer>();
     for (let i = 0; i < count; i++) {

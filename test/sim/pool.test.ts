@@ -1,5 +1,6 @@
 import test from 'ava';
 import { DeviceMemory, HostMemory } from '../../drivers/backends/host-memory.ts';
+import { DeviceError } from '../../drivers/device.ts';
 import { HEADROOM, type PacketBuffer, PacketPool } from '../../drivers/packet.ts';
 
 const SIZE = 256;
@@ -30,6 +31,15 @@ test('out of DMA memory is the same as at its limit', (t) => {
   while (it.take() !== null) taken++;
   t.true(taken >= 8 && taken <= 80, `${taken}`);
   t.is(it.exhausted, 1);
+});
+
+test('only what is used up counts as no memory: a device that is closed is said', (t) => {
+  const { dma, pool: it } = pool({ chunk: 8, limit: 20 });
+  take(it, 8);
+  dma.close();
+  t.throws(() => it.take(), { instanceOf: DeviceError, code: 'CLOSED' });
+  t.throws(() => it.reserve(1), { instanceOf: DeviceError, code: 'CLOSED' });
+  t.is(it.exhausted, 0);
 });
 
 test('reserve makes buffers now, or says that it cannot', (t) => {
