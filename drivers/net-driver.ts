@@ -38,6 +38,8 @@ export interface ReceiveSide {
   readonly ready: boolean;
   /** The pool had no buffers when some were due: nothing will arrive to try again for, so somebody must. */
   readonly starved: boolean;
+  /** Driver and card are out of step: by what it tells, the card waits for buffers that the driver believes it has. */
+  readonly stuck: boolean;
   /** Frames handed up. */
   readonly packets: number;
   resetCounts(): void;
@@ -92,7 +94,7 @@ export interface CardAbilities {
 
 export const MILLISECOND = 1_000_000;
 const WATCHDOG = 2000 * MILLISECOND;
-/** Watchdog periods in which the transmitter does not move before it counts as hung. */
+/** Watchdog periods in which the transmitter does not move, or the receiver is stuck, before it counts as hung. */
 const HANG_PERIODS = 2;
 /** Where the pool ran dry and no interrupt will come, buffers are asked for this often. */
 const STARVED_RETRY = 10 * MILLISECOND;
@@ -116,7 +118,7 @@ export abstract class NetDriver implements NetDevice {
   protected abstract readonly counters: ChipCounters;
   /** The rings are the card's. */
   protected ready = false;
-  protected readonly counts = { txHangs: 0, resets: 0 };
+  protected readonly counts = { txHangs: 0, rxHangs: 0, resets: 0 };
   protected readonly log: (line: string) => void;
   readonly #longestFrame: number;
   readonly #listeners: Record<NetEvent, (() => void)[]> = { link: [], reset: [] };
@@ -137,6 +139,7 @@ export abstract class NetDriver implements NetDevice {
   #starvedRetry: { stop(): void } | null = null;
   #lastProgress = -1;
   #stuckPeriods = 0;
+  #receiveStuckPeriods = 0;
   #turn: Promise<void> = Promise.resolve(); // start, stop, reset: one after the other
 
   constructor(device: PciDevice, { model, features, longestFrame }: CardAbilities, options: NetDriverOptions) {
@@ -448,7 +451,8 @@ export abstract class NetDriver implements NetDevice {
     this.counters.accumulate();
     this.linkMayHaveChanged(); // in case its interrupt was lost
     if (this.rx.starved) this.#retryStarved();
-    if (this.#transmitIsStuck()) void this.#recover();
+    if (this.#transmitIsStuck()) void this.#recover('txHangs');
+    else if (this.#receiveIsStuck()) void this.#recover('rxHangs');
   }
 
   /** Descriptors outstanding, and the card has not moved on since the last look although nothing holds it back. */
@@ -462,13 +466,20 @@ export abstract class NetDriver implements NetDevice {
     return this.#stuckPeriods >= HANG_PERIODS;
   }
 
+  #receiveIsStuck(): boolean {
+    if (this.rx.stuck) this.#receiveStuckPeriods++;
+    else this.#receiveStuckPeriods = 0;
+    return this.#receiveStuckPeriods >= HANG_PERIODS;
+  }
+
   /**
    * Reset, rings rebuilt, link negotiated anew; what had not been sent is lost, and counted. Without link it is no hang:
    * what was queued for a link that is gone would only be sent, stale, into the next one.
    */
-  #recover(): Promise<void> {
+  #recover(hang: 'txHangs' | 'rxHangs'): Promise<void> {
     this.#stuckPeriods = 0;
-    if (this.#link.up) this.counts.txHangs++;
+    this.#receiveStuckPeriods = 0;
+    if (this.#link.up) this.counts[hang]++;
     return this.#restart().catch((error: unknown) => this.fail(error));
   }
 
@@ -640,6 +651,7 @@ export abstract class NetDriver implements NetDevice {
     this.rx.resetCounts();
     this.tx.resetCounts();
     this.counts.txHangs = 0;
+    this.counts.rxHangs = 0;
     this.counts.resets = 0;
     this.#packetsAtInterrupt = this.rx.packets + this.tx.completed;
   }

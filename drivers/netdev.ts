@@ -67,6 +67,8 @@ export interface NetStatistics {
   rxNoBuffer: number;
   multicast: number;
   txHangs: number;
+  /** Times the receive ring was found out of step with the card, which nothing but a reset mends. */
+  rxHangs: number;
   resets: number;
   interrupts: number;
 }

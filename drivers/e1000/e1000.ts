@@ -99,6 +99,7 @@ export class E1000Driver extends NetDriver {
   readonly #modes: readonly InterruptMode[];
   readonly #bufferSizeBits: number;
   #fifoTransmit = 0; // KB of the packet buffer, as they are divided
+  #control = 0; // what CTRL was told last
 
   constructor(chip: Chip, mac: Uint8Array, options: E1000Options) {
     const { rxDescriptors = 512, txDescriptors = 512, bufferSize = FRAME_BUFFER } = options;
@@ -148,7 +149,8 @@ export class E1000Driver extends NetDriver {
     const { CTRL, FCAL, FCAH, FCT, FCTTV, VET } = R;
     // Let the PHY decide speed and duplex: set link up, detect speed, force nothing.
     const cleared = chip.read(CTRL) & ~(CTRL.LRST | CTRL.PHY_RST | CTRL.ILOS | CTRL.FRCSPD | CTRL.FRCDPLX);
-    chip.write(CTRL, (cleared & ~(CTRL.RFCE | CTRL.TFCE | CTRL.VME)) | CTRL.SLU | CTRL.ASDE);
+    this.#control = (cleared & ~(CTRL.RFCE | CTRL.TFCE | CTRL.VME)) | CTRL.SLU | CTRL.ASDE;
+    chip.write(CTRL, this.#control);
     // PAUSE frames as 802.3 Annex 31B has them. RFCE and TFCE follow once negotiation is done.
     chip.write(FCAL, 0x00c28001);
     chip.write(FCAH, 0x0100);
@@ -220,8 +222,13 @@ export class E1000Driver extends NetDriver {
     const { CTRL } = R;
     const on = this.has(FEATURE_VLAN_STRIP);
     this.rx.vlanStrip = on;
-    if (on) this.#chip.set(CTRL, CTRL.VME);
-    else this.#chip.clear(CTRL, CTRL.VME);
+    this.#changeControl(CTRL.VME, on ? CTRL.VME : 0);
+  }
+
+  /** Not from what CTRL reads as: a card that once read wrong would keep it. */
+  #changeControl(mask: number, bits: number): void {
+    this.#control = (this.#control & ~mask) | bits;
+    this.#chip.write(R.CTRL, this.#control);
   }
 
   /** 14.5: transmit initialisation. */
@@ -290,8 +297,7 @@ export class E1000Driver extends NetDriver {
   /** 13.4.1: obey PAUSE frames, send PAUSE frames. */
   #applyPause({ receive, transmit }: Pause): void {
     const { CTRL } = R;
-    const others = this.#chip.read(CTRL) & ~(CTRL.RFCE | CTRL.TFCE);
-    this.#chip.write(CTRL, others | (receive ? CTRL.RFCE : 0) | (transmit ? CTRL.TFCE : 0));
+    this.#changeControl(CTRL.RFCE | CTRL.TFCE, (receive ? CTRL.RFCE : 0) | (transmit ? CTRL.TFCE : 0));
   }
 
   protected get sendProgress(): number | null {
@@ -341,7 +347,7 @@ export class E1000Driver extends NetDriver {
     this.count();
     const chip = this.counters.all();
     const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
-    const { malformed, packets, bytes } = this.rx;
+    const { malformed, unfinished, packets, bytes } = this.rx;
     const { refused, abandoned } = this.tx;
     return {
       ...this.counts,
@@ -352,7 +358,7 @@ export class E1000Driver extends NetDriver {
       rxErrors: malformed + sum('CRCERRS', 'RXERRC', 'ALGNERRC', 'RUC', 'ROC', 'CEXTERR'),
       txErrors: refused + abandoned + sum('ECOL', 'LATECOL'),
       rxMissed: sum('MPC'),
-      rxNoBuffer: sum('RNBC'),
+      rxNoBuffer: unfinished + sum('RNBC'),
       multicast: sum('MPRC'),
       interrupts: this.interrupts.count,
     };

@@ -35,16 +35,19 @@ import { RX_DAMAGED } from './descriptors.ts';
 
 /** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
 const REFILL = 16;
-/** No frame is longer (13.4.22, LPE). A card that goes on and on without EOP is cut off here. */
+/** No frame is longer (13.4.22, LPE), nor shorter than an Ethernet header. */
 const LONGEST = 16384;
+const SHORTEST = 14;
 
 export class Receiver {
   readonly size: number;
   /** Frames and bytes handed up. */
   packets = 0;
   bytes = 0;
-  /** Frames dropped because the card described nonsense: longer than its buffer, or without an end. */
+  /** Frames dropped because the card described nonsense: longer than a buffer, of no length, or without an end. */
   malformed = 0;
+  /** Frames dropped half-way, because the ring and the pool had no buffer left for the rest of them. */
+  unfinished = 0;
   /** Hand damaged frames up, marked (where RCTL.SBP makes the card keep them). */
   keepBad = false;
   /** What the card was told to do, and descriptors therefore mean. */
@@ -56,11 +59,13 @@ export class Receiver {
   readonly #words: Uint32Array;
   readonly #slots: (PacketBuffer | null)[];
   readonly #room: number; // bytes the card may write to a buffer
+  readonly #mostPieces: number; // a card that goes on and on without EOP is cut off here, whatever lengths it tells
   #next = 0; // the descriptor that the card fills next, as far as is known
   #fill = 0; // where the next fresh buffer goes: what RDT says
   #vacant: number; // descriptors that could have one
   #head: PacketBuffer | null = null; // a frame of several descriptors, so far
   #tail: PacketBuffer | null = null;
+  #pieces = 0; // of that frame
   #skipping = false; // up to the end of a frame that is being dropped
 
   constructor(chip: Chip, pool: PacketPool, size: number, room: number) {
@@ -69,6 +74,7 @@ export class Receiver {
     this.#bar = chip.bar;
     this.#pool = pool;
     this.#room = room;
+    this.#mostPieces = Math.ceil(LONGEST / room);
     this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
     this.#words = this.#memory.words;
     this.#slots = new Array<PacketBuffer | null>(size).fill(null);
@@ -88,8 +94,15 @@ export class Receiver {
     chip.write(R.RADV, 0);
   }
 
-  /** Hands over the first buffers; only once RCTL.EN is set (14.4: "should be done after the receiver is enabled"). */
+  /**
+   * Hands over buffers; the first only once RCTL.EN is set (14.4: "should be done after the receiver is enabled"). Where
+   * there are none because a frame in the making holds them, that frame would never end.
+   */
   fill(): void {
+    this.#refill();
+    if (this.used > 0 || this.#head === null) return;
+    this.unfinished++;
+    this.#giveUp(false);
     this.#refill();
   }
 
@@ -108,10 +121,19 @@ export class Receiver {
     return this.#vacant >= REFILL && this.#vacant > this.size >> 1;
   }
 
+  /** By RDH (3.2.6) the card has too few descriptors left for a frame, where by those that are not done it has more. */
+  get stuck(): boolean {
+    if (this.ready) return false;
+    const { size, used } = this;
+    const owned = (this.#fill - this.#bar.read32(R.RDH.at) + size) % size;
+    return owned < Math.min(used, this.#mostPieces);
+  }
+
   resetCounts(): void {
     this.packets = 0;
     this.bytes = 0;
     this.malformed = 0;
+    this.unfinished = 0;
   }
 
   receive(into: PacketBuffer[], limit: number): number {
@@ -133,7 +155,8 @@ export class Receiver {
       next = next + 1 === size ? 0 : next + 1;
       seen++;
       piece.length = length;
-      if ((status & (RX_EOP | RX_DAMAGED)) !== RX_EOP || length > room || this.#head !== null || this.#skipping) {
+      const plain = (status & (RX_EOP | RX_DAMAGED)) === RX_EOP && length >= SHORTEST && length <= room;
+      if (!plain || this.#head !== null || this.#skipping) {
         const packet = this.#collect(piece, status);
         if (packet === null) continue;
         into[taken++] = packet;
@@ -149,7 +172,7 @@ export class Receiver {
     this.#vacant += seen;
     this.packets += taken;
     this.bytes += bytes;
-    if (this.#vacant >= REFILL) this.#refill();
+    if (this.#vacant >= REFILL) this.fill();
     return taken;
   }
 
@@ -171,28 +194,31 @@ export class Receiver {
   /** Everything but a whole, sound frame in one buffer. Returns a packet once it is complete. */
   #collect(piece: PacketBuffer, status: number): PacketBuffer | null {
     const last = (status & RX_EOP) !== 0;
-    if (piece.length > this.#room || (this.#head !== null && this.#head.total > LONGEST)) {
-      this.#drop();
-      this.#skipping = true;
-    }
     if (this.#skipping) {
-      if (last) {
-        this.#skipping = false;
-        this.malformed++;
-      }
+      this.#skipping = !last;
       piece.free();
       return null;
     }
     this.#append(piece);
-    if (!last) return null;
-    const packet = this.#head!;
+    if (piece.length > this.#room || this.#pieces > this.#mostPieces) {
+      this.malformed++;
+      this.#giveUp(last);
+      return null;
+    }
+    return last ? this.#complete(this.#head!, status) : null;
+  }
+
+  #complete(packet: PacketBuffer, status: number): PacketBuffer | null {
     const damaged = (status & RX_DAMAGED) !== 0;
-    if (damaged && !this.keepBad) {
-      this.#drop(); // the chip's own counters have it
+    const short = !damaged && packet.total < SHORTEST;
+    if (short) this.malformed++; // of damaged ones the chip's own counters tell
+    if (short || (damaged && !this.keepBad)) {
+      this.#drop();
       return null;
     }
     this.#head = null;
     this.#tail = null;
+    this.#pieces = 0;
     this.#describe(packet, status);
     if (damaged) packet.flags |= RX_ERROR;
     return packet;
@@ -207,12 +233,20 @@ export class Receiver {
       this.#head.total += piece.length;
     }
     this.#tail = piece;
+    this.#pieces++;
   }
 
   #drop(): void {
     this.#head?.free();
     this.#head = null;
     this.#tail = null;
+    this.#pieces = 0;
+  }
+
+  /** The frame so far goes, and what follows of it, up to its end. */
+  #giveUp(ended: boolean): void {
+    this.#drop();
+    this.#skipping = !ended;
   }
 
   /**

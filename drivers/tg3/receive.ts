@@ -125,6 +125,11 @@ class ProducerRing {
     return this.vacant >= REFILL && this.vacant > this.limit >> 1;
   }
 
+  /** Buffers are due, but the next descriptor's has never come back. */
+  get blocked(): boolean {
+    return this.starved && this.#slots[this.#first + this.#next] !== null;
+  }
+
   /** Stops early where a buffer has not come back yet that went out a round ago, as return rings may overtake each other. */
   fill(): void {
     const words = this.#words;
@@ -199,6 +204,7 @@ export class Receiver {
   readonly #headers = new Headers();
   #jumboPool: PacketPool | null = null;
   #first = 0; // the return ring that is looked at first
+  #unnamed = 0; // returned descriptors that named no buffer of ours: the card has used one, and nobody knows which
 
   constructor(chip: Chip, pool: PacketPool, status: StatusBlocks, descriptors: number, queues: number) {
     const { is577xx, returnEntries } = chip.variant;
@@ -320,6 +326,12 @@ export class Receiver {
     return this.#standard.starved || (this.#jumbo?.starved ?? false);
   }
 
+  get stuck(): boolean {
+    const { limit } = this.#standard;
+    const lost = this.#unnamed > limit >> 1 || this.#standard.blocked || (this.#jumbo?.blocked ?? false);
+    return lost && !this.ready;
+  }
+
   /** Up to where the card has filled a return ring: no news where it says what cannot be. */
   #produced(ring: ReturnRing): number {
     const producer = (this.#statusWords[ring.word]! >>> ring.shift) & 0xffff;
@@ -374,6 +386,7 @@ export class Receiver {
       const packet = slot >= 0 && slot < slots.length ? slots[slot]! : null;
       if (packet === null) {
         this.malformed++;
+        this.#unnamed++;
         continue;
       }
       slots[slot] = null;
@@ -447,6 +460,7 @@ export class Receiver {
       ring.refused = -1;
     }
     this.#first = 0;
+    this.#unnamed = 0;
     this.#status.forget();
   }
 

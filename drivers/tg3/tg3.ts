@@ -55,7 +55,13 @@ export async function createTg3(device: PciDevice, options: Tg3Options = {}): Pr
 /** The rings have 512 entries; fewer may be in use. */
 export const RINGS = { least: 32, most: 512 } as const;
 
-/** MAC_MODE.PORT_MODE. */
+/** MAC_MODE: its engines and counters; and PORT_MODE. */
+const MAC_ENGINES =
+  R.MAC_MODE.TDE_ENABLE |
+  R.MAC_MODE.RDE_ENABLE |
+  R.MAC_MODE.FHDE_ENABLE |
+  R.MAC_MODE.RXSTAT_ENABLE |
+  R.MAC_MODE.TXSTAT_ENABLE;
 const PORT_MII = 1 << 2; // 10 and 100 Mbit/s
 const PORT_GMII = 2 << 2;
 /** MAC_TX_LENGTHS: the gap between frames, and the slot time, which half duplex at 1000 Mbit/s needs longer. */
@@ -209,9 +215,7 @@ export class Tg3Driver extends NetDriver {
     chip.write(R.RCVLPC_STATSCTRL, 1);
     chip.write(R.SNDDATAI_STATSENAB, 0xffffff);
     chip.write(SNDDATAI_STATSCTRL, SNDDATAI_STATSCTRL.ENABLE | SNDDATAI_STATSCTRL.FASTUPD);
-    const engines = MAC_MODE.TDE_ENABLE | MAC_MODE.RDE_ENABLE | MAC_MODE.FHDE_ENABLE;
-    const counters = MAC_MODE.RXSTAT_ENABLE | MAC_MODE.RXSTAT_CLEAR | MAC_MODE.TXSTAT_ENABLE | MAC_MODE.TXSTAT_CLEAR;
-    chip.write(MAC_MODE, engines | counters | PORT_GMII);
+    chip.write(MAC_MODE, MAC_ENGINES | MAC_MODE.RXSTAT_CLEAR | MAC_MODE.TXSTAT_CLEAR | PORT_GMII);
     this.#spreadConnections();
   }
 
@@ -356,7 +360,7 @@ export class Tg3Driver extends NetDriver {
     const chip = this.#chip;
     const { MAC_MODE } = R;
     const port = speed === 1000 ? PORT_GMII : PORT_MII;
-    chip.modify(MAC_MODE, MAC_MODE.PORT_MODE | MAC_MODE.HALF_DUPLEX, port | (fullDuplex ? 0 : MAC_MODE.HALF_DUPLEX));
+    chip.write(MAC_MODE, MAC_ENGINES | port | (fullDuplex ? 0 : MAC_MODE.HALF_DUPLEX)); // whole: not from what it reads as
     chip.write(R.MAC_TX_LENGTHS, GAPS | (speed === 1000 && !fullDuplex ? SLOT_TIME_1000_HALF : SLOT_TIME));
     this.#applyTransmitMode(txPause);
     this.applyReceiveMode();

@@ -479,6 +479,98 @@ test('a card that describes nonsense costs frames, not memory', async (t) => {
   t.is(driver.pool.available, driver.pool.size);
 });
 
+/** A started card, its receive ring, and a hand in it. */
+async function openLying(options: E1000Options) {
+  const opened = await open(options);
+  const { driver, device, start } = opened;
+  await start();
+  const ring = device.bar(0).read32(I82540EM.r.RDBAL.at);
+  const words = new Uint32Array(2);
+  let next = 0;
+  const tell = (length: number, status: number) => {
+    words.set([length, status]);
+    device.function.dma.write(ring + 16 * next + 8, new Uint8Array(words.buffer), 0, 8);
+    next = (next + 1) % driver.rings.rx.size;
+  };
+  return { ...opened, tell };
+}
+const DONE = 1;
+const END = 2;
+
+test('a frame without bytes and without end is cut off by its pieces: the pool stays whole', async (t) => {
+  for (const bufferSize of [2112, 320]) {
+    const { driver, tell, clock } = await openLying({ rxDescriptors: 80, buffers: 512, bufferSize });
+    const into: PacketBuffer[] = [];
+    for (let i = 0; i < 2000; i++) {
+      tell(0, DONE);
+      t.is(driver.receive(into, 8), 0);
+    }
+    t.is(driver.rings.rx.used > 60, true, 'the card always has buffers');
+    t.is(driver.statistics().rxErrors, 1);
+    tell(60, DONE | END); // the end of that frame
+    tell(60, DONE | END);
+    t.is(driver.receive(into, 8), 1);
+    into[0]!.free();
+    await runClock(clock, driver.stop());
+    t.is(driver.pool.available, driver.pool.size);
+  }
+});
+
+test('a frame that holds every buffer there is goes, is counted, and others are received again', async (t) => {
+  const { driver, tell, clock } = await openLying({ rxDescriptors: 80, buffers: 100, bufferSize: 320 });
+  const others = Array.from({ length: 21 }, () => driver.pool.take()!); // what a caller holds: 79 are the ring's
+  const into: PacketBuffer[] = [];
+  for (let i = 0; i < 40; i++) tell(256, DONE | END);
+  t.is(driver.receive(into, 40), 40); // and holds, too
+  for (let i = 0; i < 39; i++) tell(256, DONE);
+  t.is(driver.receive([], 40), 0);
+  t.is(driver.statistics().rxNoBuffer, 1);
+  t.is(driver.rings.rx.used, 39, 'its buffers are the card’s again');
+  tell(10, DONE | END);
+  tell(60, DONE | END);
+  const more: PacketBuffer[] = [];
+  t.is(driver.receive(more, 8), 1);
+  for (const packet of [...others, ...into, ...more]) packet.free();
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
+
+test('frames too short for an Ethernet header are none', async (t) => {
+  const { driver, tell, clock } = await openLying({ rxDescriptors: 80 });
+  const into: PacketBuffer[] = [];
+  for (const length of [0, 13, 14]) tell(length, DONE | END);
+  tell(6, DONE);
+  tell(7, DONE | END);
+  t.is(driver.receive(into, 8), 1);
+  t.is(into[0]!.total, 14);
+  t.is(driver.statistics().rxErrors, 3);
+  into[0]!.free();
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
+
+test('a receive ring that is out of step with the card is found out, and reset', async (t) => {
+  const { driver, peer, clock, tell } = await openLying({ rxDescriptors: 80 });
+  const into: PacketBuffer[] = [];
+  for (let i = 0; i < 79; i++) tell(60, DONE | END); // of none of which the card knows
+  t.is(driver.receive(into, 100), 79);
+  for (const packet of into.splice(0)) packet.free();
+  const frame = new Uint8Array(60).fill(0xff, 0, 6);
+  for (let i = 0; i < 200; i++) peer.send(frame);
+  await runFor(clock, 2 * SECOND);
+  t.is(driver.statistics().rxHangs, 0, 'not at the first look');
+  await runFor(clock, 6 * SECOND);
+  const { rxHangs, txHangs, resets } = driver.statistics();
+  t.deepEqual([rxHangs, txHangs, resets], [1, 0, 1]);
+  peer.send(frame);
+  await runFor(clock, MILLISECOND);
+  t.is(driver.receive(into, 8), 1);
+  into[0]!.free();
+  await runFor(clock, 20 * SECOND);
+  t.is(driver.statistics().rxHangs, 1, 'a ring in step is left alone');
+  await runClock(clock, driver.stop());
+});
+
 test('what nobody driving an 82540EM should do, this driver does not: no unknown register is touched', async (t) => {
   const { driver, clock, model, start } = await open();
   await start();

@@ -444,6 +444,50 @@ test('an index that goes back gives nothing up a second time', async (t) => {
   t.is(driver.pool.available, driver.pool.size);
 });
 
+test('buffers that the card never names are found missing, and had back by a reset', async (t) => {
+  const opened = await open({ rxDescriptors: 64 });
+  const { driver, device, start, clock, peer } = opened;
+  await start();
+  const scribble = await scribbler(opened);
+  const bar = device.bar(0);
+  bar.write32(R.MEM_WIN_BASE_ADDR.at, 0x204);
+  const ring = bar.read32(R.MEM_WIN_DATA.at);
+  bar.write32(R.MEM_WIN_BASE_ADDR.at, 0);
+  device.function.dma.write(ring, new Uint8Array(32 * 63).fill(0xee), 0, 32 * 63);
+  scribble(4, 63);
+  const into: PacketBuffer[] = [];
+  t.is(driver.receive(into, 64), 0);
+  t.is(driver.statistics().rxErrors, 63);
+  await runFor(clock, 2 * SECOND);
+  t.is(driver.statistics().rxHangs, 0, 'not at the first look');
+  await runFor(clock, 6 * SECOND);
+  t.is(driver.statistics().rxHangs, 1);
+  peer.send(broadcast());
+  await runFor(clock, MILLISECOND);
+  t.is(driver.receive(into, 8), 1);
+  into[0]!.free();
+  await runFor(clock, 20 * SECOND);
+  t.is(driver.statistics().rxHangs, 1);
+  await runClock(clock, driver.stop());
+  t.is(driver.pool.available, driver.pool.size);
+});
+
+test('what MAC_MODE once read as wrong is not written back', async (t) => {
+  const { driver, model, link, start, clock } = await open();
+  await start();
+  let lies = true;
+  meddle(model, {
+    read: (offset, value) => value() | (lies && offset === R.MAC_MODE.at ? R.MAC_MODE.PORT_INT_LPBACK : 0),
+  });
+  link.disconnect();
+  await runFor(clock, SECOND);
+  link.connect();
+  await runFor(clock, SECOND);
+  lies = false;
+  t.true(driver.link.up);
+  t.is(model.readBar(0, R.MAC_MODE.at, 4) & R.MAC_MODE.PORT_INT_LPBACK, 0);
+});
+
 // ---- Life -----------------------------------------------------------------------------------------------------------
 
 test('a transmitter that hangs is reset, and carries frames again', async (t) => {

@@ -210,7 +210,7 @@ export class FakeNetDevice implements NetDevice {
   resetStatistics(): void {}
 
   statistics(): NetStatistics {
-    const none = { rxErrors: 0, txErrors: 0, rxNoBuffer: 0, multicast: 0, txHangs: 0, resets: 0 };
+    const none = { rxErrors: 0, txErrors: 0, rxNoBuffer: 0, multicast: 0, txHangs: 0, rxHangs: 0, resets: 0 };
     return { ...none, ...this.#stats, interrupts: this.interrupts };
   }
 
