@@ -288,8 +288,8 @@ export class Sink {
       this.#late(sequence, -ahead);
       return;
     }
-    const forget = Math.min(ahead, WINDOW);
-    for (let i = 0; i < forget; i++) this.#mark(this.#next + i, false);
+    if (ahead >= WINDOW) this.#seen.fill(0);
+    else for (let i = 0; i < ahead; i++) this.#mark(this.#next + i, false);
     this.lost += ahead;
     this.#mark(sequence, true);
     this.#next = (sequence + 1) | 0;
