@@ -10,6 +10,9 @@ import type { Variant } from './variants.ts';
 
 const SIGNATURE_WORD = 0x0a;
 const SIGNATURE = 0b01; // in bits 15:14: without it the chip loads nothing (5.6.7)
+const PBA = 0x08;
+/** In the first of PBA's words: the second leads to a length, in words and with itself, and so many letters (Linux: NVM_PBA_PTR_GUARD). */
+const POINTER = 0xfafa;
 
 type MapRow = readonly [word: number, name: string, about: string, words?: number];
 
@@ -73,6 +76,7 @@ export class E1000Nvram implements Nvram {
     const signature = words[SIGNATURE_WORD]! >>> 14;
     if (this.#chip.variant.microwire && signature !== SIGNATURE)
       wrong.push(`word 0x0a has the signature ${signature}, not 1: the chip loads nothing from it`);
+    wrong.push(...wrongPba(words));
     const address = wrongAddress(macOf(words));
     return address === null ? wrong : [...wrong, address];
   }
@@ -102,12 +106,31 @@ export class E1000Nvram implements Nvram {
 
 function textOf(name: string, words: Uint16Array, at: number): { text?: string } {
   if (name === 'mac') return { text: macText(macOf(words)) };
+  if (name === 'pba' && words[at] === POINTER) return { text: wrongPba(words).length > 0 ? 'nowhere' : pbaText(words) };
   // Four bytes and a suffix of two digits: 123456-078 is 1234h, 5678h.
   if (name === 'pba') {
     const digits = words[at]!.toString(16).padStart(4, '0') + words[at + 1]!.toString(16).padStart(4, '0');
     return { text: `${digits.slice(0, 6)}-0${digits.slice(6)}` };
   }
   return {};
+}
+
+/** The length that PBA leads to is inside, and is one. */
+function wrongPba(words: Uint16Array): string[] {
+  if (words[PBA] !== POINTER) return [];
+  const at = words[PBA + 1]!;
+  if (at >= WORDS)
+    return [`word 0x09 leads to word ${hex(at)} for the board's number: 0x${WORDS.toString(16)} are here`];
+  const length = words[at]!;
+  if (length > 1 && at + length <= WORDS) return [];
+  return [`the board's number at word ${hex(at)} is said to have ${length} words, where ${WORDS - at} are left`];
+}
+
+/** Two letters a word, the first in its high byte. */
+function pbaText(words: Uint16Array): string {
+  const at = words[PBA + 1]!;
+  const letters = Array.from(words.subarray(at + 1, at + words[at]!), (word) => [word >>> 8, word & 0xff]).flat();
+  return letters.map((letter) => (letter >= 0x20 && letter < 0x7f ? String.fromCharCode(letter) : '.')).join('');
 }
 
 function wordsOf(image: Uint8Array): Uint16Array {

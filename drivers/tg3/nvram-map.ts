@@ -18,6 +18,8 @@ const DIRECTORY_ENTRY = 12;
 const DIRECTORY_SUM = 0x76;
 const BOOT_CODE = { words: 0x08, at: 0x0c } as const;
 const VPD = 0x100;
+/** From its length's own place to the end of its CRC. */
+const MANUFACTURING_LENGTH = { at: 0x74, bytes: 0x8c } as const;
 
 const EXTENDED_VPD = 0x14;
 const IMAGES: Readonly<Record<number, string>> = {
@@ -117,6 +119,7 @@ export class Tg3Nvram implements Nvram {
       ...(sizeIn(image) > image.length
         ? [`it was made for ${sizeIn(image) / 1024} KiB, and has ${image.length / 1024}: it is not whole`]
         : []),
+      ...wrongManufacturing(image),
       ...wrongDirectory(image),
       ...piecesOf(image).flatMap((piece) => wrongPiece(image, piece)),
       ...wrongVpd(image, 'the vital product data', VPD, HEADERS),
@@ -203,6 +206,12 @@ function directoryOf(image: Uint8Array): (Piece & { index: number; type: number;
 
 const fits = ({ length: size }: Uint8Array, at: number, length: number) => at >= HEADERS && at + length <= size;
 
+function wrongManufacturing(image: Uint8Array): string[] {
+  const { at, bytes } = MANUFACTURING_LENGTH;
+  const said = viewOf(image).getUint16(at);
+  return said === bytes ? [] : [`the manufacturing block is said to have ${said} bytes: it has ${bytes}`];
+}
+
 function wrongDirectory(image: Uint8Array): string[] {
   let sum = image[DIRECTORY_SUM]!;
   for (let at = DIRECTORY; at < DIRECTORY + DIRECTORY_ENTRIES * DIRECTORY_ENTRY; at++) sum += image[at]!;
@@ -256,6 +265,7 @@ const KEYWORDS: Readonly<Record<string, string>> = {
 
 const TAG_END = 0x0f << 3; // and the length, of a checksum
 const LARGE = 0x80;
+const BLANK = 0xff; // what an erased part reads as
 
 interface Keyword {
   /** "PN"; of the name, "name". */
@@ -266,6 +276,8 @@ interface Keyword {
 
 interface Vpd {
   readonly keywords: readonly Keyword[];
+  /** Lengths that reach beyond what they are in, or leave something over. */
+  readonly wrong: readonly string[];
   /** They end as they should; nothing at all does, too. */
   readonly whole: boolean;
 }
@@ -273,30 +285,50 @@ interface Vpd {
 /** What is between `from` and `to`, as far as it holds together. */
 function vpdOf(image: Uint8Array, from: number, to: number): Vpd {
   const view = viewOf(image);
-  const found: Keyword[] = [];
+  const keywords: Keyword[] = [];
+  const wrong: string[] = [];
   let at = from;
-  while (at + 3 <= to && (image[at]! & LARGE) !== 0) {
+  if (image[from] === BLANK || image[from] === 0) return { keywords, wrong, whole: true };
+  while (at + 3 <= to && (image[at]! & LARGE) !== 0 && image[at] !== BLANK) {
     const tag = image[at]!;
     const start = at + 3;
-    at = start + view.getUint16(start - 2, true);
-    if (at > to) return { keywords: found, whole: image[from] === 0xff };
-    if (tag === TAG_NAME) found.push({ key: 'name', at: start, length: at - start });
-    if (tag !== TAG_READ && tag !== TAG_WRITE) continue;
-    for (let key = start; key + 3 <= at; ) {
-      const length = Math.min(image[key + 2]!, at - key - 3);
-      found.push({ key: ascii(image.subarray(key, key + 2)), at: key + 3, length });
-      key += 3 + length;
-    }
+    const length = view.getUint16(start - 2, true);
+    if (start + length > to)
+      return { keywords, wrong: [...wrong, over(`record ${hex(tag, 2)}`, at, length, to - start)], whole: false };
+    at = start + length;
+    if (tag === TAG_NAME) keywords.push({ key: 'name', at: start, length });
+    if (tag === TAG_READ || tag === TAG_WRITE) wrong.push(...readKeywords(image, start, at, keywords));
   }
-  const blank = at === from && image[at] === 0;
-  return { keywords: found, whole: blank || (at < to && (image[at]! & ~7) === TAG_END) };
+  const end = at < to && (image[at]! & ~7) === TAG_END;
+  if (end && at + 1 + (image[at]! & 7) > to) wrong.push(over('the end', at, image[at]! & 7, to - at - 1));
+  return { keywords, wrong, whole: end };
+}
+
+/** Adds a record's keywords to `found`, up to one whose length cannot be; returns what is wrong. */
+function readKeywords(image: Uint8Array, from: number, to: number, found: Keyword[]): string[] {
+  for (let at = from; at < to; ) {
+    if (at + 3 > to) return [`${to - at} bytes at ${hex(at, 2)} are left over behind the last keyword`];
+    const key = ascii(image.subarray(at, at + 2));
+    const length = image[at + 2]!;
+    const left = to - at - 3;
+    if (length > left) return [over(key, at, length, left)];
+    if (key === 'RV' && length === 0) return [`RV at ${hex(at, 2)} has no checksum`];
+    found.push({ key, at: at + 3, length });
+    at += 3 + length;
+  }
+  return [];
+}
+
+function over(what: string, at: number, length: number, left: number): string {
+  return `${what} at ${hex(at, 2)} is said to have ${length} bytes, where ${left} are left`;
 }
 
 /** The first byte of RV makes all up to it add up to 0; without one there is nothing to check. */
 function wrongVpd(image: Uint8Array, what: string, from: number, to: number): string[] {
-  const { keywords, whole } = vpdOf(image, from, to);
+  const { keywords, wrong, whole } = vpdOf(image, from, to);
+  if (wrong.length > 0) return wrong.map((line) => `${what}: ${line}`);
   if (!whole) return [`${what} do not hold together`];
-  const checksum = keywords.find(({ key, length }) => key === 'RV' && length > 0);
+  const checksum = keywords.find(({ key }) => key === 'RV');
   if (checksum === undefined) return [];
   let sum = 0;
   for (let at = from; at <= checksum.at; at++) sum = (sum + image[at]!) & 0xff;

@@ -98,3 +98,23 @@ test('the board is named as it is on its label', async (t) => {
   const entries = nvram.entries(await run(nvram.read()));
   t.is(entries.find(({ name }) => name === 'pba')!.text, '123456-078');
 });
+
+test('a board’s number that is elsewhere is found there, and told where it cannot be', async (t) => {
+  const { nvram, run } = open();
+  const good = await run(nvram.read());
+  const led = (at: number, length: number) => {
+    const image = good.slice();
+    image.set([0xfa, 0xfa, at, at >> 8], 16);
+    if (at < 64) image.set([length, length >> 8, 0x31, 0x47, 0x2d, 0x32], 2 * at); // "G1", "2-": high byte first
+    const text = nvram.entries(image).find(({ name }) => name === 'pba')!.text;
+    return { text, wrong: nvram.check(nvram.withMac(image, nvram.macOf(image))) };
+  };
+  t.deepEqual(led(0x10, 3), { text: 'G12-', wrong: [] });
+  const nowhere = (wrong: string) => ({ text: 'nowhere', wrong: [wrong] });
+  t.deepEqual(led(0x40, 3), nowhere("word 0x09 leads to word 0x0040 for the board's number: 0x40 are here"));
+  for (const length of [0, 1, 0x31, 0xffff])
+    t.deepEqual(
+      led(0x10, length),
+      nowhere(`the board's number at word 0x0010 is said to have ${length} words, where 48 are left`),
+    );
+});

@@ -221,6 +221,7 @@ function settleHeaders(image: Uint8Array): void {
   settle(image, 0xfc, 0x74, 0x88);
 }
 
+const PART_NUMBER = 0x129; // of the vital product data
 const VPD_IMAGE = (0x14 << 24) | 16;
 const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp | null][] = [
   ['nothing', () => {}, null],
@@ -266,7 +267,7 @@ const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp 
       withImage(image, VPD_IMAGE);
       image.fill(0x90, IMAGE, IMAGE + 64);
     },
-    /^image-0's extended vital product data do not hold together$/,
+    /^image-0's extended vital product data: record 0x90 at 0x1000 is said to have 37008 bytes, where 61 are left$/,
   ],
   [
     'boot code beyond the part',
@@ -289,7 +290,35 @@ const DAMAGES: [what: string, damage: (image: Uint8Array) => void, says: RegExp 
     (image) => void image[0x104]!++,
     /^the vital product data and their checksum add up to 0x01, not 0$/,
   ],
-  ['the VPD cut off', (image) => image.fill(0xff, 0x130, 0x200), /^the vital product data do not hold together$/],
+  [
+    'the length of a keyword',
+    (image) => image.fill(0xff, PART_NUMBER + 2, PART_NUMBER + 3),
+    /^the vital product data: PN at 0x129 is said to have 255 bytes, where 13 are left$/,
+  ],
+  [
+    'a keyword that leaves something over',
+    (image) => image.fill(11, PART_NUMBER + 2, PART_NUMBER + 3),
+    /^the vital product data: 2 bytes at 0x137 are left over behind the last keyword$/,
+  ],
+  [
+    'a checksum without room',
+    (image) => image.fill(0, PART_NUMBER + 14, PART_NUMBER + 15),
+    /^the vital product data: RV at 0x135 has no checksum$/,
+  ],
+  [
+    'the length of a record',
+    (image) => image.fill(0xff, PART_NUMBER - 2, PART_NUMBER - 1),
+    /^the vital product data: record 0x90 at 0x126 is said to have 255 bytes, where 215 are left$/,
+  ],
+  [
+    'the length of the manufacturing block',
+    (image) => {
+      put16(image, 0x74, 0x8d);
+      settleHeaders(image);
+    },
+    /^the manufacturing block is said to have 141 bytes: it has 140$/,
+  ],
+  ['the VPD cut off', (image) => image.fill(0xff, 0x139, 0x200), /^the vital product data do not hold together$/],
   [
     'a multicast address',
     (image) => {
