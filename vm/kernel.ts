@@ -92,20 +92,27 @@ export async function stockKernel(progress?: Progress, { refresh = false } = {})
   return kernelIn(await cached(STOCK, make, { refresh }));
 }
 
+/** Where packages keep modules; newer ones keep the kernel beside them. */
+const TREES = ['lib/modules', 'usr/lib/modules'];
+
 /** A kernel as its package lays it out below a folder; `vmlinux`, where it is there, is the same kernel unpacked. */
 export function kernelIn(root: string): Kernel {
-  const [boot, trees, unpacked] = ['boot', 'lib/modules', 'vmlinux'].map((name) => join(root, name)) as [
-    string,
-    string,
-    string,
-  ];
-  const list = (folder: string) => (existsSync(folder) ? readdirSync(folder) : []);
-  const packed = list(boot).find((name) => name.startsWith('vmlinuz-'));
-  const release = packed?.slice('vmlinuz-'.length) ?? list(trees)[0];
-  const image = existsSync(unpacked) ? unpacked : packed && join(boot, packed);
-  if (release === undefined || image === undefined)
+  const boot = join(root, 'boot');
+  const trees = TREES.flatMap((tree) => list(join(root, tree)).map((release) => join(root, tree, release)));
+  const inBoot = list(boot).find((name) => name.startsWith('vmlinuz-'));
+  const beside = inBoot === undefined ? trees.find((tree) => existsSync(join(tree, 'vmlinuz'))) : undefined;
+  const release = inBoot?.slice('vmlinuz-'.length) ?? basename(beside ?? trees[0] ?? '');
+  const unpacked = join(root, 'vmlinux');
+  const packed = inBoot === undefined ? beside && join(beside, 'vmlinuz') : join(boot, inBoot);
+  const image = existsSync(unpacked) ? unpacked : packed;
+  if (release === '' || image === undefined)
     throw new VmError('UNAVAILABLE', `there is no kernel in ${root}: if it is of the cache, remove it, it comes anew`);
-  return { release, image, modules: join(trees, release) };
+  const modules = trees.find((tree) => basename(tree) === release) ?? join(root, TREES[0]!, release);
+  return { release, image, modules };
+}
+
+function list(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** For kernels that can be booted so; the others boot as they are. */

@@ -68,6 +68,21 @@ test('a kernel with a folder, with and without its package around it', async (t)
   });
   put('package/boot/vmlinuz-6.1-50');
   t.is((await findKernel(join(folder, 'package'))).image, join(folder, 'package/boot/vmlinuz-6.1-50'));
+  for (const tree of ['lib/modules', 'usr/lib/modules']) {
+    const root = `new/${tree}`; // no boot: the kernel is beside its modules
+    put(`${root}/${tree}/6.12-new/modules.order`);
+    put(`${root}/${tree}/6.12-new/vmlinuz`);
+    put(`${root}/${tree}/6.11-old/modules.order`);
+    const modules = join(folder, root, tree, '6.12-new');
+    t.deepEqual(await findKernel(join(folder, root)), {
+      release: '6.12-new',
+      image: join(modules, 'vmlinuz'),
+      modules,
+    });
+  }
+  put('merged/boot/vmlinuz-6.1-usr');
+  put('merged/usr/lib/modules/6.1-usr/modules.order');
+  t.is(kernelIn(join(folder, 'merged')).modules, join(folder, 'merged/usr/lib/modules/6.1-usr'));
   const bzImage = Buffer.alloc(1024);
   bzImage.write('HdrS', 0x202); // The Linux/x86 Boot Protocol
   for (const [name, content] of [
