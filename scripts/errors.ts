@@ -12,6 +12,18 @@ export class Failure extends Error {
   override readonly name = 'Failure';
 }
 
+/** A signal ended what was being waited for. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  /** 128 and the signal's number. */
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+}
+
 /** What the person at the terminal can mend: names, privileges, and what the machine lacks. */
 const USAGE_CODES = [
   'EPERM',
@@ -28,7 +40,8 @@ const USAGE_CODES = [
   'UNAVAILABLE',
 ];
 
-export function exitCodeOf(error: unknown): 1 | 2 {
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof Interrupted) return error.exitCode;
   if (error instanceof UsageError) return 2;
   if (error instanceof DeviceError) return error.code === 'INVALID' ? 2 : 1;
   if (error instanceof NativeError) return USAGE_CODES.includes(error.code) ? 2 : 1;

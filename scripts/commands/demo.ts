@@ -9,7 +9,7 @@ import { awaitIperf, iperf, type Ping, ping, settle, type Tcp } from '../rig/ker
 import { sweep } from '../rig/ledger.ts';
 import type { Namespace } from '../rig/namespaces.ts';
 import { inside, isRoot, obstacle, reenter } from '../rig/reenter.ts';
-import { cardJson, checkCapture, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';
+import { cardJson, checkFiles, linkText, Rates, summaryTable, wireJson } from '../rig/report.ts';
 import { Rig } from '../rig/rig.ts';
 import { echoRole, generateRole, type Role, type RoleContext, tapRole } from '../rig/roles.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -247,7 +247,7 @@ class Demo {
   }
 
   check(): void {
-    checkCapture(this.#rig);
+    checkFiles(this.#rig);
   }
 
   #summary(): string {

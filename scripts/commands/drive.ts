@@ -8,7 +8,7 @@ import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } f
 import { checkRings } from '../rig/card.ts';
 import { type DriveOptions, isQuiet, Run } from '../rig/drive-run.ts';
 import { bringUpLines, DriverLog } from '../rig/driver-log.ts';
-import { checkCapture } from '../rig/report.ts';
+import { checkFiles } from '../rig/report.ts';
 import { Rig, type Setup } from '../rig/rig.ts';
 import { ROLES, type RoleKind } from '../rig/roles.ts';
 import { KEYS } from '../rig/session.ts';
@@ -109,7 +109,7 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
     stop.close();
   }
   run.report();
-  checkCapture(rig);
+  checkFiles(rig);
   // Ctrl-C is how a run without end ends; else it is an interruption.
   const endless = options.seconds === undefined && options.count === undefined;
   process.exitCode = endless && stop.received === 'SIGINT' ? 0 : stop.exitCode;

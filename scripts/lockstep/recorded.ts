@@ -1,8 +1,10 @@
 /** A script from a trace (`fauxnic drive … --trace FILE`): its register accesses, and the time between them. */
-import { readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
 import { UsageError } from '../errors.ts';
+import { PATIENCE } from '../rig/output-file.ts';
+import { pause } from '../rig/pause.ts';
 import type { Step } from './script.ts';
 
 const { EERD, MDIC, RDT, TDT } = I82540EM.r;
@@ -13,6 +15,8 @@ const ACCESS = /^(read|write) +(\w+)(?:\[(\d+)\])? (0x[\da-f]{1,8})(?: |$)/i;
 const PAUSE_LEAST = 0.01; // milliseconds
 /** Nothing that a card does by itself takes longer. */
 const PAUSE_MOST = 10_000;
+const CHUNK = 64 * 1024;
+const LARGEST = 256 * 2 ** 20; // bytes: no trace that is played back has more
 const QUOTED = 60; // characters of a line that is none
 
 /**
@@ -44,13 +48,47 @@ export function recordedScript(path: string, map: RegisterMap): Step[] {
   return steps;
 }
 
+/** Of a file, or of a pipe such as a shell's <(…), which is waited for while something comes. */
 function textOf(path: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      return readWhole(fd).toString();
+    } finally {
+      closeSync(fd);
+    }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : code;
+    const { code, message } = error as NodeJS.ErrnoException;
+    const why = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : (code ?? message);
     throw new UsageError(`--script ${path}: ${why}`);
+  }
+}
+
+function readWhole(fd: number): Buffer {
+  const pipe = fstatSync(fd).isFIFO();
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for (let waited = 0; ; ) {
+    const part = Buffer.alloc(CHUNK);
+    const length = readSome(fd, part);
+    // Of a pipe nothing at first means that nobody writes yet, at last that he has gone.
+    if (length === 0 && (!pipe || bytes > 0)) return Buffer.concat(parts);
+    if (length > 0) waited = 0;
+    else if (waited >= PATIENCE) throw new Error(`nothing has come for ${PATIENCE / 1000} s`);
+    else waited += pause();
+    if (length > 0) parts.push(part.subarray(0, length));
+    bytes += Math.max(0, length);
+    if (bytes > LARGEST) throw new Error(`it has more than ${LARGEST / 2 ** 20} MiB`);
+  }
+}
+
+/** -1 where something may come later. */
+function readSome(fd: number, into: Buffer): number {
+  try {
+    return readSync(fd, into);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return -1;
+    throw error;
   }
 }
 

@@ -1,10 +1,9 @@
-import { closeSync, openSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync } from 'node:fs';
 import { Clock } from '../../sim/clock.ts';
 import { Capture } from '../../sim/wire/capture.ts';
 import { PcapngWriter } from '../../sim/wire/pcapng.ts';
 import type { Port } from '../../sim/wire/port.ts';
-import { UsageError } from '../errors.ts';
+import { openToWrite, writeWhole } from './output-file.ts';
 
 export interface CaptureOptions {
   readonly hardware: string;
@@ -25,10 +24,14 @@ export class CaptureFile {
   #error: unknown = null;
   #ended = false;
 
-  /** Throws a UsageError where the file cannot be written. */
-  constructor(path: string, clock: Clock, { hardware, limit = Infinity }: CaptureOptions) {
+  /** @throws UsageError where the file cannot be written. */
+  static async open(path: string, clock: Clock, options: CaptureOptions): Promise<CaptureFile> {
+    return new CaptureFile(path, await openToWrite(path, 'capture'), clock, options);
+  }
+
+  private constructor(path: string, fd: number, clock: Clock, { hardware, limit = Infinity }: CaptureOptions) {
     this.path = path;
-    this.#fd = openToWrite(path, 'capture');
+    this.#fd = fd;
     this.#limit = limit;
     const start = Date.now() - clock.now / 1e6; // the clock has run since it was made
     const writer = new PcapngWriter((chunk) => this.#write(chunk), {
@@ -63,22 +66,11 @@ export class CaptureFile {
   }
 
   #write(chunk: Uint8Array): void {
-    writeSync(this.#fd, chunk);
+    writeWhole(this.#fd, chunk);
     this.size += chunk.length;
     if (this.size < this.#limit || this.full) return;
     this.full = true;
     setImmediate(() => this.end()); // a frame is passing through the tap just now
-  }
-}
-
-/** A file opened for writing, for whoever wants to know early that it cannot be. */
-export function openToWrite(path: string, what: string): number {
-  try {
-    return openSync(path, 'w', 0o644);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const why = code === 'ENOENT' ? `there is no folder ${dirname(path)}` : code === 'EISDIR' ? 'it is a folder' : code;
-    throw new UsageError(`${what} ${path} cannot be written: ${why}; choose another path`);
   }
 }
 

@@ -108,8 +108,8 @@ export class Network {
     const { cards, streams = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
     const clock = this.#clock;
     const plug = this.#wire(cards.length + streams.length + (peer ? 1 : 0));
-    if (trace !== undefined) this.trace = new TraceFile(trace);
-    if (pcap !== undefined) this.capture = new CaptureFile(pcap, clock, { hardware: hardwareText(cards) });
+    if (trace !== undefined) this.trace = await TraceFile.open(trace);
+    if (pcap !== undefined) this.capture = await CaptureFile.open(pcap, clock, { hardware: hardwareText(cards) });
     for (const [index, card] of cards.entries()) {
       const name = Network.nameOf(card, index);
       const tell = cards.length > 1 ? (text: string) => note(`${name}: ${text}`) : note;

@@ -100,10 +100,10 @@ export class Rig implements Setup {
 
   async #open(options: RigOptions): Promise<void> {
     const { model, qemu, near = {}, far = {}, pcap, pcapLimit, trace } = options;
-    if (trace !== undefined) this.trace = new TraceFile(trace);
+    if (trace !== undefined) this.trace = await TraceFile.open(trace);
     if (pcap !== undefined) {
       const hardware = `${model.chip} models and ${model.driver} drivers`;
-      this.capture = new CaptureFile(pcap, this.clock, { hardware, limit: pcapLimit });
+      this.capture = await CaptureFile.open(pcap, this.clock, { hardware, limit: pcapLimit });
     }
     if (far !== null) this.far = await this.#card(model, 1, far);
     this.near = await (qemu === undefined ? this.#card(model, 0, near) : this.#qemuCard(qemu, near, options.progress));

@@ -1,20 +1,27 @@
-import { closeSync, writeSync } from 'node:fs';
-import { Failure } from '../errors.ts';
-import { openToWrite } from './capture-file.ts';
+import { closeSync } from 'node:fs';
+import { openToWrite, PATIENCE, writeWhole } from './output-file.ts';
 
 const CHUNK = 64 * 1024;
+const STDOUT = 1;
 
 /** Lines to a file, or to standard output where the path is "-". */
 export class TraceFile {
   lines = 0;
   readonly path: string;
+  /** Why it is not complete, where it is not: the disk is full, its reader has gone. The cards go on. */
+  error: unknown = null;
   readonly #fd: number;
   #text = '';
   #ended = false;
 
-  constructor(path: string) {
+  /** @throws UsageError where the file cannot be written. */
+  static async open(path: string): Promise<TraceFile> {
+    return new TraceFile(path, path === '-' ? STDOUT : await openToWrite(path, 'trace'));
+  }
+
+  private constructor(path: string, fd: number) {
     this.path = path;
-    this.#fd = path === '-' ? 1 : openToWrite(path, 'trace');
+    this.#fd = fd;
   }
 
   readonly line = (text: string): void => {
@@ -27,24 +34,25 @@ export class TraceFile {
   end(): void {
     if (this.#ended) return;
     this.#flush();
-    this.#ended = true;
-    if (this.#fd !== 1) closeSync(this.#fd);
+    this.#close();
   }
 
-  /** Synchronous: what was traced before a crash is there. */
+  #close(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    if (this.#fd !== STDOUT) closeSync(this.#fd);
+  }
+
+  /** Synchronous: what was traced before a crash is there. A person who pages through standard output takes his time. */
   #flush(): void {
-    let rest = Buffer.from(this.#text);
+    const text = Buffer.from(this.#text);
     this.#text = '';
-    while (rest.length > 0) {
-      try {
-        rest = rest.subarray(writeSync(this.#fd, rest));
-      } catch (error) {
-        const { code } = error as NodeJS.ErrnoException;
-        if (code === 'EAGAIN') continue; // a pipe whose reader is slow
-        this.#ended = true;
-        if (code === 'EPIPE') process.exit(0); // the reader has gone
-        throw new Failure(`trace ${this.path}: ${code}`);
-      }
+    try {
+      writeWhole(this.#fd, text, this.#fd === STDOUT ? Infinity : PATIENCE);
+    } catch (error) {
+      if (this.#fd === STDOUT && (error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0); // as head goes
+      this.error = error;
+      this.#close();
     }
   }
 }
