@@ -3,7 +3,7 @@
  * TCP goes back where it came from, with addresses (and UDP ports) swapped. A card with this behind it can be pinged and
  * measured with nothing else running.
  *
- * Answers are made in the buffer the question came in.
+ * Answers are made in the buffer the question came in; those to a fragmented datagram, once it is whole, in its fragments.
  */
 import {
   addToChecksum,
@@ -22,6 +22,7 @@ import {
 } from '../../sim/packet.ts';
 import { FEATURE_VLAN_INSERT, type NetDevice } from '../netdev.ts';
 import { type PacketBuffer, RX_ERROR, RX_L4_CHECKSUM_BAD, RX_VLAN, TX_VLAN } from '../packet.ts';
+import { FRAGMENT_HEADER, Fragments } from './fragments.ts';
 import { insertVlan } from './vlan.ts';
 import { WorkLoop } from './work-loop.ts';
 
@@ -40,22 +41,28 @@ export interface EchoOptions {
   /** Addresses to answer for, of 4 or 16 bytes each; any, if absent. */
   readonly addresses?: readonly Uint8Array[];
   readonly batch?: number;
+  /** Nanoseconds, monotonic, for how long fragments are waited for; the machine's, if absent. */
+  readonly now?: () => number;
   readonly failed?: (error: unknown) => void;
 }
 
 export class Echo {
+  /** Frames. What became of fragments is told by `fragments`. */
   readonly statistics = { received: 0, answered: 0, ignored: 0 };
+  readonly fragments = new Fragments();
   readonly #device: NetDevice;
   readonly #addresses: readonly Uint8Array[] | null;
   readonly #batch: number;
+  readonly #now: () => number;
   readonly #loop: WorkLoop;
   readonly #received: PacketBuffer[] = [];
   readonly #answers: PacketBuffer[] = [];
   #first = 0;
   #count = 0;
 
-  constructor(device: NetDevice, { addresses, batch = 64, failed }: EchoOptions = {}) {
+  constructor(device: NetDevice, { addresses, batch = 64, now, failed }: EchoOptions = {}) {
     this.#device = device;
+    this.#now = now ?? (() => performance.now() * 1e6);
     this.#addresses = addresses ?? null;
     this.#batch = batch;
     this.#loop = new WorkLoop({
@@ -78,6 +85,7 @@ export class Echo {
   close(): void {
     this.#loop.stop();
     for (; this.#count > 0; this.#count--) this.#answers[this.#first++]!.free();
+    this.fragments.close();
   }
 
   #round(): boolean {
@@ -100,16 +108,56 @@ export class Echo {
 
   #take(packet: PacketBuffer): void {
     this.statistics.received++;
-    const { flags } = packet;
-    if (packet.next !== null || flags & (RX_ERROR | RX_L4_CHECKSUM_BAD) || !this.answer(packet)) {
-      this.statistics.ignored++;
-      packet.free();
-      return;
-    }
+    const damaged = packet.next !== null || (packet.flags & (RX_ERROR | RX_L4_CHECKSUM_BAD)) !== 0;
+    if (!damaged && this.answer(packet)) this.#queue(packet);
+    else if (!damaged && headers.fragment && this.#mayAnswer(packet)) this.#reassemble(packet);
+    else this.#ignore(packet);
+  }
+
+  #ignore(packet: PacketBuffer): void {
+    this.statistics.ignored++;
+    packet.free();
+  }
+
+  #queue(packet: PacketBuffer): void {
     this.statistics.answered++;
-    packet.flags = flags & RX_VLAN ? TX_VLAN : 0;
-    if (flags & RX_VLAN && (this.#device.features.enabled & FEATURE_VLAN_INSERT) === 0) insertVlan(packet);
+    const tagged = (packet.flags & RX_VLAN) !== 0;
+    packet.flags = tagged ? TX_VLAN : 0;
+    if (tagged && (this.#device.features.enabled & FEATURE_VLAN_INSERT) === 0) insertVlan(packet);
     this.#answers[this.#count++] = packet;
+  }
+
+  #reassemble(packet: PacketBuffer): void {
+    const whole = this.fragments.take(packet, headers, this.#now());
+    if (whole === null) return;
+    const answers = this.#answerFragments(whole);
+    for (const fragment of whole) {
+      if (answers) this.#queue(fragment);
+      else this.#ignore(fragment);
+    }
+  }
+
+  /** What asks is in the first of them; the sums of transport headers are those of the whole, whose parts only move. */
+  #answerFragments(fragments: readonly PacketBuffer[]): boolean {
+    const first = fragments[0]!;
+    const { bytes, start } = first;
+    parseHeaders(bytes, start, first.length, headers);
+    const ip = start + headers.l3;
+    const v4 = headers.version === 4;
+    const l4 = ip + (v4 ? (bytes[ip]! & 15) * 4 : 40 + FRAGMENT_HEADER);
+    const protocol = v4 ? bytes[ip + 9]! : bytes[ip + 40]!;
+    if (l4 + 8 > ip + headers.ipLength) return false;
+    if (protocol === (v4 ? PROTOCOL_ICMP : ICMP6)) {
+      if (!(v4 ? turn(bytes, l4, ECHO_REQUEST, 0) : turn(bytes, l4, ECHO6_REQUEST, ECHO6_REPLY))) return false;
+    } else if (protocol === PROTOCOL_UDP) swap(bytes, l4, l4 + 2, 2);
+    for (const packet of fragments) {
+      parseHeaders(packet.bytes, packet.start, packet.length, headers);
+      const at = packet.start + headers.l3;
+      if (v4) swap(packet.bytes, at + 12, at + 16, 4);
+      else swap(packet.bytes, at + 8, at + 24, 16);
+      this.#reply(packet.bytes, packet.start);
+    }
+    return true;
   }
 
   /** Makes the answer in place; false where there is none. */
@@ -147,11 +195,18 @@ export class Echo {
     return true;
   }
 
+  /** An IP datagram, or a part of one, for this card alone, from a station. */
+  #mayAnswer({ bytes, start }: PacketBuffer): boolean {
+    const at = start + headers.l3;
+    if (bytes[start]! & 1 || headers.protocol === PROTOCOL_TCP) return false;
+    if (headers.version === 6) return this.#isOurs(bytes, at + 24, 16) && bytes[at + 8] !== 0xff;
+    return this.#isOurs(bytes, at + 16, 4) && bytes[at + 12]! < 224;
+  }
+
   #ipv4(packet: PacketBuffer): boolean {
     const { bytes, start } = packet;
     const at = start + headers.l3;
-    if (headers.fragment || bytes[start]! & 1 || headers.protocol === PROTOCOL_TCP) return false;
-    if (!this.#isOurs(bytes, at + 16, 4) || bytes[at + 12]! >= 224) return false;
+    if (headers.fragment || !this.#mayAnswer(packet)) return false;
     if (headers.protocol === PROTOCOL_ICMP && !ping(bytes, at, ECHO_REQUEST, 0)) return false;
     if (headers.protocol === PROTOCOL_UDP) this.#ports(bytes, start);
     swap(bytes, at + 12, at + 16, 4);
@@ -165,7 +220,7 @@ export class Echo {
     if (headers.fragment || headers.protocol === PROTOCOL_TCP || bytes[at + 8] === 0xff) return false;
     if (headers.protocol === ICMP6 && bytes[at + 6] === ICMP6 && bytes[at + 40] === NEIGHBOUR_SOLICITATION)
       return this.#neighbour(packet, at);
-    if (bytes[start]! & 1 || !this.#isOurs(bytes, at + 24, 16)) return false;
+    if (!this.#mayAnswer(packet)) return false;
     if (headers.protocol === ICMP6 && (bytes[at + 6] !== ICMP6 || !ping6(bytes, at))) return false;
     if (headers.protocol === PROTOCOL_UDP) this.#ports(bytes, start);
     swap(bytes, at + 8, at + 24, 16);

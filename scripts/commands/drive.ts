@@ -53,7 +53,7 @@ export function addDrive(program: Command): void {
     )
     .argument('<target>', 'the device: sim:MODEL, qemu:DEVICE, vfio-user:PATH or pci:ADDRESS (see fauxnic devices)')
     .option('--tap [name]', 'join it to a TAP interface, by this name or the next free fauxnicN (needs root)')
-    .option('--echo', 'answer ARP, pings and UDP')
+    .option('--echo', 'answer ARP, pings and UDP, fragmented or not')
     .option('--generate', 'send UDP frames, and judge those that come back')
     .addOption(new Option('--peer <role>', 'what the other end of the wire does').choices(ROLES))
     .option('--peer-tap <name>', 'the name of the TAP with --peer tap')

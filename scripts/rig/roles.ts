@@ -130,15 +130,15 @@ export function tapRole(context: RoleContext, { name, gro = true, tso = true, pa
   };
 }
 
-export function echoRole({ card, failed }: RoleContext): Role {
-  const echo = new Echo(card.driver, { failed });
+export function echoRole({ card, now, failed }: RoleContext): Role {
+  const echo = new Echo(card.driver, { now, failed });
   return {
     kind: 'echo',
     about: 'echo: answers ARP, pings, UDP',
     start: () => echo.start(),
     stop: () => echo.close(),
     ...NOTHING_DROPPED,
-    statistics: () => ({ ...echo.statistics }),
+    statistics: () => ({ ...echo.statistics, fragments: { ...echo.fragments.statistics } }),
     reset: () => void Object.assign(echo.statistics, { received: 0, answered: 0, ignored: 0 }),
   };
 }
