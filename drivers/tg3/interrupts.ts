@@ -12,12 +12,13 @@ import { Moderation } from '../moderation.ts';
 import { goneError } from '../net-driver.ts';
 import { type Chip, R } from './chip.ts';
 import { HOST_CONTROL } from './reset.ts';
-import type { StatusBlocks } from './status.ts';
+import { MAX_VECTORS, type StatusBlocks } from './status.ts';
 
 const { HOSTCC_MODE, MISC_HOST_CTRL, MSGINT_MODE, MAC_STATUS, PCISTATE } = R;
 /** 32 bytes of status block; ticks count from the first event. */
 const COALESCING = HOSTCC_MODE.ENABLE | HOSTCC_MODE._32BYTE | HOSTCC_MODE.CLRTICK_RXBD | HOSTCC_MODE.CLRTICK_TXBD;
 const SILENT = 1;
+const FIRST_VECTOR_NOW = 1 << 13; // of COAL_VEC_NOW: vector 1; those of the others follow
 
 /** By moderation's levels: microseconds, and frames, after which a block goes out and interrupts. */
 export const LEVELS = [
@@ -46,6 +47,7 @@ export class InterruptControl {
   readonly #moderation = new Moderation();
   #armed = false;
   #lastTag = 0; // of block 0 at the last interrupt
+  readonly #acknowledged = new Uint8Array(MAX_VECTORS); // tags that vectors were armed with
 
   constructor(chip: Chip, status: StatusBlocks, sink: InterruptSink) {
     this.#chip = chip;
@@ -60,8 +62,8 @@ export class InterruptControl {
     const mode = enableFirst(device, modes, (mode) => (mode !== 'msix' ? 1 : variant.is577xx ? wanted : 0));
     this.mode = mode;
     this.vectors = mode === 'msix' ? wanted : 1;
-    const handler = mode === 'intx' ? () => this.#line() : () => this.#interrupt();
     for (let vector = 0; vector < this.vectors; vector++) {
+      const handler = mode === 'intx' ? () => this.#line() : () => this.#interrupt(vector);
       device.interrupts.on(
         vector,
         guarded(handler, (error) => this.#sink.failed(error)),
@@ -114,13 +116,20 @@ export class InterruptControl {
   arm(): void {
     this.#armed = true;
     for (let vector = 0; vector < this.vectors; vector++) {
-      this.#chip.write(R.MBOX_INTERRUPT, this.#status.tag(vector) << 24, vector);
+      const tag = this.#status.tag(vector);
+      this.#acknowledged[vector] = tag;
+      this.#chip.write(R.MBOX_INTERRUPT, tag << 24, vector);
     }
   }
 
   /** Makes the card write block 0, and interrupt. */
   provoke(): void {
-    this.#chip.write(HOSTCC_MODE, COALESCING | HOSTCC_MODE.NOW);
+    this.#writeBlock(0);
+  }
+
+  #writeBlock(vector: number): void {
+    const now = vector === 0 ? HOSTCC_MODE.NOW : FIRST_VECTOR_NOW << (vector - 1);
+    this.#chip.write(HOSTCC_MODE, COALESCING | now);
   }
 
   /** How many packets the work after an interrupt came to. */
@@ -152,16 +161,19 @@ export class InterruptControl {
       if ((state & PCISTATE.INT_NOT_ACTIVE) !== 0) return;
     }
     this.#lastTag = this.#status.tag(0);
-    this.#interrupt();
+    this.#interrupt(0);
     this.#chip.read(R.MBOX_INTERRUPT); // the line is down before the handler returns
   }
 
-  #interrupt(): void {
+  #interrupt(vector: number): void {
     const armed = this.#armed;
     this.silence();
     this.count++;
     this.lookAtLink();
-    if (armed) this.#sink.work();
+    if (!armed) return;
+    // A tag in memory that is not the card's would interrupt at once, for ever: the card is to write its own.
+    if (this.#status.tag(vector) === this.#acknowledged[vector]) this.#writeBlock(vector);
+    this.#sink.work();
   }
 
   /** What block 0 says of the link. Acknowledged, so that the blocks to come do not say it again. */

@@ -472,6 +472,22 @@ test('buffers that the card never names are found missing, and had back by a res
   t.is(driver.pool.available, driver.pool.size);
 });
 
+test('a tag in memory that is not the card’s does not interrupt for ever', async (t) => {
+  const opened = await open({ interrupts: ['msi'] });
+  const { driver, start, clock, model } = opened;
+  await start();
+  const scribble = await scribbler(opened);
+  driver.onWork(() => driver.rearm());
+  await runFor(clock, MILLISECOND);
+  const { interrupts } = driver.statistics();
+  scribble(1, 0xee);
+  driver.rearm();
+  const end = clock.now + MILLISECOND;
+  t.true(clock.advanceTo(end, 1000) < 1000);
+  t.true(driver.statistics().interrupts - interrupts < 5);
+  t.is(model.dma.faults, 0);
+});
+
 test('what MAC_MODE once read as wrong is not written back', async (t) => {
   const { driver, model, link, start, clock } = await open();
   await start();
