@@ -52,6 +52,8 @@ export interface Bench {
   send(frame: Uint8Array): void;
   /** The oldest frame that came from the card; null where there is none. */
   take(): Uint8Array | null;
+  /** The wire leads to another process: what was sent is on its way for as long as that takes. */
+  readonly remote?: true;
   /** Pulls and plugs the cable; absent where the bench cannot. */
   cable?(connected: boolean): void;
   /** Waits for the promise, letting time pass. */
@@ -629,6 +631,7 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       // QEMU's e1000 holds frames back for a second once RCTL was written, and they would be lost with the link.
       if (bench.differs?.deafness !== undefined) await bench.pass(1100);
       queue();
+      if (bench.remote) await until(bench, () => numbers.length >= 20, 'what was sent to the card');
       await bench.run(driver.setMtu(mtu));
       assert.equal(driver.mtu, mtu);
       if (mtu === 1400) assert.deepEqual([resets, driver.link.up], [0, true]);

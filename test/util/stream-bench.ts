@@ -24,6 +24,7 @@ export function streamBench({ device, driver, stream, reconnect, close }: Stream
   let far = stream;
   return {
     driver,
+    remote: true,
     send(frame) {
       device.config.read16(0); // what the driver wrote has reached the card: a read comes after posted writes
       if (!far.send(frame)) throw new Error(`the wire takes no frame: ${far.connected ? 'it is full' : 'it is cut'}`);
