@@ -307,3 +307,19 @@ test('the machine’s time moves a clock, near deadlines and far ones', async (t
   t.is(clock.now, stopped);
   t.is(clock.onEarlier, null);
 });
+
+test('alarms that cost more of the machine’s time than of the clock’s leave the event loop its turns', async (t) => {
+  const clock = new Clock();
+  const machine = new MachineClock(clock);
+  let ran = 0;
+  const busy = clock.alarm(() => {
+    ran++;
+    busy.in(MICROSECOND);
+    for (const end = performance.now() + 1; performance.now() < end; );
+  });
+  machine.start();
+  busy.in(0);
+  for (let turns = 0; turns < 3; turns++) await new Promise((resolve) => setImmediate(resolve));
+  machine.stop();
+  t.true(ran > 0 && ran <= 3 * 6, `${ran} in three turns`);
+});
