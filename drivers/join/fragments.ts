@@ -14,7 +14,7 @@ const LIFETIME = 60 * SECOND;
 const DATAGRAMS = 16;
 /** Of all datagrams together: ten of the longest at an MTU of 1500. */
 const FRAGMENTS = 512;
-/** RFC 791 §3.1: what a total length can say. */
+/** What IPv4's total length can say, its header with it (RFC 791 §3.1), or IPv6's payload length (RFC 8200 §4.5). */
 const LONGEST = 65535;
 const MORE = 1;
 const IPV6_HEADER = 40;
@@ -170,7 +170,7 @@ function placeOf({ bytes, start: frame }: PacketBuffer, { version, l3, ipLength 
   const start = v4 ? (field & 0x1fff) * 8 : field & 0xfff8;
   const last = (v4 ? field & 0x2000 : field & MORE) === 0;
   if (said !== ipLength || length <= 0 || (!last && length % 8 !== 0)) return null;
-  if (start + length + (v4 ? header : FRAGMENT_HEADER) > LONGEST) return null;
+  if (start + length + (v4 ? header : 0) > LONGEST) return null;
   const names = v4
     ? [...bytes.subarray(ip + 12, ip + 20), bytes[ip + 9], bytes[ip + 4], bytes[ip + 5]]
     : [...bytes.subarray(ip + 8, ip + 40), ...bytes.subarray(ip + 44, ip + 48)];

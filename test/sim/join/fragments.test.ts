@@ -83,7 +83,7 @@ for (const version of [4, 6] as const)
       for (const [payload, size] of [
         [1473, 1480],
         [8000, 1480],
-        [version === 4 ? 65507 : 65487, 1448],
+        [version === 4 ? 65507 : 65527, 1448],
         [100, 8],
       ] as const) {
         const whole = datagram(version, kind, payload);
