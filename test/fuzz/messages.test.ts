@@ -67,10 +67,10 @@ await t.test(`random messages, and a good client beside them, seed ${seed}`, asy
   t.equal(await last.read(CONFIG, 0), ID, 'and the attacked one serves whoever comes next');
   last.close();
   good.close();
-  const began = performance.now() - kept(pid);
+  const began = performance.now();
   server.kill('SIGTERM');
   const { stdout, stderr, exitCode } = await server;
-  t.ok(performance.now() - began < 30_000);
+  t.ok(performance.now() - began < 5000, 'SIGTERM ends it at once');
   t.equal(exitCode, 0, stderr);
   t.equal(stdout.split('\n').length, 1, `nothing was thrown: ${stdout}`);
 });

@@ -17,7 +17,6 @@ import { access, Client, COMMAND, fields } from './vfio-client.ts';
 
 enterNamespace(import.meta.url);
 const { t } = await import('tap');
-t.setTimeout(240_000); // on a busy machine
 
 interface Test {
   teardown(action: () => unknown): unknown;
@@ -171,7 +170,7 @@ const ticks = (pid: number) => {
   return Number(utime) + Number(stime);
 };
 
-await t.test('eventfds that a client fills, empties, or makes blocking again', { timeout: 120_000 }, async (t) => {
+await t.test('eventfds that a client fills, empties, or makes blocking again', async (t) => {
   const { socket, end, pid } = await commanded(t);
   const [TRIGGER, UNMASK, MASK] = [32, 16, 8];
   const cases = [
@@ -276,7 +275,7 @@ await t.test('one message with much work in it has as many turns as it needs', a
   t.ok(server.model.writes.length < before + 100, 'nobody works for a client that has gone');
 });
 
-await t.test('SIGTERM in the midst of it', { timeout: 60_000 }, async (t) => {
+await t.test('SIGTERM in the midst of it', async (t) => {
   const { socket, end } = await commanded(t);
   const it = await Client.connected(socket);
   t.teardown(() => it.close());
@@ -356,7 +355,7 @@ await t.test('a client that does not read its replies', async (t) => {
   it.close();
 });
 
-await t.test('a client that answers late for its memory', { timeout: 120_000 }, async (t) => {
+await t.test('a client that answers late for its memory', async (t) => {
   const { socket, end } = await commanded(t);
   const it = await Client.connected(socket);
   t.teardown(() => it.close());

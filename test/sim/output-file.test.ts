@@ -1,5 +1,6 @@
 /** Files that a person names, and what may be behind the names: pipes, devices, readers that come late or go early. */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,14 +45,11 @@ for (const [option, what] of [
   test(`${option}: a reader that comes late gets all of it, one that goes early is told of`, async (t) => {
     const path = pipe();
     const child = fauxnic(`${DRIVE} ${option} ${path}`);
-    child.stderr.once('data', () => void execa('cat', [path]).pipe('wc', ['-c']).then(count, count));
-    let bytes = 0;
-    const count = ({ stdout }: { stdout?: unknown }) => {
-      bytes = Number(stdout);
-    };
+    await once(child.stderr, 'data');
+    const counted = execa('cat', [path]).pipe('wc', ['-c']);
     t.is((await child).exitCode, 0);
-    for (let i = 0; i < 100 && bytes === 0; i++) await new Promise((resolve) => setTimeout(resolve, 20));
-    t.true(bytes > 100_000, `${bytes}`);
+    const { stdout: bytes } = await counted;
+    t.true(Number(bytes) > 100_000, bytes);
 
     const other = pipe();
     const reader = execa('head', ['-c', '10', other], { reject: false });
