@@ -116,7 +116,7 @@ export class AddressSpace {
   }
 }
 
-interface Range {
+export interface Range {
   readonly start: number;
   readonly end: number;
 }
@@ -133,7 +133,8 @@ function cut<Of extends Range>(ranges: Of[], start: number, end: number): Of[] {
   return ranges.splice(first, last - first);
 }
 
-function firstEndingAfter(ranges: readonly Range[], address: number): number {
+/** Of ranges in order of address, and apart: the index of the first that ends behind `address`. */
+export function firstEndingAfter(ranges: readonly Range[], address: number): number {
   let low = 0;
   let high = ranges.length;
   while (low < high) {

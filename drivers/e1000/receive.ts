@@ -30,14 +30,14 @@ import {
   RX_MULTICAST_MISS,
   RX_VLAN,
 } from '../packet.ts';
+import { SHORTEST } from '../requests.ts';
 import { type Chip, R } from './chip.ts';
 import { RX_DAMAGED } from './descriptors.ts';
 
 /** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
 const REFILL = 16;
-/** No frame is longer (13.4.22, LPE), nor shorter than an Ethernet header. */
+/** No frame is longer (13.4.22, LPE). */
 const LONGEST = 16384;
-const SHORTEST = 14;
 
 export class Receiver {
   readonly size: number;

@@ -16,7 +16,7 @@ import {
   swap16,
 } from '../packet.ts';
 import { SUM_KNOWN } from '../wire/port.ts';
-import { type ParserLimits, ReceiveParser } from './receive-parser.ts';
+import { type ParserLimits, ReceiveParser, SMALLEST_ETHERTYPE } from './receive-parser.ts';
 
 /** Results, as bits; neither good nor bad: not checked, or there is none. */
 export const IP_GOOD = 1;
@@ -30,7 +30,6 @@ export const CHECK_IPV6 = 4; // TCP and UDP over IPv6, too
 
 /** A parser of which its datasheet says nothing. */
 const UNLIMITED: ParserLimits = { longestExtension: Number.POSITIVE_INFINITY, tunnels: false };
-const LONGEST_LENGTH = 0x5ff; // as an EtherType it is one of the frame's length (IEEE 802.3 clause 3.2.6)
 const SHORTEST_PLAIN = 44; // Ethernet, IP, UDP, and a whole number of words
 const ZERO = 0xffff; // a ones' complement sum over something and its checksum; all zeros cannot occur
 
@@ -52,7 +51,7 @@ export class ReceiveChecksums {
     this.total = flags & SUM_KNOWN ? swap16(flags >>> 16) : littleSum(bytes, start, length);
     if ((what & (CHECK_IP | CHECK_L4)) === 0) return 0;
     const type = get16(bytes, start + 12);
-    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6 && type !== ETHERTYPE_VLAN && type > LONGEST_LENGTH)
+    if (type !== ETHERTYPE_IPV4 && type !== ETHERTYPE_IPV6 && type !== ETHERTYPE_VLAN && type >= SMALLEST_ETHERTYPE)
       return 0;
     return this.#check(bytes, start, length, what);
   }

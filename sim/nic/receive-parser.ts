@@ -23,7 +23,7 @@ export interface ParserLimits {
   readonly tunnels: boolean;
 }
 
-const SMALLEST_ETHERTYPE = 0x600; // below, the field is a length (IEEE 802.3 clause 3.2.6)
+export const SMALLEST_ETHERTYPE = 0x600; // below, the field is a length (IEEE 802.3 clause 3.2.6)
 const SNAP = 8; // LLC AA AA 03, organization 00 00 00, EtherType (RFC 1042)
 const PROTOCOL_IPV4 = 4;
 const PROTOCOL_IPV6 = 41;

@@ -2,8 +2,9 @@
  * A vfio-user client's memory, for a device of QEMU's. Each file that the client passes is plugged into that QEMU as a DIMM,
  * as a whole, for as long as something of it is mapped; what is mapped of it, and where, is the IOMMU's affair.
  */
+import type { Range } from '../../sim/memory.ts';
 import { EACCES, EINVAL, ENOMEM, ENOSPC, ENOTSUP } from '../vfio-user/codec.ts';
-import type { Backing, MapRequest, Range, Source } from '../vfio-user/guest-memory.ts';
+import type { Backing, MapRequest, Source } from '../vfio-user/guest-memory.ts';
 import { type Iommu, PAGE_BYTES } from './iommu.ts';
 import { DIMMS, DIMMS_END, DIMMS_START } from './machine.ts';
 import type { Monitor } from './monitor.ts';

@@ -11,7 +11,7 @@ import {
   type Watch,
   watch,
 } from '../../native/index.ts';
-import type { AddressSpace, DistantMemory } from '../../sim/memory.ts';
+import { type AddressSpace, type DistantMemory, firstEndingAfter, type Range } from '../../sim/memory.ts';
 import { EEXIST, EINVAL, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
 
 /** One ArrayBuffer's worth: below every Node's longest. */
@@ -28,11 +28,6 @@ const MOST_PART_BYTES = 2 ** 44;
 
 /** Of this thread's clients. */
 const mapped = { parts: 0, bytes: 0 };
-
-export interface Range {
-  readonly start: number;
-  readonly end: number;
-}
 
 export interface MapRequest {
   readonly start: number;
@@ -77,7 +72,7 @@ export class GuestMemory {
     const end = start + length;
     const aligned = isAligned(start) && isAligned(length) && (fd < 0 || isAligned(offset)); // Infinity is not
     if (!aligned || length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
-    const at = this.#firstEndingAfter(start);
+    const at = firstEndingAfter(this.#ranges, start);
     if ((this.#ranges[at]?.start ?? Infinity) < end) return EEXIST;
     if (this.#ranges.length >= MAX_DMA_MAPS || this.#bytes + length > MOST_BYTES) return ENOSPC;
     const source = fd < 0 ? null : sourceOf(fd, offset, length, writable);
@@ -100,7 +95,7 @@ export class GuestMemory {
   unmap(start: number, length: number): number {
     const end = start + length;
     if (!isAligned(start) || !isAligned(length) || length === 0 || end > ADDRESSES) return -EINVAL;
-    const first = this.#firstEndingAfter(start);
+    const first = firstEndingAfter(this.#ranges, start);
     let last = first;
     while (last < this.#ranges.length && this.#ranges[last]!.start < end) last++;
     if (last === first) return 0;
@@ -118,17 +113,6 @@ export class GuestMemory {
     for (const { start, end } of ranges) this.#bytes -= end - start;
     if (ranges.length > 0) this.#backing.unmap(ranges);
     return before - this.#bytes;
-  }
-
-  #firstEndingAfter(address: number): number {
-    let low = 0;
-    let high = this.#ranges.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.#ranges[middle]!.end > address) high = middle;
-      else low = middle + 1;
-    }
-    return low;
   }
 }
 
