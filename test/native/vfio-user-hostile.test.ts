@@ -238,6 +238,36 @@ await t.test('as many pieces of one file as were promised, in one mapping of our
   t.ok(server.connected);
 });
 
+await t.test(
+  'as much of a file as there may be is mapped in many turns, and nothing is left where its client goes',
+  async (t) => {
+    const { socket, server } = served(t);
+    const before = descriptors();
+    const it = await Client.connected(socket);
+    const fd = createMemfd('guest', 2 ** 40);
+    const reply = it.map(0, 2 ** 40, { fd });
+    closeSync(fd);
+    for (let seen = 0, turns = 0; turns < 3; await new Promise((resolve) => setImmediate(resolve))) {
+      if (maps() > seen) turns++;
+      seen = maps();
+    }
+    t.ok(maps() < 2 ** 9, `${maps()} parts of 512, and others have had three turns`);
+    it.close();
+    await t.rejects(reply);
+    await until(() => !server.connected, 'gone');
+    t.equal(maps(), 0);
+    t.equal(descriptors(), before);
+
+    const next = await Client.connected(socket);
+    t.teardown(() => next.close());
+    const small = opened(t, createMemfd('guest', 2 ** 33));
+    t.equal(await next.map(0, 2 ** 33, { fd: small }), 0, 'and the next one gets his own');
+    t.equal(maps(), 4);
+    t.equal(await next.unmapped(0, 2 ** 40), 2 ** 33);
+    t.equal(maps(), 0);
+  },
+);
+
 await t.test('parts of files: too many', async (t) => {
   const { socket } = served(t);
   const other = served(t);

@@ -13,6 +13,7 @@ import {
 } from '../../native/index.ts';
 import { type AddressSpace, type DistantMemory, firstEndingAfter, type Range } from '../../sim/memory.ts';
 import { EEXIST, EINVAL, ENOMEM, ENOSPC, MAX_DMA_MAPS, PAGE_BYTES } from './codec.ts';
+import type { Turn } from './turn.ts';
 
 /** One ArrayBuffer's worth: below every Node's longest. */
 const PART_BYTES = 2 ** 31;
@@ -43,10 +44,15 @@ export interface Source {
   readonly file: MemoryFile;
 }
 
+/** In an errno's place: the turn was over. Whoever asked asks the same again in another one. */
+export const UNFINISHED = -1;
+
 /** What a client's ranges are made reachable by: for a model, or for a device elsewhere. */
 export interface Backing {
-  /** Returns 0 or an errno; then nothing of it is mapped. The descriptor stays the caller's. */
-  map(request: MapRequest): number;
+  /** Returns 0, UNFINISHED, or an errno; then nothing of it is mapped. The descriptor stays the caller's. */
+  map(request: MapRequest, turn: Pick<Turn, 'over'>): number;
+  /** Nobody will ask again for what was unfinished: nothing of it is mapped any more. */
+  giveUp?(): void;
   /** All that are in a range of addresses, in order. When this returns the device does not reach them any more. */
   unmap(ranges: readonly Range[]): void;
 }
@@ -56,6 +62,7 @@ export class GuestMemory {
   readonly #backing: Backing;
   readonly #ranges: Range[] = []; // in order of address
   #bytes = 0;
+  #unfinished: MapRequest | null = null;
   /** Mappings that came without a descriptor. */
   distant = 0;
 
@@ -67,8 +74,21 @@ export class GuestMemory {
     return this.#ranges.length;
   }
 
-  /** Returns 0 or an errno. The descriptor, -1 where none came, stays the caller's. */
-  map(start: number, length: number, writable: boolean, fd: number, offset: number): number {
+  /** Returns 0, UNFINISHED or an errno. The descriptor, -1 where none came, stays the caller's. */
+  map(turn: Turn, start: number, length: number, writable: boolean, fd: number, offset: number): number {
+    const request = this.#unfinished ?? this.#requested(start, length, writable, fd, offset);
+    if (typeof request === 'number') return request;
+    const error = this.#backing.map(request, turn);
+    this.#unfinished = error === UNFINISHED ? request : null;
+    if (error !== 0) return error;
+    if (request.source === null) this.distant++;
+    this.#ranges.splice(firstEndingAfter(this.#ranges, start), 0, { start, end: start + length });
+    this.#bytes += length;
+    return 0;
+  }
+
+  /** Or an errno. */
+  #requested(start: number, length: number, writable: boolean, fd: number, offset: number): MapRequest | number {
     const end = start + length;
     const aligned = isAligned(start) && isAligned(length) && (fd < 0 || isAligned(offset)); // Infinity is not
     if (!aligned || length === 0 || end > Number.MAX_SAFE_INTEGER) return EINVAL;
@@ -76,13 +96,7 @@ export class GuestMemory {
     if ((this.#ranges[at]?.start ?? Infinity) < end) return EEXIST;
     if (this.#ranges.length >= MAX_DMA_MAPS || this.#bytes + length > MOST_BYTES) return ENOSPC;
     const source = fd < 0 ? null : sourceOf(fd, offset, length, writable);
-    if (typeof source === 'number') return source;
-    const error = this.#backing.map({ start, length, writable, source });
-    if (error !== 0) return error;
-    if (source === null) this.distant++;
-    this.#ranges.splice(at, 0, { start, end });
-    this.#bytes += length;
-    return 0;
+    return typeof source === 'number' ? source : { start, length, writable, source };
   }
 
   /**
@@ -105,6 +119,8 @@ export class GuestMemory {
 
   /** Returns how many bytes were mapped. */
   clear(): number {
+    if (this.#unfinished !== null) this.#backing.giveUp?.();
+    this.#unfinished = null;
     return this.#drop(this.#ranges.splice(0));
   }
 
@@ -142,8 +158,7 @@ interface Part {
 }
 
 /** What of a range is in one part. */
-interface Piece {
-  readonly start: number;
+interface Piece extends Range {
   readonly part: Part;
 }
 
@@ -157,6 +172,8 @@ export class ModelMemory implements Backing {
   readonly #parts = new Map<string, Part>();
   /** By where a range begins; empty where it is asked for. */
   readonly #pieces = new Map<number, readonly Piece[]>();
+  /** Of a range that is not finished. */
+  #begun: Piece[] = [];
 
   /**
    * @param distant Reaches what comes without a descriptor.
@@ -168,32 +185,38 @@ export class ModelMemory implements Backing {
     this.#cut = cut;
   }
 
-  map({ start, length, writable, source }: MapRequest): number {
-    const pieces: Piece[] = [];
+  map(request: MapRequest, turn: Pick<Turn, 'over'>): number {
+    const { start, length, writable, source } = request;
     try {
-      if (source !== null) this.#mapPieces(pieces, start, length, writable, source);
-      else this.#space.mapDistant(start, length, this.#distant, { writable });
+      if (source === null) this.#space.mapDistant(start, length, this.#distant, { writable });
+      else if (!this.#mapPieces(request, source, turn)) return UNFINISHED;
     } catch (error) {
-      this.#unmapPieces(pieces);
-      this.#muteBell();
+      this.giveUp();
       if (!(error instanceof NativeError)) return ENOMEM;
       return error.code === 'ENOSPC' ? ENOSPC : error.code === 'ENOMEM' ? ENOMEM : EINVAL;
     }
-    this.#pieces.set(start, pieces);
+    this.#pieces.set(start, this.#begun);
+    this.#begun = [];
     return 0;
   }
 
-  #mapPieces(pieces: Piece[], start: number, length: number, writable: boolean, source: Source): void {
-    for (let done = 0; done < length; ) {
+  /** False where the turn was over, after a part at least: to map one has V8 collect garbage, which takes it 10 ms. */
+  #mapPieces({ start, length, writable }: MapRequest, source: Source, turn: Pick<Turn, 'over'>): boolean {
+    const pieces = this.#begun;
+    const last = pieces.at(-1);
+    const before = last === undefined ? 0 : last.end - start;
+    for (let done = before; done < length; ) {
+      if (turn.over && done > before) return false;
       const from = (source.offset + done) % PART_BYTES;
       const count = Math.min(length - done, PART_BYTES - from);
       const part = this.#part(source, source.offset + done - from, from + count, writable);
-      const piece = { start: start + done, part };
+      const piece = { start: start + done, end: start + done + count, part };
       part.uses++;
       pieces.push(piece);
       this.#space.map(piece.start, new Uint8Array(part.memory.buffer, from, count), { writable });
       done += count;
     }
+    return true;
   }
 
   /** The file's part at `offset`, which has to have `least` bytes. */
@@ -223,11 +246,13 @@ export class ModelMemory implements Backing {
     this.#muteBell();
   }
 
-  #unmapPieces(pieces: readonly Piece[]): void {
-    for (const { start, part } of pieces) {
+  giveUp(): void {
+    for (const { start, part } of this.#begun) {
       this.#space.unmap(start);
       this.#leave(part);
     }
+    this.#begun = [];
+    this.#muteBell();
   }
 
   #leave(part: Part): void {

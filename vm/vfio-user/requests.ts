@@ -67,7 +67,7 @@ import {
   WRITE_MULTI_BYTES,
   WRITE_MULTI_ENTRY_BYTES,
 } from './codec.ts';
-import type { GuestMemory } from './guest-memory.ts';
+import { type GuestMemory, UNFINISHED } from './guest-memory.ts';
 import type { ClientInterrupts } from './interrupts.ts';
 import type { Servable } from './servable.ts';
 import type { Turn } from './turn.ts';
@@ -119,8 +119,6 @@ const NO_DESCRIPTORS = new Descriptors(new Int32Array(1), 0);
 /** What is to become of the connection; or, where the turn was over, of the request: `resume` goes on with it. */
 export type Outcome = 'reply' | 'silence' | 'reply, then close' | 'close' | 'unfinished';
 
-/** In an errno's place. */
-const UNFINISHED = -1;
 /** Bytes of a region after which the turn is asked whether it is over. */
 const STEP_BYTES = 256;
 
@@ -145,6 +143,8 @@ export class Requests {
   #toldDistant = false;
   /** What is done of a request that was not finished: bytes, or writes of many. */
   #done = 0;
+  /** Those that came with the request. */
+  #descriptors = NO_DESCRIPTORS;
 
   constructor(
     model: Servable,
@@ -169,28 +169,32 @@ export class Requests {
     this.#done = 0;
     const came = fds[0]!;
     const room = fds.length - 1;
-    const descriptors = came === 0 ? NO_DESCRIPTORS : new Descriptors(fds, Math.min(came, room));
-    return this.#answer(message, descriptors, came > room);
+    this.#descriptors = came === 0 ? NO_DESCRIPTORS : new Descriptors(fds, Math.min(came, room));
+    return this.#answer(message, came > room);
   }
 
   /** Goes on with the request in `message`, which is as `serve` or `resume` left it. */
   resume(message: Message): Outcome {
-    return this.#answer(message, NO_DESCRIPTORS, false);
+    return this.#answer(message, false);
   }
 
-  #answer(message: Message, descriptors: Descriptors, tooMany: boolean): Outcome {
+  /** Nobody goes on with what was not finished. */
+  close(): void {
+    this.#descriptors.close();
+  }
+
+  #answer(message: Message, tooMany: boolean): Outcome {
     const { id, command, flags } = message;
     let error: number;
     try {
-      error = tooMany ? E2BIG : this.#dispatch(message, descriptors);
+      error = tooMany ? E2BIG : this.#dispatch(message, this.#descriptors);
     } catch (thrown) {
       // A model does not throw; one that does must not take the other guests' cards with it.
       this.#note(`request ${command} failed: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}`);
       error = EIO;
-    } finally {
-      descriptors.close();
     }
     if (error === UNFINISHED) return 'unfinished';
+    this.#descriptors.close();
     if (error !== 0) {
       this.counters.refused++;
       message.payload = 0;
@@ -262,7 +266,8 @@ export class Requests {
     const start = message.u64(16);
     const length = message.u64(24);
     const fd = fds.count === 0 ? -1 : fds.peek(0);
-    const error = this.#memory.map(start, length, (flags & MAP_WRITE) !== 0, fd, message.u64(8));
+    const error = this.#memory.map(this.#turn, start, length, (flags & MAP_WRITE) !== 0, fd, message.u64(8));
+    if (error === UNFINISHED) return error;
     if (error === 0 && fd < 0) this.#tellDistant(start, length);
     message.payload = 0;
     return error;

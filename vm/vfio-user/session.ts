@@ -237,6 +237,7 @@ export class Session {
     this.#expectNothing();
     if (this.#later !== null) clearImmediate(this.#later);
     this.#inbox.close();
+    this.requests.close();
     this.#socket.close(); // and its watch
   }
 }
