@@ -37,6 +37,18 @@ export class StopSignals {
   };
 }
 
+/**
+ * Signals do what they do by themselves, until the returned function is called: for waiting away from the event loop, which
+ * is where they would be heard.
+ */
+export function unheard(): () => void {
+  const heard = SIGNALS.map((name) => [name, process.listeners(name)] as const);
+  for (const name of SIGNALS) process.removeAllListeners(name);
+  return () => {
+    for (const [name, listeners] of heard) for (const listener of listeners) process.on(name, listener);
+  };
+}
+
 /** The terminal has gone, which a read or a write found out: as if SIGHUP had come. */
 export function hangUp(): void {
   if (!process.emit('SIGHUP', 'SIGHUP')) process.exit(128 + constants.signals.SIGHUP);

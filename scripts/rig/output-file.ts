@@ -3,11 +3,14 @@ import { constants, openSync, statSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Interrupted, UsageError } from '../errors.ts';
-import { StopSignals } from '../stop-signals.ts';
+import { StopSignals, unheard } from '../stop-signals.ts';
 import { pause } from './pause.ts';
 
-const { O_CREAT, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_NONBLOCK, O_TRUNC, O_WRONLY } = constants;
+const STDOUT = 1;
 const LOOK = 50; // milliseconds between two looks for a reader
+/** Milliseconds after which a reader's pause is no mere moment. */
+const MOMENT = 10;
 /** Milliseconds without progress after which a reader has stopped for good. */
 export const PATIENCE = 10_000;
 
@@ -43,17 +46,42 @@ function tryOpen(path: string, what: string): number | null {
   }
 }
 
-/** Writes all of it, at the reader's pace. @throws what the system says; an Error where the reader takes nothing any more. */
+/** Standard output, opened once more so that a write does not block: what others have open of it stays as it is. */
+export function openStdout(): number {
+  try {
+    return openSync(`/proc/self/fd/${STDOUT}`, O_WRONLY | O_NONBLOCK | O_APPEND);
+  } catch {
+    return STDOUT; // a socket, or a system without /proc
+  }
+}
+
+/**
+ * Writes all of it, at the reader's pace; while that is waited for, a signal ends the process at once.
+ * @throws what the system says; an Error where the reader takes nothing any more.
+ */
 export function writeWhole(fd: number, bytes: Uint8Array, patience = PATIENCE): void {
   let rest = bytes;
-  for (let waited = 0; rest.length > 0; ) {
-    try {
-      rest = rest.subarray(writeSync(fd, rest));
-      waited = 0;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error;
-      if (waited >= patience) throw new Error(`its reader has taken nothing for ${patience / 1000} s`);
-      waited += pause();
+  let heard: (() => void) | null = fd === STDOUT ? unheard() : null; // which may block
+  try {
+    for (let waited = 0; rest.length > 0; ) {
+      const written = tryWrite(fd, rest);
+      rest = rest.subarray(written);
+      if (written > 0) waited = 0;
+      else if (waited >= patience) throw new Error(`its reader has taken nothing for ${patience / 1000} s`);
+      else waited += pause();
+      if (waited > MOMENT) heard ??= unheard();
     }
+  } finally {
+    heard?.();
+  }
+}
+
+/** 0 where the reader takes nothing now. */
+function tryWrite(fd: number, bytes: Uint8Array): number {
+  try {
+    return writeSync(fd, bytes);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EAGAIN') return 0;
+    throw error;
   }
 }

@@ -1,8 +1,7 @@
 import { closeSync } from 'node:fs';
-import { openToWrite, PATIENCE, writeWhole } from './output-file.ts';
+import { openStdout, openToWrite, PATIENCE, writeWhole } from './output-file.ts';
 
 const CHUNK = 64 * 1024;
-const STDOUT = 1;
 
 /** Lines to a file, or to standard output where the path is "-". */
 export class TraceFile {
@@ -16,12 +15,16 @@ export class TraceFile {
 
   /** @throws UsageError where the file cannot be written. */
   static async open(path: string): Promise<TraceFile> {
-    return new TraceFile(path, path === '-' ? STDOUT : await openToWrite(path, 'trace'));
+    return new TraceFile(path, path === '-' ? openStdout() : await openToWrite(path, 'trace'));
   }
 
   private constructor(path: string, fd: number) {
     this.path = path;
     this.#fd = fd;
+  }
+
+  get #isStdout(): boolean {
+    return this.path === '-';
   }
 
   readonly line = (text: string): void => {
@@ -40,7 +43,7 @@ export class TraceFile {
   #close(): void {
     if (this.#ended) return;
     this.#ended = true;
-    if (this.#fd !== STDOUT) closeSync(this.#fd);
+    if (!this.#isStdout) closeSync(this.#fd);
   }
 
   /** Synchronous: what was traced before a crash is there. A person who pages through standard output takes his time. */
@@ -48,9 +51,9 @@ export class TraceFile {
     const text = Buffer.from(this.#text);
     this.#text = '';
     try {
-      writeWhole(this.#fd, text, this.#fd === STDOUT ? Infinity : PATIENCE);
+      writeWhole(this.#fd, text, this.#isStdout ? Infinity : PATIENCE);
     } catch (error) {
-      if (this.#fd === STDOUT && (error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0); // as head goes
+      if (this.#isStdout && (error as NodeJS.ErrnoException).code === 'EPIPE') process.exit(0); // as head goes
       this.error = error;
       this.#close();
     }

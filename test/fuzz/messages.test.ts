@@ -1,7 +1,7 @@
 /**
  * Random messages to a vfio-user server, with a good client beside them whose answers must not be late.
  *
- * FAUXNIC_FUZZ_SECONDS is how long at most (default 20), FAUXNIC_FUZZ_MESSAGES how many (default 10^6), FAUXNIC_SEED which.
+ * FAUXNIC_FUZZ_SECONDS is how long at most (default 60), FAUXNIC_FUZZ_MESSAGES how many (default 10^6), FAUXNIC_SEED which.
  * What was found is in corpus/messages.json, and is said first.
  */
 import { readFileSync } from 'node:fs';
@@ -17,7 +17,7 @@ const { t } = await import('tap');
 t.setTimeout(0); // it has bounds of its own
 
 const [CONFIG, ID, MILLION] = [7, 0x100e8086, 1e6];
-const seconds = Number(process.env.FAUXNIC_FUZZ_SECONDS ?? 20);
+const seconds = Number(process.env.FAUXNIC_FUZZ_SECONDS ?? 60);
 const messages = Number(process.env.FAUXNIC_FUZZ_MESSAGES ?? MILLION);
 const seed = process.env.FAUXNIC_SEED ?? '20261130';
 const LATE = 100;

@@ -17,7 +17,7 @@ const MODELS: Record<string, () => Scene> = {
   tg3: () => new Tg3Scene('tg3'),
   'tg3-5751': () => new Tg3Scene('tg3-5751'),
 };
-const OPERATIONS = Number(process.env.FAUXNIC_OPERATIONS ?? 50_000); // on each model
+const OPERATIONS = Number(process.env.FAUXNIC_OPERATIONS ?? 400_000); // on each model
 const SEED = Number(process.env.FAUXNIC_SEED ?? 1);
 const RUN = 2000; // operations on one card
 const EVERY = 16; // operations between two looks at all guards

@@ -1,12 +1,13 @@
 /** Files that a person names, and what may be behind the names: pipes, devices, readers that come late or go early. */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'ava';
 import { execa } from 'execa';
-import { fauxnic } from '../util/command.ts';
+import { command, fauxnic } from '../util/command.ts';
+import { until } from '../util/until.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'fauxnic-output-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
@@ -19,6 +20,34 @@ function pipe(): string {
 }
 
 const DRIVE = 'drive sim:e1000 --generate --count 2000';
+
+/** Whether the process listens to SIGTERM (proc(5), SigCgt); null where there is none any more. */
+function listens(pid: number): boolean | null {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    if (/^State:\s+Z/m.test(status)) return null;
+    return (BigInt(`0x${/^SigCgt:\s+(\w+)/m.exec(status)![1]}`) & (1n << 14n)) !== 0n;
+  } catch {
+    return null;
+  }
+}
+
+test('a trace whose reader has stopped: a signal ends the command', async (t) => {
+  const line = `${process.execPath} ${command} drive sim:e1000 --generate --seconds 600 --trace -`;
+  const child = execa('sh', ['-c', `sh -c 'echo $$ >&2; exec ${line}' | sh -c 'exec sleep 600'`], {
+    reject: false,
+    detached: true,
+  });
+  const [said] = (await once(child.stderr, 'data')) as [Buffer];
+  const pid = Number(said);
+  await until(() => listens(pid) === true, 'the command');
+  await until(() => listens(pid) === false, 'a full pipe');
+  process.kill(pid, 'SIGTERM');
+  await until(() => listens(pid) === null, 'its end');
+  process.kill(-child.pid!, 'SIGKILL'); // the sleeper, too
+  await child;
+  t.pass();
+});
 
 for (const [option, what] of [
   ['--trace', 'trace'],

@@ -5,7 +5,7 @@ import type { ExecutionContext } from 'ava';
 import { execa } from 'execa';
 import { asSaid, endingOf, makeProgram } from '../../scripts/program.ts';
 
-const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
+export const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
 
 export interface FauxnicOptions {
   readonly cwd?: string;
