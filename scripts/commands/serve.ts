@@ -6,6 +6,7 @@ import { findModel, type Model } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { macAddress, OPTIONS } from '../options.ts';
 import { Network } from '../rig/network.ts';
+import { checkFiles } from '../rig/report.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { labelled } from '../terminal/print.ts';
 
@@ -107,13 +108,14 @@ async function run(name: string, options: ServeOptions): Promise<void> {
   const { counters } = [...network.servers, ...network.qemus][0]!;
   if (json) console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, ...counters }));
   else say('served', servedText(counters));
+  checkFiles(network);
   process.exitCode = stop.received === 'SIGINT' ? 0 : stop.exitCode; // it has no end of its own
 }
 
 /** A QEMU that serves by itself counts no requests. */
 function servedText(counters: ServerCounters | ExportedQemu['counters']): string {
   const requests = 'requests' in counters ? `, ${counters.requests} requests, ${counters.refused} refused` : '';
-  return `${counters.clients} clients${requests}`;
+  return `${counters.clients} ${counters.clients === 1 ? 'client' : 'clients'}${requests}`;
 }
 
 /** A model, or a device of QEMU's. */

@@ -12,6 +12,7 @@ import { UsageError } from '../errors.ts';
 import { OPTIONS } from '../options.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { Network, type Peer } from '../rig/network.ts';
+import { checkFiles } from '../rig/report.ts';
 import { SocketFolder } from '../rig/socket-folder.ts';
 import { readScript, TerminalLine } from '../rig/terminal-line.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -139,6 +140,10 @@ async function runVm(words: readonly string[], options: Options): Promise<number
       },
     });
     report(result, options);
+    if (network) {
+      await network.close();
+      checkFiles(network);
+    }
     return atTerminal ? 0 : result.exitCode;
   } catch (error) {
     if (stop.received) return stop.exitCode;

@@ -132,7 +132,7 @@ export function summaryTable(cards: readonly Card[], roles: readonly (Role | nul
   ]);
 }
 
-/** Throws where frames are missing in the capture: said last, once everything else was. */
+/** Throws where something is missing in the capture or the trace: said last, once everything else was. */
 export function checkFiles({ capture, trace }: Pick<Setup, 'capture' | 'trace'>): void {
   if (capture?.error) throw new Failure(`capture ${capture.path} is not complete: ${lineOf(capture.error)}`);
   if (trace?.error) throw new Failure(`trace ${trace.path} is not complete: ${lineOf(trace.error)}`);

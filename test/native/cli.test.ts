@@ -109,3 +109,16 @@ void t.test(
     t.match(nobody, /^fauxnic: [^\n]*ENOENT: there is no such socket: is the server running\?$/);
   },
 );
+
+for (const option of ['--pcap', '--trace'])
+  void t.test(`serve ${option}: a full disk is said in one line, at the end`, async (t) => {
+    const socket = join(place.folder, 'full');
+    const server = place.fauxnic(`serve e1000 --socket ${socket} --peer echo ${option} /dev/full`);
+    await place.appears(socket);
+    await place.fauxnic(`drive vfio-user:${socket} --generate --count 10`);
+    server.kill('SIGINT');
+    const { stdout, stderr, exitCode } = await server;
+    t.match(stdout, / served +1 client, /);
+    t.match(stderr, /^fauxnic: (capture|trace) \/dev\/full is not complete: ENOSPC[^\n]*$/);
+    t.equal(exitCode, 1);
+  });
