@@ -480,6 +480,7 @@ export abstract class NetDriver implements NetDevice {
     this.#stuckPeriods = 0;
     this.#receiveStuckPeriods = 0;
     if (this.#link.up) this.counts[hang]++;
+    this.counts.resets++;
     return this.#restart().catch((error: unknown) => this.fail(error));
   }
 
@@ -489,7 +490,6 @@ export abstract class NetDriver implements NetDevice {
 
   async #reset(): Promise<void> {
     if (!this.#running || this.failure !== null) return;
-    this.counts.resets++;
     this.log('resetting the card');
     await this.#goDown();
     this.#takeRingsBack();

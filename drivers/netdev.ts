@@ -69,6 +69,7 @@ export interface NetStatistics {
   txHangs: number;
   /** Times the receive ring was found out of step with the card, which nothing but a reset mends. */
   rxHangs: number;
+  /** Times the watchdog reset the card. Those that another MTU takes are none of them. */
   resets: number;
   interrupts: number;
 }

@@ -642,6 +642,7 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       await until(bench, () => driver.reclaim() === driver.rings.tx.size - 1, 'descriptors given back');
       assert.deepEqual(sent.splice(0), wanted);
     }
+    assert.equal(driver.statistics().resets, 0, 'as nothing hung');
     driver.onWork(null);
   });
 
