@@ -1,7 +1,8 @@
 /** Traces for people: what a driver and a card did, one line each, in the datasheet's names. */
 import { hex, type RegisterMap } from '../sim/registers.ts';
 import type { Trace } from '../sim/trace.ts';
-import type { Describe } from './descriptors/text.ts';
+import { inHex } from './families/descriptor-text.ts';
+import type { Describe } from './families/family.ts';
 
 /** Writes lines such as `0.000001500 e1000-a write CTRL 0x00000040 SLU=1`. */
 export class TextTrace implements Trace {
@@ -11,7 +12,7 @@ export class TextTrace implements Trace {
   readonly #describe: Describe;
 
   /** @param now nanoseconds. */
-  constructor(name: string, now: () => number, line: (text: string) => void, describe: Describe) {
+  constructor(name: string, now: () => number, line: (text: string) => void, describe: Describe = inHex) {
     this.#name = name;
     this.#now = now;
     this.#line = line;

@@ -20,6 +20,7 @@ import {
 
 export interface Variant {
   readonly name: string;
+  readonly vendor: number;
   readonly device: number;
   readonly features: number;
   /** The newer generation: CPMU, MSI-X, jumbo ring, RSS, IPv6, TSO as HW_TSO_3 wants it; no transmit BD of 8 bytes or less. */
@@ -37,7 +38,10 @@ export interface Variant {
 
 const COMMON = FEATURE_RX_CHECKSUM | FEATURE_TX_CHECKSUM | FEATURE_TSO4 | FEATURE_VLAN_STRIP | FEATURE_VLAN_INSERT;
 
+const VENDOR = 0x14e4;
+
 const BCM575X = {
+  vendor: VENDOR,
   features: COMMON,
   is577xx: false,
   maxFrame: 1518,
@@ -48,6 +52,7 @@ const BCM575X = {
 } as const;
 
 const BCM577XX = {
+  vendor: VENDOR,
   features: COMMON | FEATURE_TSO6 | FEATURE_JUMBO,
   is577xx: true,
   maxFrame: 9018,
@@ -56,8 +61,6 @@ const BCM577XX = {
   replenish: 25,
   shortLimit: 0xffff,
 } as const;
-
-const VENDOR = 0x14e4;
 
 export const VARIANTS: readonly Variant[] = [
   { ...BCM577XX, name: 'BCM57762', device: 0x1682, shortLimit: 2048 },
@@ -85,6 +88,6 @@ export function supports(id: PciId): boolean {
   return variantOf(id) !== undefined;
 }
 
-export function variantOf({ vendor, device }: PciId): Variant | undefined {
-  return vendor === VENDOR ? VARIANTS.find((variant) => variant.device === device) : undefined;
+export function variantOf(id: PciId): Variant | undefined {
+  return VARIANTS.find(({ vendor, device }) => vendor === id.vendor && device === id.device);
 }

@@ -6,10 +6,11 @@
 import { argv, echo } from 'zx';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
 import { findKernel } from '../../vm/kernel.ts';
+import { ANY_MODEL, linuxDriverOf } from '../catalogue.ts';
 import { exitCodeOf, lineOf } from '../errors.ts';
 
 /** What make run-dev-machine boots with. */
-const MODULES = ['e1000'];
+const MODULES = [linuxDriverOf(ANY_MODEL).module];
 const note = (line: string) => void process.stderr.write(`${line}\n`);
 /** What was given once, several times or not at all. */
 const list = (given: unknown): string[] => (given === undefined ? [] : [given].flat().map(String));

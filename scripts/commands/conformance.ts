@@ -1,10 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { guestParts } from '../../vm/parts.ts';
-import { findModel, type Model } from '../catalogue.ts';
+import { EXAMPLE, findModel, linuxDriverOf } from '../catalogue.ts';
 import { BED_MODULES, type Subject } from '../conformance/bed.ts';
 import { runTests, type TestResult } from '../conformance/run.ts';
 import { type Test, testsOf } from '../conformance/tests.ts';
 import { UsageError } from '../errors.ts';
+import type { Model } from '../families/family.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { LiveLine } from '../terminal/live.ts';
@@ -24,8 +25,8 @@ beside and do not count. At the other end of the wire is a virtio card in a netw
 Ends with 0 where every test has passed on the model.
 
 Examples:
-  fauxnic conformance e1000
-  fauxnic conformance e1000 --only 'ethtool -t' --no-beside`;
+  fauxnic conformance ${EXAMPLE.model}
+  fauxnic conformance ${EXAMPLE.model} --only 'ethtool -t' --no-beside`;
 
 export function addConformance(program: Command): void {
   program
@@ -48,6 +49,7 @@ export function addConformance(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
 async function conformance(model: Model, options: Options): Promise<number> {
+  const linux = linuxDriverOf(model).module;
   const tests = testsOf(model).filter(({ name }) => options.only?.test(name) ?? true);
   if (tests.length === 0) throw new UsageError(`--only ${options.only!.source} names no test: see --list`);
   if (options.list) {
@@ -55,7 +57,7 @@ async function conformance(model: Model, options: Options): Promise<number> {
     return 0;
   }
   sweep();
-  const parts = await guestParts({ modules: [model.linux, ...BED_MODULES], progress: note });
+  const parts = await guestParts({ modules: [linux, ...BED_MODULES], progress: note });
   const stop = new StopSignals();
   const ledger = new Ledger();
   const run = async (subject: Subject, about: string) => {
@@ -80,7 +82,7 @@ async function conformance(model: Model, options: Options): Promise<number> {
     const besides = options.beside && model.qemu ? [model.qemu] : [];
     const theirs: TestResult[][] = [];
     for (const device of besides) theirs.push(await run({ kind: 'qemu', device, model }, `qemu:${device}`));
-    const result = { model: model.name, driver: model.linux, kernel: parts.kernel.release, ...tally(ours) };
+    const result = { model: model.name, driver: linux, kernel: parts.kernel.release, ...tally(ours) };
     if (options.json) {
       const beside = theirs.map((tests, i) => ({ device: besides[i], qemu: parts.qemu.version, ...tally(tests) }));
       console.log(JSON.stringify({ ...result, ...(beside.length > 0 && { beside: beside[0] }) }));
@@ -142,7 +144,7 @@ function print(
   const sum = (tests: readonly TestResult[]) => `${tally(tests).passed} of ${tests.length}`;
   const total = ['', sum(ours), ...(theirs ? [sum(theirs)] : []), ''];
   const head = [
-    `Linux ${kernel.release}, ${model.linux}`,
+    `Linux ${kernel.release}, ${model.linux!.module}`,
     `sim:${model.name}`,
     ...(theirs ? [`qemu:${model.qemu}`] : []),
     '',

@@ -3,7 +3,8 @@ import { type Command, Option } from 'commander';
 import { macText } from '../../drivers/station-address.ts';
 import type { Impairments } from '../../sim/wire/impairments.ts';
 import { cacheFolder } from '../../vm/cache.ts';
-import { driverOf, findModel, type Model } from '../catalogue.ts';
+import { ANY_MODEL, drivenFamilyOf, findModel } from '../catalogue.ts';
+import type { Model } from '../families/family.ts';
 import { OPTIONS, whole } from '../options.ts';
 import { awaitIperf, iperf, type Ping, ping, settle, type Tcp } from '../rig/kernel-traffic.ts';
 import { sweep } from '../rig/ledger.ts';
@@ -45,7 +46,7 @@ export function addDemo(program: Command): void {
     .addOption(
       new Option('--model <name>', 'the cards (see fauxnic devices)')
         .argParser(findModel)
-        .default(findModel('e1000'), 'e1000'),
+        .default(ANY_MODEL, ANY_MODEL.name),
     )
     .addOption(new Option('--seconds <n>', 'of TCP, each way').argParser(whole(1, 3600)).default(3))
     .addOption(OPTIONS.pcap().default(undefined, 'demo.pcapng in the cache folder'))
@@ -121,7 +122,7 @@ class Demo {
   async #openCards(): Promise<void> {
     const { model, wire, trace, seed } = this.#options;
     const joined = this.#why === null ? ['TAP', 'TAP'] : ['generator', 'echo'];
-    const [driver, chip] = [`${driverOf(model).name} driver`, model.chip];
+    const [driver, chip] = [`${drivenFamilyOf(model).name} driver`, model.chip];
     this.#say(bold(`${joined[0]} ── ${driver} ── ${chip} ══ wire ══ ${chip} ── ${driver} ── ${joined[1]}`));
     if (this.#why !== null) this.#say(`  no kernel traffic here (${this.#why}), so generated traffic takes this way`);
     else if (!isRoot || inside === 'user') this.#say(dim('  inside a user namespace: no privileges needed'));

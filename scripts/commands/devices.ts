@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { hex, type RegisterMap } from '../../sim/registers.ts';
-import { BACKENDS, DRIVERS, findModel, MODELS, type Model } from '../catalogue.ts';
+import { BACKENDS, DRIVEN, familyOf, findModel, MODELS } from '../catalogue.ts';
+import type { Model } from '../families/family.ts';
 import { OPTIONS } from '../options.ts';
 import { bold, dim, paint } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';
@@ -20,11 +21,14 @@ export function addDevices(program: Command): void {
 }
 
 function everything() {
+  const drivers = MODELS.map(familyOf).map(({ name, driver }) => (driver === undefined ? [] : [name]));
   return {
-    models: MODELS.map(({ name, chip, about, id, driver }) => ({ name, chip, about, id, drivers: [driver] })),
-    drivers: DRIVERS.map(({ name, cards }) => ({ name, cards })),
+    models: MODELS.map(({ name, chip, about, id }, index) => ({ name, chip, about, id, drivers: drivers[index] })),
+    drivers: DRIVEN.map(({ name, driver: { cards } }) => ({ name, cards })),
     backends: BACKENDS.map(({ name, target, about }) => ({ name, target, about })),
-    targets: MODELS.map(({ name, driver }) => ({ target: `sim:${name}`, model: name, backend: 'sim', driver })),
+    targets: MODELS.flatMap(({ name }, index) =>
+      drivers[index]!.map((driver) => ({ target: `sim:${name}`, model: name, backend: 'sim', driver })),
+    ),
   };
 }
 
@@ -47,12 +51,14 @@ function showEverything(): void {
     ]),
     section("For guests, and their systems' drivers", [
       ['CARD', 'DRIVER', 'RUN IT'],
-      ...MODELS.map(({ name, linux }) => [`sim:${name}`, `Linux ${linux}`, `fauxnic vm --nic sim:${name}`]),
-      ...MODELS.map(({ name, linux }) => [name, `Linux ${linux}`, `fauxnic serve ${name} --socket PATH`]),
+      ...MODELS.map((model) => [`sim:${model.name}`, linuxText(model), `fauxnic vm --nic sim:${model.name}`]),
+      ...MODELS.map((model) => [model.name, linuxText(model), `fauxnic serve ${model.name} --socket PATH`]),
     ]),
   ];
   console.log(sections.join('\n\n'));
 }
+
+const linuxText = ({ linux }: Model) => (linux === undefined ? '' : `Linux ${linux.module}`);
 
 /** "0x05400 + 8 × 0..15" where a register is an array. */
 function placeOf({ at, count = 1, stride = 4 }: RegisterMap['rows'][number]): string {

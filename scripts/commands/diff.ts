@@ -1,8 +1,9 @@
 import { type Command, Option } from 'commander';
+import { EXAMPLE } from '../catalogue.ts';
 import { lockstep, type Outcome } from '../lockstep/lockstep.ts';
 import { recordedScript } from '../lockstep/recorded.ts';
-import { makeScript } from '../lockstep/script.ts';
-import { openSide, registersOf, type Side } from '../lockstep/side.ts';
+import { openSide, playersOf } from '../lockstep/side.ts';
+import type { Side } from '../lockstep/step.ts';
 import { OPTIONS, whole } from '../options.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { paint } from '../terminal/style.ts';
@@ -20,9 +21,9 @@ const STEPS = 500;
 
 const AFTER = `
 Examples:
-  fauxnic diff e1000 qemu:e1000 --seed 7 --steps 2000 --known
-  fauxnic drive sim:e1000 --generate --count 100 --trace run.trace
-  fauxnic diff e1000 qemu:e1000 --script run.trace`;
+  fauxnic diff ${EXAMPLE.model} qemu:${EXAMPLE.qemu} --seed 7 --steps 2000 --known
+  fauxnic drive sim:${EXAMPLE.model} --generate --count 100 --trace run.trace
+  fauxnic diff ${EXAMPLE.model} qemu:${EXAMPLE.qemu} --script run.trace`;
 
 export function addDiff(program: Command): void {
   program
@@ -33,7 +34,7 @@ export function addDiff(program: Command): void {
         'and accesses at random. Reports the first difference that is not known, and ends with 1.',
     )
     .argument('<one>', 'MODEL (see fauxnic devices), or qemu:DEVICE')
-    .argument('<other>', 'likewise: qemu:e1000')
+    .argument('<other>', `likewise: qemu:${EXAMPLE.qemu}`)
     .addOption(new Option('--steps <n>', 'random steps').argParser(whole(0, 1_000_000)).default(STEPS))
     .addOption(
       new Option('--script <file>', 'instead: the register accesses of a trace, but for doorbells').conflicts([
@@ -50,15 +51,17 @@ export function addDiff(program: Command): void {
 
 async function diff(one: string, other: string, options: DiffOptions): Promise<void> {
   const { seed, steps, script: file, json } = options;
-  const map = registersOf([one, other]);
-  const script = file === undefined ? makeScript(seed, steps) : recordedScript(file, map);
+  const { lockstep: family, map } = playersOf([one, other]);
+  const script = file === undefined ? family.script(seed, steps) : recordedScript(file, map, family);
   const stop = new StopSignals();
   const note = json ? undefined : (text: string) => console.error(text);
   const sides: Side[] = [];
   try {
     for (const target of [one, other]) sides.push(await openSide(target, note));
-    const outcome = await lockstep([sides[0]!, sides[1]!], map, script, { signal: stop.signal });
-    console.log(json ? JSON.stringify(asJson(sides, options, outcome)) : asText(sides, options, outcome));
+    const outcome = await lockstep(family, [sides[0]!, sides[1]!], map, script, { signal: stop.signal });
+    console.log(
+      json ? JSON.stringify(asJson(sides, options, outcome)) : asText(sides, options, outcome, family.datasheet),
+    );
     process.exitCode = outcome.difference === null ? stop.exitCode : 1;
   } finally {
     for (const side of sides) side.close();
@@ -82,7 +85,13 @@ function asJson(sides: readonly Side[], { seed, script }: DiffOptions, outcome: 
   };
 }
 
-function asText(sides: readonly Side[], { seed, script, known }: DiffOptions, outcome: Outcome): string {
+function asText(
+  sides: readonly Side[],
+  { seed, script, known }: DiffOptions,
+  outcome: Outcome,
+  datasheet: string,
+): string {
+  const where = (section: string) => (section === '-' ? `not in ${datasheet}` : `${datasheet} §${section}`);
   const { difference, steps, compared } = outcome;
   const from = script ?? `seed ${seed}`;
   const lines: string[] = [];
@@ -102,5 +111,3 @@ function asText(sides: readonly Side[], { seed, script, known }: DiffOptions, ou
   );
   return lines.join('\n');
 }
-
-const where = (section: string) => (section === '-' ? 'not in 317453' : `317453 §${section}`);

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander';
 import { IMIX, LEAST_FRAME } from '../../drivers/join/generator.ts';
 import { FEATURE_TSO4, FEATURE_TSO6 } from '../../drivers/netdev.ts';
 import { FRAME_BUFFER, HEADROOM } from '../../drivers/packet.ts';
-import { DRIVERS, driverOf, findTarget, type WiredTarget } from '../catalogue.ts';
+import { DRIVEN, drivenFamilyOf, EXAMPLE, findTarget, type WiredTarget } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { destination, features, frameSizes, macAddress, OPTIONS, rate, whole } from '../options.ts';
 import { checkRings } from '../rig/card.ts';
@@ -20,7 +20,7 @@ const PEERS: Record<string, RoleKind> = { tap: 'echo', echo: 'generate', generat
 
 const LONGEST_MTU = 16110; // of all that are driven
 const ring = whole(1, 65_536); // a driver's own bounds are checked once it is known
-const ringBounds = DRIVERS.map(({ name, rings }) => `${name} ${rings.least} to ${rings.most}`).join(', ');
+const ringBounds = DRIVEN.map(({ name, driver: { rings } }) => `${name} ${rings.least} to ${rings.most}`).join(', ');
 
 const AFTER = `
 At the other end of the wire of sim:MODEL and qemu:DEVICE there is a model with its own driver. Unless --peer says otherwise,
@@ -36,13 +36,13 @@ ${KEYS.map(([key, what]) => `  ${key}  ${what}`).join('\n')}
 A terminal that goes ends the run as SIGTERM does. With --json, and where input or output is no terminal, there are none.
 
 Examples:
-  fauxnic drive sim:e1000 --generate --seconds 5
-  fauxnic drive qemu:e1000e --generate --seconds 5
+  fauxnic drive sim:${EXAMPLE.model} --generate --seconds 5
+  fauxnic drive qemu:${EXAMPLE.driven} --generate --seconds 5
   fauxnic drive vfio-user:/tmp/nic0 --echo
   fauxnic drive pci:0000:03:00.0 --generate --to 02:00:00:00:00:01
-  fauxnic drive sim:e1000 --tap=nic0            (as root; then: ip addr add 10.0.0.1/24 dev nic0; ping 10.0.0.2)
-  fauxnic drive sim:e1000 --generate --count 100 --trace - | less
-  fauxnic drive sim:e1000 --generate --rate 10k --wire latency=2ms,loss=1% --pcap lossy.pcapng`;
+  fauxnic drive sim:${EXAMPLE.model} --tap=nic0            (as root; then: ip addr add 10.0.0.1/24 dev nic0; ping 10.0.0.2)
+  fauxnic drive sim:${EXAMPLE.model} --generate --count 100 --trace - | less
+  fauxnic drive sim:${EXAMPLE.model} --generate --rate 10k --wire latency=2ms,loss=1% --pcap lossy.pcapng`;
 
 export function addDrive(program: Command): void {
   program
@@ -88,7 +88,7 @@ async function drive(target: string, options: DriveOptions): Promise<void> {
   const what = findTarget(target);
   const near = roleOf(options);
   if (what.model === null) checkOutside(target, options);
-  else checkRings(driverOf(what.model), cardOptions(options));
+  else checkRings(drivenFamilyOf(what.model), cardOptions(options));
   if (what.model !== null && what.qemu !== undefined && options.trace !== undefined)
     throw new UsageError(`--trace is for models (sim:MODEL): what ${target} does inside is QEMU's`);
   const far = what.model === null ? 'none' : (options.peer ?? PEERS[near]!);

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from 'commander';
 import type { NvramEntry } from '../../drivers/chip-tools.ts';
 import { macText } from '../../drivers/station-address.ts';
 import { hex } from '../../sim/registers.ts';
-import { findTarget } from '../catalogue.ts';
+import { EXAMPLE, findTarget } from '../catalogue.ts';
 import { Failure, UsageError } from '../errors.ts';
 import { macAddress, OPTIONS } from '../options.ts';
 import { isModel, openWorkbench, type Workbench } from '../rig/workbench.ts';
@@ -66,8 +66,8 @@ Examples:
   fauxnic nvram pci:0000:03:00.0 dump card.nvram
   fauxnic nvram pci:0000:03:00.0 mac 02:00:00:00:00:01
   fauxnic nvram pci:0000:03:00.0 restore card.nvram
-  fauxnic nvram qemu:e1000e ls
-  fauxnic nvram sim:e1000 mac 02:00:00:00:00:01 --image card.nvram`;
+  fauxnic nvram qemu:${EXAMPLE.driven} ls
+  fauxnic nvram sim:${EXAMPLE.model} mac 02:00:00:00:00:01 --image card.nvram`;
 
 export function addNvram(program: Command): void {
   program

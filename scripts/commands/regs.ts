@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { hex, type RegisterMap } from '../../sim/registers.ts';
+import { EXAMPLE } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import { OPTIONS, word32 } from '../options.ts';
 import { openWorkbench } from '../rig/workbench.ts';
@@ -27,8 +28,8 @@ them. sim:MODEL is a fresh card, as after power-on; what is written to it ends w
 --mask says which bits of a write count: the others are written as they are read; as 0 where it is 1 that acts (W1C, W1S).
 
 Examples:
-  fauxnic regs sim:e1000
-  fauxnic regs qemu:e1000e interrupts
+  fauxnic regs sim:${EXAMPLE.model}
+  fauxnic regs qemu:${EXAMPLE.driven} interrupts
   fauxnic regs pci:0000:03:00.0 STATUS CTRL
   fauxnic regs vfio-user:/tmp/nic0 statistics --all
   fauxnic regs sim:tg3 host-coalescing 'NVRAM_*'

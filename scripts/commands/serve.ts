@@ -2,8 +2,9 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { ExportedQemu } from '../../vm/export.ts';
 import type { ServerCounters } from '../../vm/vfio-user/server.ts';
-import { findModel, type Model } from '../catalogue.ts';
+import { EXAMPLE, findModel } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import type { Model } from '../families/family.ts';
 import { macAddress, OPTIONS } from '../options.ts';
 import { Network } from '../rig/network.ts';
 import { checkFiles } from '../rig/report.ts';
@@ -27,10 +28,10 @@ or, with stream=PATH, whoever connects to that socket and speaks as QEMU's -netd
 One client at a time; the next one waits until the present one has gone. The card is reset in between.
 
 Examples:
-  fauxnic serve e1000 --socket /tmp/nic0 --peer echo
-  fauxnic serve e1000 --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)
-  fauxnic serve e1000 --socket /tmp/nic0 --peer stream=/tmp/wire0
-  fauxnic serve qemu:e1000e --socket /tmp/nic0 --peer echo`;
+  fauxnic serve ${EXAMPLE.model} --socket /tmp/nic0 --peer echo
+  fauxnic serve ${EXAMPLE.model} --socket /tmp/nic0 --peer tap=nic0 --pcap guest.pcapng       (as root)
+  fauxnic serve ${EXAMPLE.model} --socket /tmp/nic0 --peer stream=/tmp/wire0
+  fauxnic serve qemu:${EXAMPLE.driven} --socket /tmp/nic0 --peer echo`;
 
 export function addServe(program: Command): void {
   program
@@ -123,7 +124,7 @@ type Offered = { readonly model: Model } | { readonly qemu: string };
 
 function offered(name: string): Offered {
   if (!name.startsWith(QEMU)) return { model: findModel(name) };
-  if (name === QEMU) throw new UsageError(`${name} lacks a device: give qemu:e1000e, as QEMU calls it`);
+  if (name === QEMU) throw new UsageError(`${name} lacks a device: give qemu:${EXAMPLE.driven}, as QEMU calls it`);
   return { qemu: name.slice(QEMU.length) };
 }
 

@@ -5,6 +5,7 @@ import { createInterface } from 'node:readline';
 import { type REPLServer, Recoverable, start } from 'node:repl';
 import type { Context } from 'node:vm';
 import type { Command } from 'commander';
+import { EXAMPLE } from '../catalogue.ts';
 import { lineOf } from '../errors.ts';
 import { openWorkbench } from '../rig/workbench.ts';
 import { StopSignals } from '../stop-signals.ts';
@@ -24,8 +25,8 @@ Registers, rings and descriptors go by name; Tab completes them; the rest is Jav
 The card is opened and not driven until start(). From a pipe each line is a line; the first that fails ends it, with 1.
 
 Examples:
-  fauxnic shell sim:e1000
-  echo 'start(); rx[0..3]' | fauxnic shell qemu:e1000e`;
+  fauxnic shell sim:${EXAMPLE.model}
+  echo 'start(); rx[0..3]' | fauxnic shell qemu:${EXAMPLE.driven}`;
 
 export function addShell(program: Command): void {
   program

@@ -7,8 +7,10 @@ import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
 import { GuestError, type Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { interactiveShell, pipedShell } from '../../vm/shell.ts';
-import { MODELS, type Model } from '../catalogue.ts';
+import { MODELS } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import type { Model } from '../families/family.ts';
+import { FAMILIES } from '../families/index.ts';
 import { OPTIONS } from '../options.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { Network, type Peer } from '../rig/network.ts';
@@ -38,17 +40,26 @@ interface Options {
   readonly times?: true;
 }
 
-/** The drivers a served card may want, and those of QEMU's own. */
-const DRIVERS: Record<string, readonly string[]> = {
-  e1000: ['e1000'],
-  'e1000-82544gc': ['e1000'],
-  'e1000-82545em': ['e1000'],
-  e1000e: ['e1000e'],
+/** Linux's modules for QEMU's devices: the families', and others that no family has. */
+const MODULES: Readonly<Record<string, readonly string[]>> = {
+  ...Object.fromEntries(
+    FAMILIES.flatMap(({ qemu = {} }) => Object.entries(qemu)).map(([device, module]) => [device, [module]]),
+  ),
   igb: ['igb'],
   'virtio-net-pci': ['virtio_pci', 'virtio_net'],
   vmxnet3: ['vmxnet3'],
 };
-const SERVED = ['e1000', 'e1000e', 'igb', 'ixgbe', 'tg3'];
+/** Those that a card of unknown kind may want, served by another process. */
+const SERVED = [
+  ...new Set([
+    ...FAMILIES.flatMap(({ models, qemu = {} }) => [
+      ...models.flatMap(({ linux }) => linux?.module ?? []),
+      ...Object.values(qemu),
+    ]),
+    'igb',
+    'ixgbe',
+  ]),
+];
 const CONSOLE_LINES = 40;
 const TIMEOUT = 120; // seconds
 const NEVER = 0x7fffffff; // milliseconds: what a timer can be set to
@@ -224,8 +235,8 @@ function showConsole(console: string): void {
 }
 
 function driversOf(nic: WantedNic): readonly string[] {
-  if (nic.kind === 'sim') return [nic.model.linux];
-  return nic.kind === 'vfio-user' ? SERVED : (DRIVERS[nic.device] ?? []);
+  if (nic.kind === 'sim') return nic.model.linux ? [nic.model.linux.module] : [];
+  return nic.kind === 'vfio-user' ? SERVED : (MODULES[nic.device] ?? []);
 }
 
 /** Said before anything is downloaded. */
@@ -244,9 +255,9 @@ function addNic(text: string, before: readonly WantedNic[]): readonly WantedNic[
   const model = MODELS.find(({ name }) => name === what);
   if (kind === 'sim' && model) return [...before, { kind, model }];
   if (kind === 'vfio-user') return [...before, { kind, socket: what }];
-  if (kind === 'qemu' && what in DRIVERS) return [...before, { kind, device: what }];
+  if (kind === 'qemu' && Object.hasOwn(MODULES, what)) return [...before, { kind, device: what }];
   const models = MODELS.map(({ name }) => `sim:${name}`);
-  const devices = Object.keys(DRIVERS).map((device) => `qemu:${device}`);
+  const devices = Object.keys(MODULES).map((device) => `qemu:${device}`);
   throw new InvalidArgumentError(`it is one of ${[...models, ...devices].join(', ')}, or vfio-user:SOCKET.`);
 }
 

@@ -4,7 +4,9 @@ import { CAP_MSI_X, CAPABILITIES } from '../../sim/pci/config.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
 import { type Answer, GuestSession, type SessionOptions } from '../../vm/guest.ts';
 import type { Nic } from '../../vm/machine.ts';
-import type { Model } from '../catalogue.ts';
+import { linuxDriverOf } from '../catalogue.ts';
+import type { Model } from '../families/family.ts';
+import type { LinuxDriver } from '../families/linux-driver.ts';
 import { Network } from '../rig/network.ts';
 import { SocketFolder } from '../rig/socket-folder.ts';
 import { Wire } from './wire.ts';
@@ -78,7 +80,7 @@ export type BedOptions = Omit<SessionOptions, 'nics' | 'restarts'> & { readonly 
 
 export class Bed {
   readonly subject: Subject;
-  readonly driver: string;
+  readonly linux: LinuxDriver;
   readonly wire: Wire;
   /** Of the file that `transfer` moves. */
   readonly digest: string;
@@ -96,7 +98,7 @@ export class Bed {
     sockets: SocketFolder,
   ) {
     this.subject = subject;
-    this.driver = subject.model.linux;
+    this.linux = linuxDriverOf(subject.model);
     this.#boot = boot;
     this.#guest = guest;
     this.#network = network;
@@ -174,7 +176,7 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
 
   /** Whether the driver may have messages, MSI or MSI-X, instead of INTx. It is loaded anew. */
   async allowMessages(allowed: boolean): Promise<void> {
-    await this.sh(`echo ${Number(allowed)} > /sys/class/net/eth0/device/msi_bus; reload ${this.driver}`);
+    await this.sh(`echo ${Number(allowed)} > /sys/class/net/eth0/device/msi_bus; reload ${this.linux.module}`);
     await this.fresh();
   }
 

@@ -4,9 +4,9 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { InterruptMode } from '../../drivers/device.ts';
-import type { Model } from '../catalogue.ts';
+import { linuxDriverOf } from '../catalogue.ts';
+import type { Model } from '../families/family.ts';
 import { type Bed, expect, PEER, PEER_ADDRESS, PORT } from './bed.ts';
-import { LINUX_DRIVERS, type LinuxDriver } from './drivers.ts';
 
 export interface Test {
   readonly name: string;
@@ -23,7 +23,7 @@ const FCS = 4;
 // ---- Coming up ------------------------------------------------------------------------------------------------------
 
 async function probe(bed: Bed): Promise<string> {
-  const { driver } = bed;
+  const { module: driver } = bed.linux;
   const said = await bed.sh('readlink /sys/class/net/eth0/device/driver; ethtool -i eth0');
   expect(said.split('\n')[0]!.endsWith(`/${driver}`), `eth0 is not ${driver}'s: ${said.split('\n')[0]}`);
   await noComplaint(bed);
@@ -32,7 +32,7 @@ async function probe(bed: Bed): Promise<string> {
 
 /** Warnings of the driver's, and traces of the kernel's; what it says of other devices is not ours. */
 async function noComplaint(bed: Bed): Promise<string> {
-  const about = new RegExp(`\\b(${bed.driver}|eth0)\\b`);
+  const about = new RegExp(`\\b(${bed.linux.module}|eth0)\\b`);
   const complaints = (await bed.sh('dmesg -r')).split('\n').filter((line) => {
     const level = Number(/^<(\d+)>/.exec(line)?.[1] ?? 7) & 7;
     return (level <= 4 && about.test(line)) || /\bWARNING:|\bBUG:|Call Trace/.test(line);
@@ -45,7 +45,7 @@ async function noComplaint(bed: Bed): Promise<string> {
 
 /** The part that must hold together does, and the driver has its address from there: these bytes. */
 async function soundEeprom(bed: Bed): Promise<Uint8Array> {
-  const { eepromFault, eepromLength, macAt } = driverOf(bed);
+  const { eepromFault, eepromLength, macAt } = bed.linux;
   const bytes = await readEeprom(bed, 0, eepromLength);
   const fault = eepromFault(bytes);
   expect(fault === null, fault ?? '');
@@ -69,7 +69,7 @@ const SPARE = 12;
 const OTHER_MAC = Uint8Array.of(0x02, 0x00, 0x00, 0x65, 0x43, 0x21);
 
 async function eepromWritten(bed: Bed): Promise<string> {
-  const { eepromMend, eepromSpare, macAt } = driverOf(bed);
+  const { eepromMend, eepromSpare, macAt } = bed.linux;
   const [sound, spare] = [await soundEeprom(bed), await readEeprom(bed, eepromSpare, SPARE)];
   try {
     for (const [at, length] of WRITES) {
@@ -106,14 +106,14 @@ async function readEeprom(bed: Bed, offset: number, length: number): Promise<Uin
 }
 
 async function writeEeprom(bed: Bed, offset: number, bytes: Uint8Array): Promise<void> {
-  const magic = driverOf(bed).eepromMagic(bed.subject.model.id);
+  const magic = bed.linux.eepromMagic(bed.subject.model.id);
   const octal = [...bytes].map((byte) => `\\${byte.toString(8).padStart(3, '0')}`).join('');
   await bed.sh(`printf '${octal}' | ethtool -E eth0 magic ${magic} offset ${offset} length ${bytes.length}`);
 }
 
 /** Unloads the driver and loads it: the card comes up anew. */
 async function reloaded(bed: Bed): Promise<void> {
-  await bed.sh(`reload ${bed.driver}`);
+  await bed.sh(`reload ${bed.linux.module}`);
   await bed.fresh();
 }
 
@@ -190,10 +190,6 @@ async function spread(bed: Bed): Promise<string> {
 
 function sum(counts: readonly number[]): number {
   return counts.reduce((sum, count) => sum + count, 0);
-}
-
-function driverOf(bed: Bed): LinuxDriver {
-  return LINUX_DRIVERS[bed.driver]!;
 }
 
 // ---- The link -------------------------------------------------------------------------------------------------------
@@ -443,7 +439,7 @@ const ATTEMPTS = 25;
 
 /** The counts at a moment when nothing passes, so that what shows late is in them; the wire's counts start there. */
 async function countersAtRest(bed: Bed): Promise<Counts> {
-  const { countersLag } = driverOf(bed);
+  const { countersLag } = bed.linux;
   for (let attempt = 1; ; attempt++) {
     bed.wire.clear();
     await bed.sh(`sleep ${countersLag}`);
@@ -453,7 +449,7 @@ async function countersAtRest(bed: Bed): Promise<Counts> {
 }
 
 async function statistics(bed: Bed): Promise<string> {
-  const driver = driverOf(bed);
+  const driver = bed.linux;
   const before = await countersAtRest(bed);
   for (let i = 0; i < 7; i++) bed.wire.inject(BROADCAST);
   await bed.sh(`ping -q -c 50 -i 0.01 -s 1000 ${PEER_ADDRESS}; ping -q -c 3 -i 0.02 -W 0.1 -b 10.9.0.255 || true`);
@@ -485,7 +481,7 @@ async function statistics(bed: Bed): Promise<string> {
 }
 
 async function pauseFrames(bed: Bed): Promise<string> {
-  const { pauseCounter } = driverOf(bed);
+  const { pauseCounter } = bed.linux;
   const before = (await counters(bed))(pauseCounter); // none are on their way: nobody else sends any
   for (let i = 0; i < 5; i++) bed.wire.injectPause(100);
   await bed.sh('reachable');
@@ -496,7 +492,7 @@ async function pauseFrames(bed: Bed): Promise<string> {
 }
 
 async function rings(bed: Bed): Promise<string> {
-  const { rings, usualRings } = driverOf(bed);
+  const { rings, usualRings } = bed.linux;
   const set = ([rx, tx]: readonly [number, number]) => `ethtool -G eth0 rx ${rx} tx ${tx}`;
   const wanted = [new RegExp(`Current[\\s\\S]*RX:\\s+${rings[0]}`), new RegExp(`Current[\\s\\S]*TX:\\s+${rings[1]}`)];
   return setting(set(rings), 'ethtool -g eth0', wanted, set(usualRings))(bed);
@@ -533,7 +529,7 @@ async function registers(bed: Bed): Promise<string> {
   const said = await bed.sh('ethtool -d eth0');
   const words = said.match(/0x[0-9A-F]{8}/gi)?.length ?? 0;
   expect(words > 5, 'no registers');
-  for (const line of driverOf(bed).registers) expect(line.test(said), `it does not say ${line.source}`);
+  for (const line of bed.linux.registers) expect(line.test(said), `it does not say ${line.source}`);
   return `${words} registers`;
 }
 
@@ -550,7 +546,7 @@ function batch(commands: readonly string[]): string {
 // ---- Endurance ------------------------------------------------------------------------------------------------------
 
 async function reload(bed: Bed): Promise<string> {
-  await bed.sh(`for i in $(seq 20); do reload ${bed.driver} || exit 1; done`, 200);
+  await bed.sh(`for i in $(seq 20); do reload ${bed.linux.module} || exit 1; done`, 200);
   await bed.fresh();
   return '20 times';
 }
@@ -599,7 +595,7 @@ async function reboot(bed: Bed): Promise<string> {
 
 /** The tests of a card like that model. */
 export function testsOf(model: Model): readonly Test[] {
-  const { selfTests } = LINUX_DRIVERS[model.linux]!;
+  const { selfTests } = linuxDriverOf(model);
   const [best, ...others] = model.interrupts;
   const worse = others.filter((mode) => mode !== 'intx'); // they take a guest of their own
   const inPlace = model.interrupts.filter((mode) => mode === best || mode === 'intx');

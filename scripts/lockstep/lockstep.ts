@@ -1,9 +1,6 @@
 /** Two cards, one script: the first difference that nobody knew of. */
 import { hex, type RegisterMap } from '../../sim/registers.ts';
-import { KNOWN, type KnownDifference } from './known.ts';
-import { type Observation, Player } from './player.ts';
-import type { Step } from './script.ts';
-import type { Side } from './side.ts';
+import type { KnownDifference, Lockstep, Observation, Side, Step } from './step.ts';
 
 export interface Difference {
   /** The step's place in the script. */
@@ -25,6 +22,7 @@ export interface Outcome {
 }
 
 export interface LockstepOptions {
+  /** The family's, if absent. */
   readonly known?: readonly KnownDifference[];
   readonly signal?: AbortSignal;
 }
@@ -33,18 +31,19 @@ const STEPS_TOLD = 12;
 
 /** @throws DeviceError where one of the two comes to its end. */
 export async function lockstep(
-  sides: readonly [Side, Side],
+  family: Lockstep,
+  [first, second]: readonly [Side, Side],
   map: RegisterMap,
   script: readonly Step[],
-  { known = KNOWN, signal }: LockstepOptions = {},
+  { known = family.known, signal }: LockstepOptions = {},
 ): Promise<Outcome> {
-  const [one, two] = sides.map((side) => new Player(side, map)) as [Player, Player];
+  const [one, two] = [family.player(first, map), family.player(second, map)];
   const counts = new Map<KnownDifference, number>();
   let compared = 0;
   for (const [index, step] of script.entries()) {
     if (signal?.aborted) return outcome(index, null);
     const seen = [await one.play(step), await two.play(step)] as const;
-    for (const { failure } of sides) if (failure !== null) throw failure;
+    for (const { failure } of [first, second]) if (failure !== null) throw failure;
     const most = Math.max(seen[0].length, seen[1].length);
     for (let i = 0; i < most; i++) {
       compared++;

@@ -1,15 +1,11 @@
 /** A script from a trace (`fauxnic drive … --trace FILE`): its register accesses, and the time between them. */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
 import { UsageError } from '../errors.ts';
 import { PATIENCE } from '../rig/output-file.ts';
 import { pause } from '../rig/pause.ts';
-import type { Step } from './script.ts';
+import type { Access, Lockstep, Step } from './step.ts';
 
-const { EERD, MDIC, RDT, TDT } = I82540EM.r;
-const MDIC_OPERATION = 3 << 26; // 13.4.7
-const MDIC_READ = 2 << 26;
 const LINE = /^(\d{1,9}\.\d+) (\S+) (.+)$/;
 const ACCESS = /^(read|write) +(\w+)(?:\[(\d+)\])? (0x[\da-f]{1,8})(?: |$)/i;
 const PAUSE_LEAST = 0.01; // milliseconds
@@ -20,11 +16,11 @@ const LARGEST = 256 * 2 ** 20; // bytes: no trace that is played back has more
 const QUOTED = 60; // characters of a line that is none
 
 /**
- * Of the first card in the trace. Doorbells are left out: a trace has no memory, and a ring whose descriptors nobody
- * wrote would lead each of two cards somewhere else. What a driver asks the NVM or the PHY, and polls for, is one step:
- * how often it has to look is the card's. Nor is configuration space played: each of the two has its own.
+ * Of the first card in the trace. The family leaves out doorbells: a trace has no memory, and a ring whose descriptors
+ * nobody wrote would lead each of two cards somewhere else. What a driver asks the NVM or the PHY, and polls for, is one
+ * step: how often it has to look is the card's. Nor is configuration space played: each of the two has its own.
  */
-export function recordedScript(path: string, map: RegisterMap): Step[] {
+export function recordedScript(path: string, map: RegisterMap, lockstep: Lockstep): Step[] {
   const steps: Step[] = [];
   let card: string | undefined;
   let before = 0;
@@ -35,13 +31,13 @@ export function recordedScript(path: string, map: RegisterMap): Step[] {
     if (seconds === undefined) throw new UsageError(`${where} is no line of a trace: ${quoted(line)}`);
     card ??= name;
     if (name !== card || !/^(read|write)\b(?! +config )/.test(what)) continue;
-    const step = access(what, map, where);
+    const step = lockstep.recorded(access(what, map, where));
     const ms = (Number(seconds) - before) * 1000;
     if (ms < 0) throw new UsageError(`${where} is earlier than the line before: ${quoted(line)}`);
     before = Number(seconds);
-    if (isLeftOut(step)) continue;
+    if (step === null) continue;
     if (ms >= PAUSE_LEAST) steps.push({ does: 'pass', ms: Math.min(ms, PAUSE_MOST) });
-    steps.push(asked(step));
+    steps.push(step);
   }
   if (steps.length === 0)
     throw new UsageError(`--script ${path} has no register access: record one with fauxnic drive … --trace FILE`);
@@ -92,8 +88,6 @@ function readSome(fd: number, into: Buffer): number {
   }
 }
 
-type Access = Extract<Step, { does: 'read' | 'write' }>;
-
 /** A register is called by its name, or where it has none by its offset. */
 function access(text: string, map: RegisterMap, where: string): Access {
   const [, kind, register, index = '0', value] = ACCESS.exec(text) ?? [];
@@ -107,18 +101,6 @@ function access(text: string, map: RegisterMap, where: string): Access {
   if (at < 0 || at % 4 !== 0 || (row && Number(index) >= (row.count ?? 1)))
     throw new UsageError(`${where}: there is no register ${quoted(text.slice(kind!.length).trim().split(' ')[0]!)}`);
   return kind!.toLowerCase() === 'read' ? { does: 'read', at } : { does: 'write', at, value: Number(value) };
-}
-
-function isLeftOut({ does, at }: Access): boolean {
-  return does === 'write' ? at === RDT.at || at === TDT.at : at === EERD.at || at === MDIC.at;
-}
-
-function asked(step: Access): Step {
-  if (step.does === 'read') return step;
-  const { at, value } = step;
-  if (at === EERD.at && (value & EERD.START) !== 0) return { does: 'nvm', word: (value >>> 8) & 0xff };
-  if (at === MDIC.at && (value & MDIC_OPERATION) === MDIC_READ) return { does: 'phy', register: (value >>> 16) & 0x1f };
-  return step;
 }
 
 const quoted = (text: string) => JSON.stringify(text.length > QUOTED ? `${text.slice(0, QUOTED)}…` : text);

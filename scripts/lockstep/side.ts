@@ -1,7 +1,7 @@
 /** One of two cards that are driven alike: a model, or a device of QEMU's; each in virtual time, with its wire. */
 import { runFor } from '../../drivers/backends/clock-steps.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
-import type { DeviceError, PciDevice } from '../../drivers/device.ts';
+import type { DeviceError } from '../../drivers/device.ts';
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
@@ -10,42 +10,49 @@ import type { Port } from '../../sim/wire/port.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { openStepped } from '../../vm/qtest/wired.ts';
-import { findModel, MODELS, type Model } from '../catalogue.ts';
+import { EXAMPLE, familyOf, familyOfQemu, findModel } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import type { Family, Model } from '../families/family.ts';
+import { type Lockstep, MAC, type Side } from './step.ts';
 
-export interface Side {
-  /** As on the command line. */
-  readonly name: string;
-  readonly device: PciDevice;
-  /** Towards the card. */
-  send(frame: Uint8Array): void;
-  /** The oldest frame from the card. */
-  take(): Uint8Array | null;
-  pass(ms: number): Promise<void>;
-  close(): void;
-  /** Why it has come to its end: what is read from then on means nothing. */
-  readonly failure: DeviceError | null;
+const QEMU = 'qemu:';
+
+/** Who can play both, and the registers by which differences are named: the first model's of the two. */
+export function playersOf(targets: readonly [string, string]): { lockstep: Lockstep; map: RegisterMap } {
+  const families = targets.map(familyNamed);
+  const [first, second] = families;
+  if (first !== second)
+    throw new UsageError(`${targets.join(' and ')} are not of one family: nothing drives both alike`);
+  const [model = first!.models[0]] = targets.flatMap((target) => modelOf(target) ?? []);
+  if (first!.lockstep === undefined || model === undefined)
+    throw new UsageError(`the ${first!.name} family has no script to drive two cards alike`);
+  return { lockstep: first!.lockstep, map: model.registers };
 }
 
-/** The address in both cards' NVM. */
-export const MAC = Uint8Array.of(0x02, 0x00, 0x00, 0x82, 0x54, 0x01);
-
-/** The registers by which differences are named: the first model's of the two. */
-export function registersOf(targets: readonly string[]): RegisterMap {
-  const model = targets.map(modelOf).find((it) => it !== null);
-  return (model ?? MODELS[0]!).registers;
+function familyNamed(target: string): Family {
+  const model = modelOf(target);
+  if (model !== null) return familyOf(model);
+  const device = deviceOf(target);
+  const family = familyOfQemu(device);
+  if (family !== undefined) return family;
+  throw new UsageError(`qemu:${device} is of no family that is known here`);
 }
 
-/** "e1000" and "sim:e1000" are a model; "qemu:…" is none. */
+/** "MODEL" and "sim:MODEL" are a model; "qemu:…" is none. */
 function modelOf(target: string): Model | null {
-  return target.startsWith('qemu:') ? null : findModel(target.replace(/^sim:/, ''));
+  return target.startsWith(QEMU) ? null : findModel(target.replace(/^sim:/, ''));
+}
+
+function deviceOf(target: string): string {
+  const device = target.slice(QEMU.length);
+  if (device === '') throw new UsageError(`qemu: of what device? As in qemu:${EXAMPLE.qemu}, please`);
+  return device;
 }
 
 export async function openSide(target: string, progress?: Progress): Promise<Side> {
   const model = modelOf(target);
   if (model !== null) return openModel(model);
-  const device = target.slice('qemu:'.length);
-  if (device === '') throw new UsageError('qemu: of what device? As in qemu:e1000, please');
+  const device = deviceOf(target);
   let failure: DeviceError | null = null;
   const onEnd = (error: DeviceError) => {
     failure = error;

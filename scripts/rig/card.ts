@@ -5,8 +5,9 @@ import { HEADROOM } from '../../drivers/packet.ts';
 import type { Clock } from '../../sim/clock.ts';
 import type { Trace } from '../../sim/trace.ts';
 import type { Port } from '../../sim/wire/port.ts';
-import { type Driver, type DriverEntry, driverOf, type Model } from '../catalogue.ts';
+import { drivenFamilyOf } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import type { DrivenFamily, Driver, Model } from '../families/family.ts';
 
 export interface CardOptions {
   readonly mac?: Uint8Array;
@@ -63,12 +64,13 @@ export async function openCard(model: Model, slot: Slot, options: CardOptions): 
     { name: `sim:${model.name}`, clock: slot.clock, memory: slot.memory },
   );
   device.function.trace = slot.trace;
-  const driver = await openDriver(driverOf(model), device, options);
+  const driver = await openDriver(drivenFamilyOf(model), device, options);
   return { name: slot.name, model, device, driver, port: port! };
 }
 
 /** @throws UsageError where a ring is not within the driver's bounds. */
-export function checkRings({ name, rings: { least, most } }: DriverEntry, options: CardOptions): void {
+export function checkRings({ name, driver }: DrivenFamily, options: CardOptions): void {
+  const { least, most } = driver.rings;
   for (const [option, size] of [
     ['--rx-ring', options.rxDescriptors],
     ['--tx-ring', options.txDescriptors],
@@ -79,12 +81,12 @@ export function checkRings({ name, rings: { least, most } }: DriverEntry, option
 }
 
 /** The driver on its device, with as many buffers as fit. */
-export async function openDriver(entry: DriverEntry, device: PciDevice, options: CardOptions): Promise<Driver> {
-  checkRings(entry, options);
+export async function openDriver(family: DrivenFamily, device: PciDevice, options: CardOptions): Promise<Driver> {
+  checkRings(family, options);
   const { mtu = 1500, longestMtu = mtu } = options;
   const frame = Math.max(mtu, longestMtu) + FRAME_OVERHEAD;
   const bufferSize = (BUFFERS.find((size) => size >= frame) ?? 16384) + HEADROOM;
   const buffers = Math.floor(POOL_BYTES / bufferSize);
   const { rxDescriptors, txDescriptors, features, log } = options;
-  return await entry.open(device, { mtu, rxDescriptors, txDescriptors, features, log, bufferSize, buffers });
+  return await family.driver.open(device, { mtu, rxDescriptors, txDescriptors, features, log, bufferSize, buffers });
 }

@@ -17,7 +17,8 @@ import type { Progress } from '../../vm/progress.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { serveQemu } from '../../vm/qtest/served.ts';
 import { type Server, type ServerCounters, serve } from '../../vm/vfio-user/server.ts';
-import { driverOf, MODELS, type Model } from '../catalogue.ts';
+import { ANY_MODEL, familyOf, modelLike } from '../catalogue.ts';
+import type { Model } from '../families/family.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
 import { openCard, type SimCard } from './card.ts';
@@ -122,8 +123,7 @@ export class Network {
       this.capture?.tap(port, { mac, description: `${hardwareOf(card)}'s wire` });
     }
     for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
-    const like = cards.flatMap((card) => ('model' in card ? [card.model] : []))[0] ?? MODELS[0]!;
-    if (peer) await this.#openPeer(like, peer, cards.length, plug, { failed, log });
+    if (peer) await this.#openPeer(farModel(cards), peer, cards.length, plug, { failed, log });
     this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
@@ -149,7 +149,7 @@ export class Network {
       ...{ socket, clock: { clock, pump: this.pump }, note },
     });
     this.servers.push(server);
-    const { describe } = driverOf(model);
+    const { describe } = familyOf(model);
     if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line, describe);
     return server.model;
   }
@@ -231,6 +231,12 @@ function macOf(index: number): Uint8Array {
 
 function hardwareOf(card: ServedCard): string {
   return 'model' in card ? card.model.chip : `QEMU's ${card.qemu}`;
+}
+
+/** What a peer's card is: like one that is served, as far as a driver of ours drives such a one. */
+function farModel(cards: readonly ServedCard[]): Model {
+  const like = cards.map((card) => ('model' in card ? card.model : modelLike(card.qemu)));
+  return like.find((model) => familyOf(model).driver !== undefined) ?? ANY_MODEL;
 }
 
 function hardwareText(cards: readonly ServedCard[]): string {

@@ -6,8 +6,9 @@ import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { Link, type LinkOptions } from '../../sim/wire/link.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { openWired, type WiredQemu } from '../../vm/qtest/wired.ts';
-import { driverFor, driverOf, type Model } from '../catalogue.ts';
+import { drivenFamilyOf, driverFor, familyOf } from '../catalogue.ts';
 import { Failure } from '../errors.ts';
+import type { Model } from '../families/family.ts';
 import { time } from '../terminal/units.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
@@ -102,7 +103,7 @@ export class Rig implements Setup {
     const { model, qemu, near = {}, far = {}, pcap, pcapLimit, trace } = options;
     if (trace !== undefined) this.trace = await TraceFile.open(trace);
     if (pcap !== undefined) {
-      const hardware = `${model.chip} models and ${model.driver} drivers`;
+      const hardware = `${model.chip} models and ${drivenFamilyOf(model).name} drivers`;
       this.capture = await CaptureFile.open(pcap, this.clock, { hardware, limit: pcapLimit });
     }
     if (far !== null) this.far = await this.#card(model, 1, far);
@@ -123,7 +124,7 @@ export class Rig implements Setup {
   async #card(model: Model, index: number, options: CardOptions): Promise<SimCard> {
     const { clock } = this;
     const name = `${model.name}-${index}`;
-    const trace = this.trace && new TextTrace(name, this.now, this.trace.line, driverOf(model).describe);
+    const trace = this.trace && new TextTrace(name, this.now, this.trace.line, familyOf(model).describe);
     const slot = { clock, memory: this.#memory, name, mac: MACS[index]!, trace };
     const card = await runClock(clock, openCard(model, slot, options));
     this.#models.push(card);

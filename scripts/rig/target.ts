@@ -44,13 +44,13 @@ export class OutsideRig implements Setup {
     const device = await openTarget(backend, address);
     let driver: Card['driver'] | undefined;
     try {
-      const entry = driverFor(device);
-      driver = await openDriver(entry, device, options);
+      const family = driverFor(device);
+      driver = await openDriver(family, device, options);
       if (options.mac !== undefined) driver.setMac(options.mac);
       const started = now();
       await driver.start();
       await linkUp(driver);
-      return new OutsideRig({ name: `${entry.name}-0`, device, driver }, now() - started);
+      return new OutsideRig({ name: `${family.name}-0`, device, driver }, now() - started);
     } catch (error) {
       await driver?.close().catch(() => {}); // what went wrong first is what is told
       device.close();

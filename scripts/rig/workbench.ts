@@ -6,14 +6,15 @@ import type { PciDevice } from '../../drivers/device.ts';
 import { Clock } from '../../sim/clock.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { openQemu } from '../../vm/qtest/device.ts';
-import { type DriverEntry, driverFor, findTarget, type Model, type Target } from '../catalogue.ts';
+import { driverFor, findTarget, type Target } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import type { DrivenFamily, Model } from '../families/family.ts';
 import { openTarget } from './target.ts';
 
 export interface Workbench {
   readonly target: string;
   readonly device: PciDevice;
-  readonly entry: DriverEntry;
+  readonly family: DrivenFamily;
   readonly tools: ChipTools;
   /** Whether what is written to it ends with this process. */
   readonly fleeting: boolean;
@@ -42,8 +43,15 @@ export async function openWorkbench(target: string, options: WorkbenchOptions = 
     throw new UsageError(`--image is for models (sim:MODEL): ${target} has its own NVM`);
   const { device, close } = await openDevice(what, options);
   try {
-    const entry = driverFor(device);
-    return { target, device, entry, tools: entry.tools(device), fleeting: isModel(what) || 'qemu' in what, close };
+    const family = driverFor(device);
+    return {
+      target,
+      device,
+      family,
+      tools: family.driver.tools(device),
+      fleeting: isModel(what) || 'qemu' in what,
+      close,
+    };
   } catch (error) {
     close();
     throw error;

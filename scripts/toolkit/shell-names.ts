@@ -3,8 +3,9 @@ import { inspect } from 'node:util';
 import type { RingPlace } from '../../drivers/chip-tools.ts';
 import type { DmaAllocator, DmaMemory, PciDevice } from '../../drivers/device.ts';
 import { field, hex, maskOf, place } from '../../sim/registers.ts';
-import type { Driver } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
+import { inHex } from '../families/descriptor-text.ts';
+import type { Driver } from '../families/family.ts';
 import { linkText } from '../rig/report.ts';
 import type { Workbench } from '../rig/workbench.ts';
 import { table } from '../terminal/table.ts';
@@ -30,8 +31,8 @@ type Names = Record<string, PropertyDescriptor>;
 type Help = readonly (readonly [what: string, does: string])[];
 
 /** In names that this card has. */
-function helpFor({ entry, tools }: Workbench): Help {
-  const { field, element, block } = entry.examples;
+function helpFor({ family, tools }: Workbench): Help {
+  const { field, element, block } = family.driver.examples;
   const [register = ''] = field.split('.');
   const rings = tools.rings().map(({ name }) => name);
   return [
@@ -203,9 +204,10 @@ export class ShellNames {
       );
     const words = this.#dma.find(iova, descriptors * bytes);
     const count = bytes / 4;
+    const { describe = inHex } = this.#bench.family;
     return Array.from({ length: to - from }, (_, i) => {
       const index = from + i;
-      return `${name}[${index}] ${this.#bench.entry.describe(name, words, index * count, count)}`;
+      return `${name}[${index}] ${describe(name, words, index * count, count)}`;
     }).join('\n');
   }
 
@@ -252,8 +254,8 @@ export class ShellNames {
 
   async #start(): Promise<Text> {
     if (this.#driver !== null) throw new UsageError('the driver runs already: stop() ends it');
-    const { entry, device } = this.#bench;
-    const driver = await entry.open(recording(device, this.#dma), {});
+    const { family, device } = this.#bench;
+    const driver = await family.driver.open(recording(device, this.#dma), {});
     this.#driver = driver;
     try {
       await driver.start();

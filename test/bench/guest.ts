@@ -29,7 +29,7 @@ const THEIRS: Card = {
 const model = findModel('e1000');
 
 export function bench(): Promise<Result[]> {
-  return guestBench('guest', [model.linux], run);
+  return guestBench('guest', [model.linux!.module], run);
 }
 
 async function run(context: BenchContext): Promise<Result[]> {

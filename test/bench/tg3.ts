@@ -46,7 +46,7 @@ done
 eth=${TAP}`;
 
 export function bench(): Promise<Result[]> {
-  return guestBench('tg3', [model.linux, ...HOST_MODULES, ...VFIO_MODULES, 'tun'], run);
+  return guestBench('tg3', [model.linux!.module, ...HOST_MODULES, ...VFIO_MODULES, 'tun'], run);
 }
 
 async function run(context: BenchContext): Promise<Result[]> {

@@ -9,8 +9,8 @@ import { MODELS } from '../../scripts/catalogue.ts';
 import { BED_MODULES } from '../../scripts/conformance/bed.ts';
 import { runTests } from '../../scripts/conformance/run.ts';
 import { testsOf } from '../../scripts/conformance/tests.ts';
+import { E1000_LOCKSTEP } from '../../scripts/families/e1000/lockstep/index.ts';
 import { lockstep } from '../../scripts/lockstep/lockstep.ts';
-import { makeScript } from '../../scripts/lockstep/script.ts';
 import { openModel, openSide } from '../../scripts/lockstep/side.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import type { QemuDevice } from '../../vm/qtest/device.ts';
@@ -146,7 +146,7 @@ void tap.test('a QEMU that is killed in the middle of a lockstep is no differenc
   t.teardown(() => {
     for (const side of [model, other]) side.close();
   });
-  await t.rejects(lockstep([model, doomed], I82540EM, makeScript(1, 200)), {
+  await t.rejects(lockstep(E1000_LOCKSTEP, [model, doomed], I82540EM, E1000_LOCKSTEP.script(1, 200)), {
     name: 'DeviceError',
     message: /^qemu:e1000: QEMU: it (has ended|was killed \(SIGKILL\))$/,
   });

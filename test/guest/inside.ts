@@ -12,7 +12,8 @@ import { promisify } from 'node:util';
 import { openPci } from '../../drivers/backends/pci.ts';
 import { inspectSlot } from '../../drivers/backends/pci-slot.ts';
 import { DeviceError, type InterruptMode, type PciDevice } from '../../drivers/device.ts';
-import { type Driver, driverFor } from '../../scripts/catalogue.ts';
+import { driverFor } from '../../scripts/catalogue.ts';
+import type { Driver } from '../../scripts/families/family.ts';
 import { bind, machineHost, unbind } from '../../scripts/rig/binding.ts';
 import { openWorkbench } from '../../scripts/rig/workbench.ts';
 import { choose } from '../../scripts/toolkit/choose.ts';
@@ -64,7 +65,7 @@ async function judge({ address, mode, port, brief }: Target): Promise<void> {
     const device = await openPci(address, { dmaBytes: DMA_BYTES });
     const wire = new Wire(port);
     try {
-      return benchOf(device, await driverFor(device).open(device, { ...options, interrupts: [mode] }), wire);
+      return benchOf(device, await driverFor(device).driver.open(device, { ...options, interrupts: [mode] }), wire);
     } catch (error) {
       wire.close();
       device.close();
@@ -144,7 +145,7 @@ async function looksInside(address: string): Promise<void> {
   const bench = await openWorkbench(`pci:${address}`);
   try {
     const { registers, nvram } = bench.tools;
-    const [register, phys] = KNOWN[bench.entry.name]!;
+    const [register, phys] = KNOWN[bench.family.name]!;
     const [content] = read(bench.device, choose([registers], register), false);
     assert.notEqual(content!.value, 0xffffffff);
     assert(phys.includes(await bench.tools.readPhy(2)), "the PHY's identifier");

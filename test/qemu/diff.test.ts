@@ -4,9 +4,10 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
+import { E1000_LOCKSTEP } from '../../scripts/families/e1000/lockstep/index.ts';
 import { lockstep } from '../../scripts/lockstep/lockstep.ts';
-import { makeScript } from '../../scripts/lockstep/script.ts';
-import { openModel, openSide, type Side } from '../../scripts/lockstep/side.ts';
+import { openModel, openSide } from '../../scripts/lockstep/side.ts';
+import type { Side } from '../../scripts/lockstep/step.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { qemuOrSkip } from '../util/qemu-lane.ts';
@@ -19,7 +20,7 @@ const STEPS = 300;
 async function diff(one: Side, seed: number) {
   const other = await openSide('qemu:e1000');
   try {
-    return await lockstep([one, other], I82540EM, makeScript(seed, STEPS));
+    return await lockstep(E1000_LOCKSTEP, [one, other], I82540EM, E1000_LOCKSTEP.script(seed, STEPS));
   } finally {
     one.close();
     other.close();
@@ -59,7 +60,7 @@ void t.test('a counter that does not count is found, by its name', async (t) => 
 void t.test('a register of which QEMU has none is not excused where neither reads 0', async (t) => {
   const side = planted((model) => model.registers.onRead(AIFS, () => 5));
   const other = planted((model) => model.registers.onRead(AIFS, () => 6));
-  const { difference } = await lockstep([side, other], I82540EM, makeScript(1, 0));
+  const { difference } = await lockstep(E1000_LOCKSTEP, [side, other], I82540EM, E1000_LOCKSTEP.script(1, 0));
   t.equal(difference?.what, 'AIFS');
   for (const it of [side, other]) it.close();
 });

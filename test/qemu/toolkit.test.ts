@@ -63,7 +63,7 @@ void t.test('nvram: the driver then has the new address', async (t) => {
   const before = await nvram.read();
   const mac = Uint8Array.of(2, 0, 0, 0, 0, 9);
   await nvram.write(before, nvram.withMac(before, mac));
-  const driver = await bench.entry.open(bench.device, {});
+  const driver = await bench.family.driver.open(bench.device, {});
   t.same(driver.mac, mac);
   await driver.close();
 });

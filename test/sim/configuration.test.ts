@@ -1,7 +1,8 @@
 /** Configuration space of every model: what every row promises, at any width. Sections: PCI Local Bus Specification 3.0. */
 import test from 'ava';
 import fc from 'fast-check';
-import { MODELS, type Model } from '../../scripts/catalogue.ts';
+import { MODELS } from '../../scripts/catalogue.ts';
+import type { Model } from '../../scripts/families/family.ts';
 import { TextTrace } from '../../scripts/trace-format.ts';
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';

@@ -1,6 +1,7 @@
 /** Descriptors as a trace and a shell show them: each driver's by its own. */
 import test from 'ava';
-import { driverOf, MODELS } from '../../scripts/catalogue.ts';
+import { familyOf, MODELS } from '../../scripts/catalogue.ts';
+import { inHex } from '../../scripts/families/descriptor-text.ts';
 
 const ROWS: [model: string, ring: string, words: number[], says: string][] = [
   ['e1000', 'tx', [0x318040, 0, 0x0300003c, 0], 'legacy buffer=0x00318040 length=60 EOP IFCS'],
@@ -40,7 +41,7 @@ const ROWS: [model: string, ring: string, words: number[], says: string][] = [
 ];
 for (const [model, ring, words, says] of ROWS) {
   test(`${model}: ${ring} ${says.slice(0, 60)}`, (t) => {
-    const { describe } = driverOf(MODELS.find(({ name }) => name === model)!);
+    const { describe = inHex } = familyOf(MODELS.find(({ name }) => name === model)!);
     // Between others: only its own words count.
     const memory = Uint32Array.from([0xdeadbeef, ...words, 0xdeadbeef]);
     t.is(describe(ring, memory, 1, words.length), says);

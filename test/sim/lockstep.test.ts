@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import test from 'ava';
 import { execa } from 'execa';
-import { KNOWN } from '../../scripts/lockstep/known.ts';
+import { E1000_LOCKSTEP } from '../../scripts/families/e1000/lockstep/index.ts';
 import { recordedScript } from '../../scripts/lockstep/recorded.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 
@@ -42,7 +42,7 @@ test('a trace is a script: its accesses, and the time between them', (t) => {
     '100.5 one write MTA[127] 0x80000000',
     '100.5 one read 0x05f00 0x00000000',
   );
-  t.deepEqual(recordedScript(path, I82540EM), [
+  t.deepEqual(recordedScript(path, I82540EM, E1000_LOCKSTEP), [
     { does: 'read', at: STATUS.at },
     { does: 'pass', ms: 2 },
     { does: 'write', at: CTRL.at, value: 0x04000201 },
@@ -86,7 +86,10 @@ const WRONG: [what: string, lines: string[], says: RegExp][] = [
 for (const [what, lines, says] of WRONG)
   test(`a script with ${what} is refused, by its line`, (t) => {
     const path = written(...lines);
-    const { message } = t.throws(() => recordedScript(path, I82540EM), { name: 'UsageError', message: says })!;
+    const { message } = t.throws(() => recordedScript(path, I82540EM, E1000_LOCKSTEP), {
+      name: 'UsageError',
+      message: says,
+    })!;
     t.true(message.startsWith(`--script ${path}`) && !message.includes('\n'));
   });
 
@@ -115,7 +118,7 @@ test('the command: a script that is not there, is a folder, or is not alone', as
 });
 
 test("what is known to differ cites the registers' own sections", (t) => {
-  for (const { what, section } of KNOWN) {
+  for (const { what, section } of E1000_LOCKSTEP.known) {
     const registers = I82540EM.rows.filter(({ name }) => what.test(name));
     for (const { name, section: own } of registers)
       if (section !== '-') t.true(`${own}.`.startsWith(`${section}.`), `${name}: ${section}, not ${own}`);

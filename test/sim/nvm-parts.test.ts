@@ -3,7 +3,8 @@ import test from 'ava';
 import fc from 'fast-check';
 import { runClock } from '../../drivers/backends/clock-steps.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
-import { driverOf, MODELS, type Model } from '../../scripts/catalogue.ts';
+import { drivenFamilyOf, MODELS } from '../../scripts/catalogue.ts';
+import type { Model } from '../../scripts/families/family.ts';
 import { sameBytes } from '../util/bytes.ts';
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 7);
@@ -13,7 +14,7 @@ function open(model: Model) {
     name: `sim:${model.name}`,
     dmaBytes: 1 << 20,
   });
-  const { nvram } = driverOf(model).tools(device);
+  const { nvram } = drivenFamilyOf(model).driver.tools(device);
   return { device, nvram, run: <T>(promise: Promise<T>) => runClock(device.clock, promise) };
 }
 

@@ -2,7 +2,7 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { openSim } from '../../drivers/backends/sim.ts';
-import { driverOf, MODELS } from '../../scripts/catalogue.ts';
+import { drivenFamilyOf, MODELS } from '../../scripts/catalogue.ts';
 import { UsageError } from '../../scripts/errors.ts';
 import { word32 } from '../../scripts/options.ts';
 import { alike, choose, chooseAll } from '../../scripts/toolkit/choose.ts';
@@ -65,7 +65,7 @@ for (const model of MODELS) {
     name: `sim:${model.name}`,
     dmaBytes: 1 << 20,
   });
-  const { registers, chip } = driverOf(model).tools(device);
+  const { registers, chip } = drivenFamilyOf(model).driver.tools(device);
 
   test(`${model.name}: a list reads nothing that reading changes, and everything else`, (t) => {
     const bar = device.bar(0);
@@ -87,7 +87,7 @@ for (const model of MODELS) {
 test('a chip has its own registers, and none of its kin', (t) => {
   const mapOf = (name: string) => {
     const model = MODELS.find((model) => model.name === name)!;
-    return driverOf(model).tools(openSim((host) => model.make(host, { name }), { name })).registers;
+    return drivenFamilyOf(model).driver.tools(openSim((host) => model.make(host, { name }), { name })).registers;
   };
   for (const name of [
     'CPMU_CTRL',
@@ -113,7 +113,7 @@ test('a chip has its own registers, and none of its kin', (t) => {
 test('what a read takes away is read where it is named', (t) => {
   const model = MODELS.find(({ name }) => name === 'tg3')!;
   const device = openSim((host) => model.make(host, { name: 'tg3' }), { name: 'sim:tg3', dmaBytes: 1 << 20 });
-  const { registers } = driverOf(model).tools(device);
+  const { registers } = drivenFamilyOf(model).driver.tools(device);
   const bar = device.bar(0);
   bar.write32(BCM57XX.r.FTQ_FIFO_ENQDEQ.at + 16, 7);
   t.regex(
@@ -229,7 +229,7 @@ test('configuration space goes by name, in its own widths, and is not searched b
 test('a register that BAR 0 and configuration space show is listed once', (t) => {
   const model = MODELS.find(({ name }) => name === 'tg3')!;
   const device = openSim((host) => model.make(host, { name: 'tg3' }), { name: 'sim:tg3' });
-  const { registers, configuration } = driverOf(model).tools(device);
+  const { registers, configuration } = drivenFamilyOf(model).driver.tools(device);
   const maps = [registers, configuration] as const;
   const names = chooseAll(maps).map(({ row }) => row.name);
   t.is(new Set(names).size, names.length);

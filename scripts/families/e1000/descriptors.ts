@@ -34,9 +34,9 @@ import {
   TX_TYPE_CONTEXT,
   TX_TYPE_DATA,
   TX_VLE,
-} from '../../sim/e1000/descriptors.ts';
-import { hex } from '../../sim/registers.ts';
-import { address, type Bits, join, named, raw } from './text.ts';
+} from '../../../sim/e1000/descriptors.ts';
+import { hex } from '../../../sim/registers.ts';
+import { address, type Bits, join, named, raw } from '../descriptor-text.ts';
 
 /** A descriptor of `count` words at `words[at]`, decoded: "legacy buffer=0x00318040 length=60 EOP IFCS". */
 export function describeE1000(ring: string, words: Uint32Array, at: number, count: number): string {

@@ -1,25 +1,9 @@
-/**
- * What two cards are told to do: a fixed part that looks at everything once, then at random from a seed. Steps are data,
- * and whoever plays one says what came of it.
- */
-import { I82540EM } from '../../sim/e1000/registers.ts';
-import { foldChecksum, Headers, parseHeaders, pseudoHeaderSum, put16, put32 } from '../../sim/packet.ts';
-import type { Row } from '../../sim/registers.ts';
-import { Prng } from '../../sim/wire/prng.ts';
-import { MAC } from './side.ts';
-
-/** How a frame is sent: by a legacy descriptor, with a tag inserted, checksums filled in, or cut into segments. */
-export type Offload = 'none' | 'tag' | 'checksums' | 'segments';
-
-export type Step =
-  | { readonly does: 'read'; readonly at: number }
-  | { readonly does: 'write'; readonly at: number; readonly value: number }
-  | { readonly does: 'nvm'; readonly word: number }
-  | { readonly does: 'phy'; readonly register: number }
-  | { readonly does: 'set up' }
-  | { readonly does: 'transmit'; readonly frame: Uint8Array; readonly offload: Offload }
-  | { readonly does: 'receive'; readonly frame: Uint8Array }
-  | { readonly does: 'pass'; readonly ms: number };
+/** What two cards of the 8254x are told to do: a fixed part that looks at everything once, then at random from a seed. */
+import { I82540EM } from '../../../../sim/e1000/registers.ts';
+import { foldChecksum, Headers, parseHeaders, pseudoHeaderSum, put16, put32 } from '../../../../sim/packet.ts';
+import type { Row } from '../../../../sim/registers.ts';
+import { Prng } from '../../../../sim/wire/prng.ts';
+import { MAC, type Step } from '../../../lockstep/step.ts';
 
 const { CTRL, IMC, IMS, ICS, ICR, MTA, RDH, TDH, STATUS } = I82540EM.r;
 

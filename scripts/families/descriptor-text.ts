@@ -1,8 +1,6 @@
 /** What descriptions of descriptors are made of. */
 import { hex } from '../../sim/registers.ts';
-
-/** A descriptor of `count` words at `words[at]`, decoded: "buffer=0x00318040 length=60 EOP IFCS". */
-export type Describe = (ring: string, words: Uint32Array, at: number, count: number) => string;
+import type { Describe } from './family.ts';
 
 export type Bits = readonly (readonly [mask: number, name: string])[];
 
@@ -25,3 +23,6 @@ export const raw = (words: Uint32Array, at: number, count: number) =>
 
 /** What there is of them. */
 export const join = (...parts: string[]) => parts.filter((part) => part !== '').join(' ');
+
+/** For a family that says nothing of its descriptors. */
+export const inHex: Describe = (_ring, words, at, count) => raw(words, at, count);

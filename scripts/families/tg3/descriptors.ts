@@ -1,5 +1,5 @@
 /** The BCM57xx's buffer descriptors, in the words of Linux's tg3.h. */
-import { field, hex } from '../../sim/registers.ts';
+import { field, hex } from '../../../sim/registers.ts';
 import {
   RX_ADDR_HIGH,
   RX_ADDR_LOW,
@@ -42,8 +42,8 @@ import {
   TX_NO_CRC,
   TX_TCPUDP_CSUM,
   TX_VLAN,
-} from '../../sim/tg3/descriptors.ts';
-import { address, type Bits, join, named, raw } from './text.ts';
+} from '../../../sim/tg3/descriptors.ts';
+import { address, type Bits, join, named, raw } from '../descriptor-text.ts';
 
 /** A descriptor of `count` words at `words[at]`, decoded: "buffer=0x00318040 length=60 END". */
 export function describeTg3(ring: string, words: Uint32Array, at: number, count: number): string {

@@ -1,5 +1,5 @@
 /** Plays a script's steps on one card, with rings of its own, and says what came of each. */
-import type { DmaMemory, RegisterSpace } from '../../drivers/device.ts';
+import type { DmaMemory, RegisterSpace } from '../../../../drivers/device.ts';
 import {
   DESCRIPTOR,
   TX_CONTEXT_IPV4,
@@ -13,20 +13,11 @@ import {
   TX_TXSM,
   TX_TYPE_DATA,
   TX_VLE,
-} from '../../sim/e1000/descriptors.ts';
-import { I82540EM } from '../../sim/e1000/registers.ts';
-import type { AnyRegister, RegisterMap } from '../../sim/registers.ts';
-import { HEADER_BYTES, type Step } from './script.ts';
-import { MAC, type Side } from './side.ts';
-
-/** What a card showed. A number is compared bit by bit. */
-export interface Observation {
-  /** "STATUS", "RAL[3]", "rx status": what known differences are listed by. */
-  readonly what: string;
-  readonly value: number | string;
-  /** The register's, where it is one. */
-  readonly at?: number;
-}
+} from '../../../../sim/e1000/descriptors.ts';
+import { I82540EM } from '../../../../sim/e1000/registers.ts';
+import type { AnyRegister, RegisterMap } from '../../../../sim/registers.ts';
+import { MAC, type Observation, type Player, type Side, type Step } from '../../../lockstep/step.ts';
+import { HEADER_BYTES } from './script.ts';
 
 const {
   CTRL,
@@ -58,7 +49,7 @@ const TAG = 0x2007;
 const POLLS = 100;
 const MINIMUM = 60;
 
-export class Player {
+export class E1000Player implements Player {
   readonly side: Side;
   readonly #bar: RegisterSpace;
   readonly #map: RegisterMap;

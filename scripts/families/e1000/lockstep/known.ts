@@ -1,17 +1,5 @@
 /** Where our 82540EM and QEMU's are known to differ, and who is right by the manual (Intel 317453). Seen with QEMU 11.1.3. */
-
-export interface KnownDifference {
-  /** The register or observation, by name. */
-  readonly what: RegExp;
-  /** Which of its bits; all, if absent. */
-  readonly mask?: number;
-  /** What one of the two shows whenever they differ so. */
-  readonly shows?: number;
-  readonly why: string;
-  /** Of 317453; "-" where it says nothing. */
-  readonly section: string;
-  readonly right: 'model' | 'qemu' | 'either';
-}
+import type { KnownDifference } from '../../../lockstep/step.ts';
 
 const ARRAY = '(\\[\\d+\\])?';
 const names = (text: string) => new RegExp(`^(${text.trim().split(/\s+/).join('|')})${ARRAY}$`);
