@@ -7,6 +7,7 @@
 import { AddressSpace } from '../../sim/memory.ts';
 import type { PacketMemory } from '../../sim/pci/function.ts';
 import { DeviceError, type DmaAllocator, type DmaMemory } from '../device.ts';
+import { closedError } from './base.ts';
 
 /** Where the arena begins: not 0, so that an address a driver forgot to write faults. */
 export const IOVA_BASE = 0x0010_0000;
@@ -148,7 +149,7 @@ export class DeviceMemory implements DmaAllocator {
   }
 
   alloc(bytes: number, align: number): DmaMemory {
-    if (this.#closed) throw new DeviceError('CLOSED', 'the device is closed: open it again');
+    if (this.#closed) throw closedError();
     const memory = this.#arena.alloc(bytes, align);
     const held: DmaMemory = {
       ...memory,

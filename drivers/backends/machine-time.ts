@@ -1,6 +1,7 @@
 /** The machine's monotonic time, for devices that live in it: hardware, and devices in other processes. */
 import { performance } from 'node:perf_hooks';
-import { DeviceError, type DeviceTime } from '../device.ts';
+import type { DeviceTime } from '../device.ts';
+import { closedError } from './base.ts';
 
 const MILLISECOND = 1_000_000;
 
@@ -24,7 +25,7 @@ export class MachineTime implements DeviceTime {
       const timer = setTimeout(done, Math.ceil(ns / MILLISECOND));
       const cancel = () => {
         clearTimeout(timer);
-        reject(closed());
+        reject(closedError());
       };
       this.#cancels.add(cancel);
     });
@@ -42,7 +43,7 @@ export class MachineTime implements DeviceTime {
   }
 
   #check(): void {
-    if (this.#closed) throw closed();
+    if (this.#closed) throw closedError();
   }
 
   close(): void {
@@ -50,8 +51,4 @@ export class MachineTime implements DeviceTime {
     for (const cancel of [...this.#cancels]) cancel();
     this.#cancels.clear();
   }
-}
-
-function closed(): DeviceError {
-  return new DeviceError('CLOSED', 'the device is closed: open it again');
 }

@@ -2,14 +2,11 @@
 import { readSync, writeSync } from 'node:fs';
 import type { MappedRegisters } from '../../native/index.ts';
 import { COMMAND } from '../../sim/pci/config.ts';
-import { DeviceError, type RegisterSpace } from '../device.ts';
-
-type Width = 1 | 2 | 4;
-
-const ones = (width: Width) => (width === 4 ? 0xffffffff : (1 << (8 * width)) - 1);
+import type { RegisterSpace } from '../device.ts';
+import { closedError, ones, readFrom, SpaceBase, type Width, writeTo } from './base.ts';
 
 /** Registers that are read and written through a descriptor: a system call an access. */
-export class FileSpace implements RegisterSpace {
+export class FileSpace extends SpaceBase {
   readonly size: number;
   readonly #fd: number;
   readonly #start: number;
@@ -18,6 +15,7 @@ export class FileSpace implements RegisterSpace {
 
   /** @param start where the space is in the descriptor. */
   constructor(fd: number, start: number, size: number) {
+    super();
     this.#fd = fd;
     this.#start = start;
     this.size = size;
@@ -48,30 +46,6 @@ export class FileSpace implements RegisterSpace {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'EIO') throw error; // else there is nobody to take it
     }
-  }
-
-  read8(offset: number): number {
-    return this.read(offset, 1);
-  }
-
-  read16(offset: number): number {
-    return this.read(offset, 2);
-  }
-
-  read32(offset: number): number {
-    return this.read(offset, 4);
-  }
-
-  write8(offset: number, value: number): void {
-    this.write(offset, 1, value);
-  }
-
-  write16(offset: number, value: number): void {
-    this.write(offset, 2, value);
-  }
-
-  write32(offset: number, value: number): void {
-    this.write(offset, 4, value);
   }
 }
 
@@ -115,7 +89,7 @@ export class ConfigSpace extends FileSpace {
  * A BAR: reads as all ones where the function does not decode it, or past its end. It is not asked then: the kernel
  * answers an access to mapped registers that are not decoded with SIGBUS.
  */
-export class BarSpace implements RegisterSpace {
+export class BarSpace extends SpaceBase {
   readonly size: number;
   readonly #config: ConfigSpace;
   readonly #decode: number;
@@ -124,6 +98,7 @@ export class BarSpace implements RegisterSpace {
 
   /** @param decode the command register's bit for it. */
   constructor(config: ConfigSpace, decode: number, space: FileSpace | MappedRegisters) {
+    super();
     this.size = space.size;
     this.#config = config;
     this.#decode = decode;
@@ -136,28 +111,12 @@ export class BarSpace implements RegisterSpace {
     return false;
   }
 
-  read8(offset: number): number {
-    return this.#answers(offset, 1) ? this.#space.read8(offset) : ones(1);
+  protected read(offset: number, width: Width): number {
+    return this.#answers(offset, width) ? readFrom(this.#space, offset, width) : ones(width);
   }
 
-  read16(offset: number): number {
-    return this.#answers(offset, 2) ? this.#space.read16(offset) : ones(2);
-  }
-
-  read32(offset: number): number {
-    return this.#answers(offset, 4) ? this.#space.read32(offset) : ones(4);
-  }
-
-  write8(offset: number, value: number): void {
-    if (this.#answers(offset, 1)) this.#space.write8(offset, value);
-  }
-
-  write16(offset: number, value: number): void {
-    if (this.#answers(offset, 2)) this.#space.write16(offset, value);
-  }
-
-  write32(offset: number, value: number): void {
-    if (this.#answers(offset, 4)) this.#space.write32(offset, value);
+  protected write(offset: number, width: Width, value: number): void {
+    if (this.#answers(offset, width)) writeTo(this.#space, offset, width, value);
   }
 
   close(): void {
@@ -168,8 +127,4 @@ export class BarSpace implements RegisterSpace {
 
 function inside({ size }: RegisterSpace, offset: number, width: Width): boolean {
   return offset >= 0 && offset + width <= size && (offset & (width - 1)) === 0;
-}
-
-export function closedError(): DeviceError {
-  return new DeviceError('CLOSED', 'the device is closed: open it again');
 }

@@ -4,7 +4,8 @@
  */
 import { COMMAND, COMMAND_INTX_DISABLE } from '../../sim/pci/config.ts';
 import { DeviceError, type InterruptMode, type Interrupts } from '../device.ts';
-import { type ConfigSpace, closedError } from './pci-registers.ts';
+import { closedError } from './base.ts';
+import type { ConfigSpace } from './pci-registers.ts';
 
 const PERIOD = 1; // milliseconds
 

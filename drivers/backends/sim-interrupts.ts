@@ -6,7 +6,8 @@
  */
 import { type Alarm, type Clock, MICROSECOND } from '../../sim/clock.ts';
 import { COMMAND, COMMAND_INTX_DISABLE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
-import { DeviceError, type InterruptMode, type Interrupts, type RegisterSpace } from '../device.ts';
+import type { InterruptMode, RegisterSpace } from '../device.ts';
+import { InterruptsBase } from './base.ts';
 import { MessageCapabilities } from './messages.ts';
 
 /** A line that stays asserted interrupts again after this long, as a host takes time to get in and out of a handler. */
@@ -15,7 +16,7 @@ const REPEAT = 1 * MICROSECOND;
 /** Where messages go on a PC: the local APIC of processor 0 (Intel SDM volume 3, "Message Address Register Format"). */
 export const MESSAGE_ADDRESS = 0xfee0_0000;
 
-export class SimInterrupts implements Interrupts {
+export class SimInterrupts extends InterruptsBase {
   available: Readonly<Record<InterruptMode, number>> = { msix: 0, msi: 0, intx: 0 };
   /** Messages whose address or data is not what was programmed: none, unless the model is broken. */
   stray = 0;
@@ -25,12 +26,11 @@ export class SimInterrupts implements Interrupts {
   #mode: InterruptMode | null = null;
   #count = 0;
   #line = false;
-  #closed = false;
-  #handlers: ((() => void) | undefined)[] = [];
   #masked: boolean[] = [];
   #pending: boolean[] = [];
 
   constructor(clock: Clock) {
+    super();
     this.#alarm = clock.alarm(() => this.#deliver());
   }
 
@@ -45,13 +45,7 @@ export class SimInterrupts implements Interrupts {
     return this.#mode;
   }
 
-  enable(mode: InterruptMode, count: number): void {
-    this.#check();
-    const most = this.available[mode];
-    if (!Number.isInteger(count) || count < 1 || count > most) {
-      throw new DeviceError('UNSUPPORTED', `${count} ${mode} vectors: the function has ${most}`);
-    }
-    this.disable();
+  protected turnOn(mode: InterruptMode, count: number): void {
     this.#mode = mode;
     this.#count = count;
     if (mode === 'msix') this.#messages.enableMsiX(count, MESSAGE_ADDRESS, (vector) => vector);
@@ -59,9 +53,8 @@ export class SimInterrupts implements Interrupts {
     else this.#setCommand(COMMAND_INTX_DISABLE, false);
   }
 
-  /** Turns interrupts off; handlers stay, what is pending or masked is forgotten. */
   disable(): void {
-    this.#check();
+    this.check();
     this.#mode = null;
     this.#count = 0;
     this.#pending = [];
@@ -71,18 +64,13 @@ export class SimInterrupts implements Interrupts {
     this.#messages.disable();
   }
 
-  on(vector: number, handler: () => void): void {
-    this.#check();
-    this.#handlers[vector] = handler;
-  }
-
   mask(vector: number): void {
-    this.#check();
+    this.check();
     this.#masked[vector] = true;
   }
 
   unmask(vector: number): void {
-    this.#check();
+    this.check();
     this.#masked[vector] = false;
     if (this.#pending[vector] === true || this.#lineUnmasked()) this.#alarm.in(0);
   }
@@ -110,7 +98,7 @@ export class SimInterrupts implements Interrupts {
 
   #deliverLine(): void {
     if (!this.#lineUnmasked()) return;
-    this.#handlers[0]?.();
+    this.handlers[0]?.();
     if (this.#lineUnmasked()) this.#alarm.in(REPEAT); // the handler may have changed any of it
   }
 
@@ -122,22 +110,12 @@ export class SimInterrupts implements Interrupts {
     for (let vector = 0; vector < this.#count; vector++) {
       if (this.#pending[vector] !== true || this.#masked[vector] === true) continue;
       this.#pending[vector] = false;
-      this.#handlers[vector]?.();
+      this.handlers[vector]?.();
     }
   }
 
   #setCommand(bit: number, on: boolean): void {
     const command = this.#config.read16(COMMAND);
     this.#config.write16(COMMAND, on ? command | bit : command & ~bit);
-  }
-
-  #check(): void {
-    if (this.#closed) throw new DeviceError('CLOSED', 'the device is closed: open it again');
-  }
-
-  close(): void {
-    this.disable();
-    this.#handlers = [];
-    this.#closed = true;
   }
 }

@@ -7,6 +7,7 @@ import { Clock } from '../../sim/clock.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
+import { closedError, SpaceBase, type Width } from './base.ts';
 import { assignBars, type Decoding, identityOf, restoreBars, saveBars, setCommand } from './configuration.ts';
 import { DeviceMemory, HostMemory } from './host-memory.ts';
 import { SimInterrupts } from './sim-interrupts.ts';
@@ -99,57 +100,30 @@ export class SimDevice implements PciDevice {
   }
 }
 
-function closedError(what: string): DeviceError {
-  return new DeviceError('CLOSED', `${what} is closed: open it again`);
-}
-
 /** Where a PC's firmware puts them: memory under the top of 4 GiB, ports in the upper 16 bits of the port space. */
 const WINDOWS = { memory: 0xfe00_0000, io: 0xc000 };
 
 /** Configuration space, as any software on the bus sees it. */
-class ConfigRegisters implements RegisterSpace {
+class ConfigRegisters extends SpaceBase {
   readonly size: number;
   readonly #model: PciFunction;
   readonly #check: () => void;
 
   constructor(model: PciFunction, check: () => void) {
+    super();
     this.#model = model;
     this.#check = check;
     this.size = model.config.bytes.length;
   }
 
-  #read(offset: number, width: 1 | 2 | 4): number {
+  protected read(offset: number, width: Width): number {
     this.#check();
     return this.#model.config.read(offset, width);
   }
 
-  #write(offset: number, width: 1 | 2 | 4, value: number): void {
+  protected write(offset: number, width: Width, value: number): void {
     this.#check();
     this.#model.config.write(offset, width, value);
-  }
-
-  read8(offset: number): number {
-    return this.#read(offset, 1);
-  }
-
-  read16(offset: number): number {
-    return this.#read(offset, 2);
-  }
-
-  read32(offset: number): number {
-    return this.#read(offset, 4);
-  }
-
-  write8(offset: number, value: number): void {
-    this.#write(offset, 1, value);
-  }
-
-  write16(offset: number, value: number): void {
-    this.#write(offset, 2, value);
-  }
-
-  write32(offset: number, value: number): void {
-    this.#write(offset, 4, value);
   }
 }
 
@@ -157,7 +131,7 @@ class ConfigRegisters implements RegisterSpace {
  * A BAR. A 32-bit access goes straight to the region where the function decodes and the offset is inside; everything
  * else (other widths, decoding off, MSI-X tables, out of range) takes the function's own, careful way.
  */
-class BarSpace implements RegisterSpace {
+class BarSpace extends SpaceBase {
   readonly size: number;
   readonly #model: PciFunction;
   readonly #index: number;
@@ -168,6 +142,7 @@ class BarSpace implements RegisterSpace {
   #closed = false;
 
   constructor(model: PciFunction, index: number, region: Region) {
+    super();
     this.size = region.size;
     this.#model = model;
     this.#index = index;
@@ -177,45 +152,29 @@ class BarSpace implements RegisterSpace {
     this.#last = model.msixBar === index ? -1 : region.size - 4;
   }
 
-  read32(offset: number): number {
+  override read32(offset: number): number {
     if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
       return this.#region.read(offset, 4) >>> 0;
     }
-    return this.#read(offset, 4);
+    return this.read(offset, 4);
   }
 
-  write32(offset: number, value: number): void {
+  override write32(offset: number, value: number): void {
     if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
       this.#region.write(offset, 4, value >>> 0);
     } else {
-      this.#write(offset, 4, value);
+      this.write(offset, 4, value);
     }
   }
 
-  #read(offset: number, width: 1 | 2 | 4): number {
-    if (this.#closed) throw closedError('the device');
+  protected read(offset: number, width: Width): number {
+    if (this.#closed) throw closedError();
     return this.#model.readBar(this.#index, offset, width) >>> 0;
   }
 
-  #write(offset: number, width: 1 | 2 | 4, value: number): void {
-    if (this.#closed) throw closedError('the device');
+  protected write(offset: number, width: Width, value: number): void {
+    if (this.#closed) throw closedError();
     this.#model.writeBar(this.#index, offset, width, value >>> 0);
-  }
-
-  read8(offset: number): number {
-    return this.#read(offset, 1);
-  }
-
-  read16(offset: number): number {
-    return this.#read(offset, 2);
-  }
-
-  write8(offset: number, value: number): void {
-    this.#write(offset, 1, value);
-  }
-
-  write16(offset: number, value: number): void {
-    this.#write(offset, 2, value);
   }
 
   close(): void {
@@ -249,7 +208,7 @@ export class SimTime implements DeviceTime {
       });
       const cancel = () => {
         alarm.cancel();
-        reject(closedError('the device'));
+        reject(closedError());
       };
       this.#cancels.add(cancel);
       alarm.in(ns);
@@ -274,7 +233,7 @@ export class SimTime implements DeviceTime {
   }
 
   #check(): void {
-    if (this.#closed) throw closedError('the device');
+    if (this.#closed) throw closedError();
   }
 
   close(): void {

@@ -8,11 +8,12 @@ import { join } from 'node:path';
 import { mapRegisters } from '../../native/index.ts';
 import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import { DeviceError, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
+import { closedError } from './base.ts';
 import { type Decoding, identityOf, setCommand } from './configuration.ts';
 import { DeviceMemory } from './host-memory.ts';
 import { HUGE_PAGE, HugeMemory } from './huge-pages.ts';
 import { MachineTime } from './machine-time.ts';
-import { BarSpace, ConfigSpace, closedError, FileSpace } from './pci-registers.ts';
+import { BarSpace, ConfigSpace, FileSpace } from './pci-registers.ts';
 import { checkFree, inspectSlot, type PciSlot } from './pci-slot.ts';
 import { PolledInterrupts } from './polled-interrupts.ts';
 

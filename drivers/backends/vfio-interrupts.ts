@@ -11,8 +11,9 @@ import {
   watch,
 } from '../../native/index.ts';
 import { COMMAND, COMMAND_INTX_DISABLE } from '../../sim/pci/config.ts';
-import { DeviceError, type InterruptMode, type Interrupts } from '../device.ts';
-import { type ConfigSpace, closedError } from './pci-registers.ts';
+import { DeviceError, type InterruptMode } from '../device.ts';
+import { InterruptsBase } from './base.ts';
+import type { ConfigSpace } from './pci-registers.ts';
 
 /** VFIO_PCI_…_IRQ_INDEX. */
 const INDEX: Record<InterruptMode, number> = { intx: 0, msi: 1, msix: 2 };
@@ -22,17 +23,16 @@ interface Vector {
   readonly watch: Watch;
 }
 
-export class VfioInterrupts implements Interrupts {
+export class VfioInterrupts extends InterruptsBase {
   readonly available: Readonly<Record<InterruptMode, number>>;
   readonly #device: number;
   readonly #config: ConfigSpace;
   readonly #counter = new Uint8Array(8);
   #mode: InterruptMode | null = null;
   #vectors: Vector[] = [];
-  #handlers: ((() => void) | undefined)[] = [];
-  #closed = false;
 
   constructor(device: number, config: ConfigSpace) {
+    super();
     this.#device = device;
     this.#config = config;
     const count = (mode: InterruptMode) => irqInfo(device, INDEX[mode]).count;
@@ -43,12 +43,7 @@ export class VfioInterrupts implements Interrupts {
     return this.#mode;
   }
 
-  enable(mode: InterruptMode, count: number): void {
-    this.#check();
-    const most = this.available[mode];
-    if (!Number.isInteger(count) || count < 1 || count > most)
-      throw new DeviceError('UNSUPPORTED', `${count} ${mode} vectors: the function has ${most}`);
-    this.disable();
+  protected turnOn(mode: InterruptMode, count: number): void {
     this.#vectors = Array.from({ length: count }, (_, vector) => this.#listen(vector));
     try {
       if (mode === 'intx') this.#config.write16(COMMAND, this.#config.read16(COMMAND) & ~COMMAND_INTX_DISABLE);
@@ -79,16 +74,15 @@ export class VfioInterrupts implements Interrupts {
   #arrived(from: Vector, vector: number): void {
     readSync(from.fd, this.#counter, 0, 8, null);
     try {
-      this.#handlers[vector]?.();
+      this.handlers[vector]?.();
     } finally {
       // The kernel has masked the line. The handler may have turned interrupts off.
       if (this.#mode === 'intx' && this.#vectors[0] === from) unmaskIrq(this.#device, INDEX.intx);
     }
   }
 
-  /** Turns interrupts off; handlers stay, what is pending or masked is forgotten. */
   disable(): void {
-    this.#check();
+    this.check();
     if (this.#mode !== null) disableIrqs(this.#device, INDEX[this.#mode]);
     this.#mode = null;
     this.#release();
@@ -102,29 +96,14 @@ export class VfioInterrupts implements Interrupts {
     this.#vectors = [];
   }
 
-  on(vector: number, handler: () => void): void {
-    this.#check();
-    this.#handlers[vector] = handler;
-  }
-
   /** The eventfd counts on meanwhile. */
   mask(vector: number): void {
-    this.#check();
+    this.check();
     this.#vectors[vector]?.watch.stop();
   }
 
   unmask(vector: number): void {
-    this.#check();
+    this.check();
     this.#vectors[vector]?.watch.start();
-  }
-
-  #check(): void {
-    if (this.#closed) throw closedError();
-  }
-
-  close(): void {
-    this.disable();
-    this.#handlers = [];
-    this.#closed = true;
   }
 }

@@ -30,11 +30,12 @@ import {
 } from '../../native/index.ts';
 import { BAR0, COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import { DeviceError, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
+import { closedError } from './base.ts';
 import { type Decoding, identityOf, setCommand } from './configuration.ts';
 import { Arena, DeviceMemory, IOVA_BASE } from './host-memory.ts';
 import { HUGE_PAGE, mapHuge } from './huge-pages.ts';
 import { MachineTime } from './machine-time.ts';
-import { BarSpace, ConfigSpace, closedError, FileSpace } from './pci-registers.ts';
+import { BarSpace, ConfigSpace, FileSpace } from './pci-registers.ts';
 import { checkFree, inspectSlot, namesIn, type PciSlot } from './pci-slot.ts';
 import { VfioInterrupts } from './vfio-interrupts.ts';
 

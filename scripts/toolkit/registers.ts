@@ -1,7 +1,7 @@
 /** A card's registers, read and written by name, and as a person reads them. */
+import { readFrom, writeTo } from '../../drivers/backends/base.ts';
 import type { PciDevice, RegisterSpace } from '../../drivers/device.ts';
 import { type Access, field, hex, maskOf, type NamedRow, type RegisterMap } from '../../sim/registers.ts';
-import { readFrom, writeTo } from '../../vm/qtest/shared-config.ts';
 import { UsageError } from '../errors.ts';
 import { bold, dim } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';

@@ -3,8 +3,9 @@
  * write to memory, and goes to the bell: QEMU's `edu` device, which turns a write into a line of its own. So all of it comes
  * over the one socket, in order, and nobody polls.
  */
+import { InterruptsBase } from '../../drivers/backends/base.ts';
 import type { MessageCapabilities } from '../../drivers/backends/messages.ts';
-import { DeviceError, type InterruptMode, type Interrupts, type RegisterSpace } from '../../drivers/device.ts';
+import type { InterruptMode, RegisterSpace } from '../../drivers/device.ts';
 import { COMMAND, COMMAND_INTX_DISABLE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
 
 /** Where messages go: bit n of what is written there is vector n. */
@@ -23,7 +24,7 @@ export const MOST_VECTORS = 32;
 export const FIRST_LINE = 16;
 export const LAST_LINE = 23;
 
-export class QemuInterrupts implements Interrupts {
+export class QemuInterrupts extends InterruptsBase {
   readonly available: Readonly<Record<InterruptMode, number>>;
   /** Messages of vectors that are not enabled. */
   stray = 0;
@@ -35,8 +36,6 @@ export class QemuInterrupts implements Interrupts {
   #count = 0;
   #lines = 0; // the device's that are asserted
   #ringing = false;
-  #closed = false;
-  #handlers: ((() => void) | undefined)[] = [];
   #masked = 0;
   #pending = 0;
 
@@ -47,6 +46,7 @@ export class QemuInterrupts implements Interrupts {
     bell: Bell | null,
     schedule: (again: boolean) => void,
   ) {
+    super();
     this.#config = config;
     this.#messages = messages;
     this.#bell = bell;
@@ -64,13 +64,7 @@ export class QemuInterrupts implements Interrupts {
     return this.#mode;
   }
 
-  enable(mode: InterruptMode, count: number): void {
-    this.#check();
-    const most = this.available[mode];
-    if (!Number.isInteger(count) || count < 1 || count > most) {
-      throw new DeviceError('UNSUPPORTED', `${count} ${mode} vectors: the function has ${most}`);
-    }
-    this.disable();
+  protected turnOn(mode: InterruptMode, count: number): void {
     this.#mode = mode;
     this.#count = count;
     if (mode === 'msix') this.#messages.enableMsiX(count, this.#bell!.address, (vector) => (1 << vector) >>> 0);
@@ -78,9 +72,8 @@ export class QemuInterrupts implements Interrupts {
     else this.#setIntxDisable(false);
   }
 
-  /** Turns interrupts off; handlers stay, what is pending or masked is forgotten. */
   disable(): void {
-    this.#check();
+    this.check();
     this.#mode = null;
     this.#count = 0;
     this.#pending = 0;
@@ -90,18 +83,13 @@ export class QemuInterrupts implements Interrupts {
     if (this.#ringing) this.#bell?.take();
   }
 
-  on(vector: number, handler: () => void): void {
-    this.#check();
-    this.#handlers[vector] = handler;
-  }
-
   mask(vector: number): void {
-    this.#check();
+    this.check();
     this.#masked |= 1 << vector;
   }
 
   unmask(vector: number): void {
-    this.#check();
+    this.check();
     this.#masked &= ~(1 << vector);
     if ((this.#pending & ~this.#masked) !== 0 || this.#lineUnmasked) this.#schedule(false);
   }
@@ -117,14 +105,14 @@ export class QemuInterrupts implements Interrupts {
 
   /** @internal From the event loop, or the clock. */
   deliver(): void {
-    if (this.#closed) return;
+    if (this.closed) return;
     if (this.#mode === 'intx') this.#deliverLine();
     else this.#deliverMessages();
   }
 
   #deliverLine(): void {
     if (!this.#lineUnmasked) return;
-    this.#handlers[0]?.();
+    this.handlers[0]?.();
     if (this.#lineUnmasked) this.#schedule(true); // the handler may have changed any of it
   }
 
@@ -138,7 +126,7 @@ export class QemuInterrupts implements Interrupts {
       const bit = 1 << vector;
       if ((this.#pending & ~this.#masked & bit) === 0) continue;
       this.#pending &= ~bit;
-      this.#handlers[vector]?.();
+      this.handlers[vector]?.();
     }
     if (this.#ringing) this.#schedule(true);
   }
@@ -153,16 +141,5 @@ export class QemuInterrupts implements Interrupts {
   #setIntxDisable(on: boolean): void {
     const command = this.#config.read16(COMMAND);
     this.#config.write16(COMMAND, on ? command | COMMAND_INTX_DISABLE : command & ~COMMAND_INTX_DISABLE);
-  }
-
-  #check(): void {
-    if (this.#closed) throw new DeviceError('CLOSED', 'the device is closed: open it again');
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.disable();
-    this.#handlers = [];
-    this.#closed = true;
   }
 }

@@ -5,6 +5,7 @@
  * Configuration space is the device's own but for what is not the client's to decide: where its BARs are, and where its
  * messages go. Those registers are kept here. A message is a vector's eventfd to the client; the device sends it to the bell.
  */
+import { readFrom, writeTo } from '../../drivers/backends/base.ts';
 import { type AssignedBar, findCapability } from '../../drivers/backends/configuration.ts';
 import { MessageCapabilities } from '../../drivers/backends/messages.ts';
 import { DeviceError } from '../../drivers/device.ts';
@@ -27,7 +28,7 @@ import { LentMemory } from './lent-memory.ts';
 import { NETDEV } from './machine.ts';
 import { MessageTable } from './message-table.ts';
 import type { Monitor } from './monitor.ts';
-import { readFrom, SharedConfig, writeTo } from './shared-config.ts';
+import { SharedConfig } from './shared-config.ts';
 import { Slot } from './slot.ts';
 
 export interface ServeQemuOptions extends ServeOptions, Pick<QemuOptions, 'qemu' | 'progress' | 'netdev' | 'mac'> {

@@ -1,3 +1,4 @@
+import { readFrom, writeTo } from '../../drivers/backends/base.ts';
 import { identityOf } from '../../drivers/backends/configuration.ts';
 import type { RegisterSpace } from '../../drivers/device.ts';
 import { CAPABILITIES, ConfigSpace } from '../../sim/pci/config.ts';
@@ -63,16 +64,4 @@ export class SharedConfig extends ConfigSpace {
     for (let i = 0; i < width; i++) count += this.#kept[at + i]!;
     return count;
   }
-}
-
-/** By its width. */
-export function readFrom(space: RegisterSpace, at: number, width: 1 | 2 | 4): number {
-  return width === 4 ? space.read32(at) : width === 2 ? space.read16(at) : space.read8(at);
-}
-
-/** The same for a write. */
-export function writeTo(space: RegisterSpace, at: number, width: 1 | 2 | 4, value: number): void {
-  if (width === 4) space.write32(at, value);
-  else if (width === 2) space.write16(at, value);
-  else space.write8(at, value);
 }

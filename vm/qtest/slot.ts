@@ -2,6 +2,7 @@
  * A QEMU's one slot, with a device in it, as firmware would leave it: its BARs assigned, decoding and bus mastering off.
  * Registers cost a message each way. It knows no driver: that is device.ts, or whoever serves the device to others.
  */
+import { clip, closedError, ones, SpaceBase } from '../../drivers/backends/base.ts';
 import {
   type AssignedBar,
   assignBars,
@@ -198,7 +199,7 @@ export class Slot {
   }
 
   check(): void {
-    if (this.#closed) throw new DeviceError('CLOSED', `${this.#name} is closed: open it again`);
+    if (this.#closed) throw closedError(this.#name);
   }
 
   /** Ends QEMU. Idempotent. */
@@ -216,7 +217,7 @@ const BELL_LINE = 21;
 const LOOKS = 10_000;
 
 /** Registers in QEMU's memory or ports. */
-class Space implements RegisterSpace {
+class Space extends SpaceBase {
   size: number;
   readonly #qtest: Qtest;
   readonly #pace: Pace | null;
@@ -225,6 +226,7 @@ class Space implements RegisterSpace {
   readonly #check: () => void;
 
   constructor(qtest: Qtest, pace: Pace | null, kind: 'memory' | 'io', base: number, size: number, check: () => void) {
+    super();
     this.#qtest = qtest;
     this.#pace = pace;
     this.#ports = kind === 'io';
@@ -233,45 +235,21 @@ class Space implements RegisterSpace {
     this.#check = check;
   }
 
-  #read(offset: number, width: Width): number {
+  protected read(offset: number, width: Width): number {
     this.#check();
-    if (offset < 0 || offset + width > this.size) return 0xffffffff >>> (32 - 8 * width);
+    if (offset < 0 || offset + width > this.size) return ones(width);
     this.#pace?.sync();
     return this.#ports ? this.#qtest.in(width, this.#base + offset) : this.#qtest.read(width, this.#base + offset);
   }
 
-  #write(offset: number, width: Width, value: number): void {
+  protected write(offset: number, width: Width, value: number): void {
     this.#check();
     if (offset < 0 || offset + width > this.size) return;
     this.#pace?.sync();
     this.#pace?.quicken();
-    const bits = (value & (0xffffffff >>> (32 - 8 * width))) >>> 0;
+    const bits = clip(value, width);
     if (this.#ports) this.#qtest.out(width, this.#base + offset, bits);
     else this.#qtest.write(width, this.#base + offset, bits);
-  }
-
-  read8(offset: number): number {
-    return this.#read(offset, 1);
-  }
-
-  read16(offset: number): number {
-    return this.#read(offset, 2);
-  }
-
-  read32(offset: number): number {
-    return this.#read(offset, 4);
-  }
-
-  write8(offset: number, value: number): void {
-    this.#write(offset, 1, value);
-  }
-
-  write16(offset: number, value: number): void {
-    this.#write(offset, 2, value);
-  }
-
-  write32(offset: number, value: number): void {
-    this.#write(offset, 4, value);
   }
 }
 

@@ -7,9 +7,10 @@
  * still asserts it.
  */
 import { closeSync } from 'node:fs';
+import { InterruptsBase } from '../../drivers/backends/base.ts';
 import { MessageCapabilities } from '../../drivers/backends/messages.ts';
 import { MESSAGE_ADDRESS } from '../../drivers/backends/sim-interrupts.ts';
-import { DeviceError, type InterruptMode, type Interrupts, type RegisterSpace } from '../../drivers/device.ts';
+import type { InterruptMode, RegisterSpace } from '../../drivers/device.ts';
 import { createEventfd, drainEventfd, type Watch, watch } from '../../native/index.ts';
 import { COMMAND, COMMAND_INTX_DISABLE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
 import {
@@ -37,7 +38,7 @@ interface Vector {
   readonly watch: Watch;
 }
 
-export class ClientInterrupts implements Interrupts {
+export class ClientInterrupts extends InterruptsBase {
   readonly available: Readonly<Record<InterruptMode, number>>;
   readonly #connection: Connection;
   readonly #config: RegisterSpace;
@@ -45,7 +46,6 @@ export class ClientInterrupts implements Interrupts {
   readonly #descriptorsMost: number;
   #mode: InterruptMode | null = null;
   #vectors: Vector[] = [];
-  #handlers: ((() => void) | undefined)[] = [];
 
   /** @param descriptorsMost what the server takes in one message. */
   constructor(
@@ -54,6 +54,7 @@ export class ClientInterrupts implements Interrupts {
     bar: (index: number) => RegisterSpace,
     descriptorsMost: number,
   ) {
+    super();
     this.#connection = connection;
     this.#config = config;
     this.#descriptorsMost = descriptorsMost;
@@ -78,13 +79,7 @@ export class ClientInterrupts implements Interrupts {
     return (reply.u32(4) & IRQ_FLAG_EVENTFD) === 0 ? 0 : reply.u32(12);
   }
 
-  enable(mode: InterruptMode, count: number): void {
-    this.#check();
-    const most = this.available[mode];
-    if (!Number.isInteger(count) || count < 1 || count > most) {
-      throw new DeviceError('UNSUPPORTED', `${count} ${mode} vectors: the function has ${most}`);
-    }
-    this.disable();
+  protected turnOn(mode: InterruptMode, count: number): void {
     this.#mode = mode;
     for (let vector = 0; vector < count; vector++) this.#vectors.push(this.#makeVector(vector));
     this.#assign(INDEXES[mode]);
@@ -109,7 +104,6 @@ export class ClientInterrupts implements Interrupts {
     }
   }
 
-  /** Turns interrupts off; handlers stay, what is pending or masked is forgotten. */
   disable(): void {
     const mode = this.#mode;
     this.#forget();
@@ -127,22 +121,17 @@ export class ClientInterrupts implements Interrupts {
     this.#vectors = [];
   }
 
-  on(vector: number, handler: () => void): void {
-    this.#check();
-    this.#handlers[vector] = handler;
-  }
-
   mask(vector: number): void {
-    this.#check();
+    this.check();
     this.#vectors[vector]?.watch.stop();
   }
 
   unmask(vector: number): void {
-    this.#check();
+    this.check();
     this.#vectors[vector]?.watch.start();
   }
 
-  #check(): void {
+  protected override check(): void {
     if (this.#connection.failure !== null) throw this.#connection.failure;
   }
 
@@ -150,7 +139,7 @@ export class ClientInterrupts implements Interrupts {
     const { eventfd } = this.#vectors[vector]!;
     drainEventfd(eventfd); // which the server has, too, and may have read already
     const mode = this.#mode;
-    this.#handlers[vector]?.();
+    this.handlers[vector]?.();
     // The handler may have turned interrupts off, or on anew.
     if (mode === 'intx' && this.#vectors[vector]?.eventfd === eventfd) this.#unmaskLine();
   }
@@ -162,7 +151,7 @@ export class ClientInterrupts implements Interrupts {
 
   /** @internal The connection ended while nothing was asked: whoever looks at the card now learns of it. */
   lost(): void {
-    for (const vector of this.#vectors.keys()) this.#handlers[vector]?.();
+    for (const vector of this.#vectors.keys()) this.handlers[vector]?.();
   }
 
   #allowLine(on: boolean): void {
@@ -182,12 +171,12 @@ export class ClientInterrupts implements Interrupts {
   }
 
   /** Whatever the server says to it. */
-  close(): void {
+  override close(): void {
     try {
       if (this.#connection.failure === null) this.disable();
     } finally {
       this.#forget();
-      this.#handlers = [];
+      this.handlers = [];
     }
   }
 }

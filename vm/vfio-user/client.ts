@@ -5,6 +5,7 @@
  * after it on the same socket. DMA memory is a memfd that the server maps, interrupts are eventfds.
  */
 import { closeSync } from 'node:fs';
+import { ones, SpaceBase, type Width } from '../../drivers/backends/base.ts';
 import { type Decoding, identityOf, restoreBars, saveBars, setCommand } from '../../drivers/backends/configuration.ts';
 import { Arena, DeviceMemory, IOVA_BASE } from '../../drivers/backends/host-memory.ts';
 import { MachineTime } from '../../drivers/backends/machine-time.ts';
@@ -226,7 +227,7 @@ function unshare(connection: Connection, bytes: number): void {
 }
 
 /** A BAR, or configuration space. What is outside of it reads as ones, as nothing on a bus answers there. */
-class ServedRegion implements RegisterSpace {
+class ServedRegion extends SpaceBase {
   readonly size: number;
   readonly #connection: Connection;
   readonly #index: number;
@@ -234,6 +235,7 @@ class ServedRegion implements RegisterSpace {
   readonly #posted: boolean;
 
   constructor(connection: Connection, index: number, size: number) {
+    super();
     this.#connection = connection;
     this.#index = index;
     this.size = size;
@@ -252,46 +254,22 @@ class ServedRegion implements RegisterSpace {
     return true;
   }
 
-  #read(offset: number, width: number): boolean {
-    if (!this.#address(offset, width)) return false;
+  protected read(offset: number, width: Width): number {
+    if (!this.#address(offset, width)) return ones(width);
+    const { reply } = this.#connection;
     this.#connection.ask(COMMAND_REGION_READ, REGION_ACCESS_BYTES + width);
-    return true;
+    if (width === 4) return reply.u32(REGION_ACCESS_BYTES);
+    return width === 2 ? reply.u16(REGION_ACCESS_BYTES) : reply.u8(REGION_ACCESS_BYTES);
   }
 
-  #write(width: number): void {
+  protected write(offset: number, width: Width, value: number): void {
+    if (!this.#address(offset, width)) return;
     const { request } = this.#connection;
     request.payload = REGION_ACCESS_BYTES + width;
+    if (width === 4) request.setU32(REGION_ACCESS_BYTES, value);
+    else if (width === 2) request.setU16(REGION_ACCESS_BYTES, value);
+    else request.setU8(REGION_ACCESS_BYTES, value);
     if (this.#posted) this.#connection.post(COMMAND_REGION_WRITE);
     else this.#connection.ask(COMMAND_REGION_WRITE, 0);
-  }
-
-  read8(offset: number): number {
-    return this.#read(offset, 1) ? this.#connection.reply.u8(REGION_ACCESS_BYTES) : 0xff;
-  }
-
-  read16(offset: number): number {
-    return this.#read(offset, 2) ? this.#connection.reply.u16(REGION_ACCESS_BYTES) : 0xffff;
-  }
-
-  read32(offset: number): number {
-    return this.#read(offset, 4) ? this.#connection.reply.u32(REGION_ACCESS_BYTES) : 0xffffffff;
-  }
-
-  write8(offset: number, value: number): void {
-    if (!this.#address(offset, 1)) return;
-    this.#connection.request.setU8(REGION_ACCESS_BYTES, value);
-    this.#write(1);
-  }
-
-  write16(offset: number, value: number): void {
-    if (!this.#address(offset, 2)) return;
-    this.#connection.request.setU16(REGION_ACCESS_BYTES, value);
-    this.#write(2);
-  }
-
-  write32(offset: number, value: number): void {
-    if (!this.#address(offset, 4)) return;
-    this.#connection.request.setU32(REGION_ACCESS_BYTES, value);
-    this.#write(4);
   }
 }
