@@ -43,10 +43,15 @@ export const BACKENDS: readonly Backend[] = [
   },
 ];
 
+/** By its name, or by the path of the module that brings it. */
 export function findModel(name: string): Model {
-  const model = MODELS.find((model) => model.name === name);
+  const model = modelNamed(name);
   if (model !== undefined) return model;
   throw new UsageError(`no model ${JSON.stringify(name)}: there is ${MODELS.map(({ name }) => name).join(', ')}`);
+}
+
+export function modelNamed(name: string): Model | undefined {
+  return MODELS.find((model) => model.name === name) ?? FAMILIES.find(({ path }) => path === name)?.models[0];
 }
 
 export function familyOf(model: Model): Family {
@@ -69,8 +74,10 @@ export interface OutsideTarget {
   readonly address: string;
 }
 
-/** "sim:MODEL", "vfio-user:/tmp/nic0". */
+/** "sim:MODEL", "vfio-user:/tmp/nic0", "./my-card.js". */
 export function findTarget(target: string): Target {
+  const brought = FAMILIES.find(({ path }) => path === target)?.models[0];
+  if (brought !== undefined) return { model: brought };
   const [name, ...rest] = target.split(':');
   const address = rest.join(':');
   const backend = BACKENDS.find((backend) => backend.name === name);
@@ -86,7 +93,7 @@ export function findTarget(target: string): Target {
     if (backend.name === 'qemu') return { model: modelLike(address), qemu: address };
     return { model: null, backend: backend.name, address };
   }
-  const model = MODELS.find(({ name }) => name === address);
+  const model = modelNamed(address);
   if (model === undefined) throw new UsageError(`no model ${JSON.stringify(address)}: there is ${targets}`);
   return { model };
 }

@@ -26,5 +26,17 @@ process.stderr.on('error', (error: NodeJS.ErrnoException) => {
 process.on('uncaughtException', fail);
 outliveTerminal();
 
-const asked = process.argv.slice(2).find((word) => !word.startsWith('-'));
-await (await makeProgram(asked)).parseAsync().catch(fail);
+/** Modules that bring families of their own come first: what a command lists and looks up is then complete. */
+async function loadPlugins(words: readonly string[]): Promise<void> {
+  if (!words.some((word) => /\.m?[jt]s$/.test(word))) return;
+  const { loadPlugin, pluginsIn } = await import('./families/plugin.ts');
+  for (const path of pluginsIn(words)) await loadPlugin(path);
+}
+
+const words = process.argv.slice(2);
+try {
+  await loadPlugins(words);
+  await (await makeProgram(words.find((word) => !word.startsWith('-')))).parseAsync();
+} catch (error) {
+  fail(error);
+}

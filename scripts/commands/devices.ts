@@ -11,9 +11,10 @@ export function addDevices(program: Command): void {
     .command('devices')
     .summary('models, drivers and backends, and which work with which')
     .description('Lists models, drivers and backends, and the targets they make together.')
+    .argument('[module...]', 'modules that bring families of their own: ./my-card.js')
     .option('--registers <model>', "a model's registers, and what of them is not modelled")
     .addOption(OPTIONS.json())
-    .action(({ registers, json }: { registers?: string; json?: true }) => {
+    .action((_modules: string[], { registers, json }: { registers?: string; json?: true }) => {
       if (registers !== undefined) showRegisters(findModel(registers), json);
       else if (json) console.log(JSON.stringify(everything()));
       else showEverything();

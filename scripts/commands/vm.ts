@@ -7,7 +7,7 @@ import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
 import { GuestError, type Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { interactiveShell, pipedShell } from '../../vm/shell.ts';
-import { MODELS } from '../catalogue.ts';
+import { MODELS, modelNamed } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../families/family.ts';
 import { FAMILIES } from '../families/index.ts';
@@ -252,7 +252,7 @@ function checkNics({ nic: nics, peer, pcap, trace }: Options): void {
 
 function addNic(text: string, before: readonly WantedNic[]): readonly WantedNic[] {
   const [, kind, what = ''] = /^(sim|qemu|vfio-user):(.+)$/.exec(text) ?? [];
-  const model = MODELS.find(({ name }) => name === what);
+  const model = modelNamed(what);
   if (kind === 'sim' && model) return [...before, { kind, model }];
   if (kind === 'vfio-user') return [...before, { kind, socket: what }];
   if (kind === 'qemu' && Object.hasOwn(MODULES, what)) return [...before, { kind, device: what }];

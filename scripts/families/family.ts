@@ -17,6 +17,8 @@ export interface Family {
   /** "e1000": also the driver's name, and a target, sim:NAME, that stands for the first of its models. */
   readonly name: string;
   readonly models: readonly Model[];
+  /** The module that it comes from, where that is outside the repository. */
+  readonly path?: string;
   readonly driver?: FamilyDriver;
   /** Linux's modules, by the names of QEMU's devices of this family. */
   readonly qemu?: Readonly<Record<string, string>>;
