@@ -1,6 +1,16 @@
 /** What drivers do alike about interrupts: pick a mode, and run handlers that nobody called who could catch. */
 import { DeviceError, type InterruptMode, type PciDevice } from './device.ts';
 
+/** What a driver makes of an interrupt. */
+export interface InterruptSink {
+  /** Something to receive or reclaim; interrupts for work are now off. */
+  work(): void;
+  /** The link changed, or may have. */
+  link(): void;
+  /** The card does not answer: a DeviceError says how that was noticed. */
+  failed(error: DeviceError): void;
+}
+
 /**
  * Turns on the first of `modes` that the function offers with as many vectors as `vectors` wants of it (0: not this one).
  * @throws DeviceError 'UNSUPPORTED' where there is none.

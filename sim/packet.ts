@@ -11,6 +11,8 @@ export const ETHERTYPE_ARP = 0x0806;
 export const ETHERTYPE_VLAN = 0x8100;
 export const ETHERTYPE_QINQ = 0x88a8;
 export const ETHERTYPE_IPV6 = 0x86dd;
+/** MAC Control (IEEE 802.3 clause 31): PAUSE (annex 31B) is all there is of it here. */
+export const ETHERTYPE_MAC_CONTROL = 0x8808;
 export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
@@ -18,6 +20,10 @@ export const PROTOCOL_UDP = 17;
 /** Header lengths, bytes. */
 export const ETHERNET_HEADER = 14;
 export const VLAN_TAG = 4;
+/** Both addresses: a tag goes behind them. */
+export const MACS = 12;
+/** The frame check sequence behind every frame. */
+export const FCS = 4;
 /** The shortest frame, without FCS (IEEE 802.3 clause 4.2.3.3). */
 export const MIN_FRAME = 60;
 

@@ -1,4 +1,4 @@
-import type { RegisterMap } from './registers.ts';
+import type { RegisterMap } from './register-map.ts';
 
 /** Where a model tells what it does. Attach one to see; without one nothing is built and nothing is paid. */
 export interface Trace {

@@ -4,6 +4,7 @@
  * Sections are those of Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual";
  * the bring-up below follows its chapter 14.
  */
+import { ETHERTYPE_MAC_CONTROL } from '../../sim/packet.ts';
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import type { Pause } from '../mii.ts';
 import {
@@ -154,7 +155,7 @@ export class E1000Driver extends NetDriver {
     // PAUSE frames as 802.3 Annex 31B has them. RFCE and TFCE follow once negotiation is done.
     chip.write(FCAL, 0x00c28001);
     chip.write(FCAH, 0x0100);
-    chip.write(FCT, 0x8808);
+    chip.write(FCT, ETHERTYPE_MAC_CONTROL);
     chip.write(FCTTV, 0xffff); // as long as can be: XON ends it
     chip.write(VET, 0x8100);
     this.#dividePacketBuffer();

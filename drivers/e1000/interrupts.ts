@@ -5,8 +5,8 @@
  * vector has both; with the 82574L's MSI-X vector 0 is the queues' and vector 1 everything else's.
  */
 import { ALL_ONES } from '../card.ts';
-import type { DeviceError, InterruptMode } from '../device.ts';
-import { enableFirst, guarded } from '../interrupt-modes.ts';
+import type { InterruptMode } from '../device.ts';
+import { enableFirst, guarded, type InterruptSink } from '../interrupt-modes.ts';
 import { Moderation } from '../moderation.ts';
 import { goneError } from '../net-driver.ts';
 import { type Chip, R, R74 } from './chip.ts';
@@ -24,15 +24,6 @@ export const INTERVALS = [55, 195, 976] as const;
 
 /** IVAR: a vector, and a bit that says it is valid. */
 const VALID = 8;
-
-export interface InterruptSink {
-  /** Something to receive or reclaim; interrupts for work are now masked. */
-  work(): void;
-  /** The link changed, or may have. */
-  link(): void;
-  /** The card does not answer: a DeviceError says how that was noticed. */
-  failed(error: DeviceError): void;
-}
 
 export class InterruptControl {
   /** Interrupts that had a cause. */

@@ -6,8 +6,8 @@
  * once: nothing is lost between a look at the block and the mailbox.
  */
 import { ALL_ONES } from '../card.ts';
-import type { DeviceError, InterruptMode } from '../device.ts';
-import { enableFirst, guarded } from '../interrupt-modes.ts';
+import type { InterruptMode } from '../device.ts';
+import { enableFirst, guarded, type InterruptSink } from '../interrupt-modes.ts';
 import { Moderation } from '../moderation.ts';
 import { goneError } from '../net-driver.ts';
 import { type Chip, R } from './chip.ts';
@@ -26,15 +26,6 @@ export const LEVELS = [
   { rxTicks: 50, rxFrames: 32, txTicks: 72, txFrames: 53 },
   { rxTicks: 250, rxFrames: 128, txTicks: 250, txFrames: 128 },
 ] as const;
-
-export interface InterruptSink {
-  /** Something to receive or reclaim; interrupts are now silent. */
-  work(): void;
-  /** The link changed, or may have. */
-  link(): void;
-  /** The card does not answer: a DeviceError says how that was noticed. */
-  failed(error: DeviceError): void;
-}
 
 export class InterruptControl {
   /** Interrupts that were the card's. */

@@ -5,7 +5,7 @@
  * A return descriptor names the buffer by what was written beside it (opaque). A word of it is believed only if such a
  * buffer is the card's at that moment.
  */
-import { get16, Headers, isBroadcast, PROTOCOL_UDP, parseHeaders } from '../../sim/packet.ts';
+import { FCS, get16, Headers, isBroadcast, PROTOCOL_UDP, parseHeaders } from '../../sim/packet.ts';
 import {
   RX_VLAN as BD_VLAN,
   RCB,
@@ -62,7 +62,6 @@ const JUMBO_ROOM = 9046;
 const JUMBO_BUFFERS = 2 * JUMBO_ENTRIES;
 /** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
 const REFILL = 16;
-const FCS = 4;
 const SHORTEST = 14 + FCS;
 const BD_WORDS = RX_BD / 4;
 /** Above the slot in a descriptor's opaque word: so that a zeroed or foreign descriptor names none. */

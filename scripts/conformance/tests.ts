@@ -2,8 +2,10 @@
  * What a network card must do under Linux's own driver. Each test finds the interface up and addressed, and returns a
  * detail for the table, or throws what it found instead.
  */
+
 import { setTimeout as pause } from 'node:timers/promises';
 import type { InterruptMode } from '../../drivers/device.ts';
+import { ETHERNET_HEADER, FCS } from '../../sim/packet.ts';
 import { linuxDriverOf } from '../catalogue.ts';
 import type { Model } from '../families/family.ts';
 import { type Bed, expect, PEER, PEER_ADDRESS, PORT } from './bed.ts';
@@ -17,8 +19,6 @@ const BROADCAST = new Uint8Array(6).fill(0xff);
 const GROUP = Uint8Array.of(0x01, 0x00, 0x5e, 0x01, 0x02, 0x03);
 const OTHER_GROUP = Uint8Array.of(0x01, 0x00, 0x5e, 0x7d, 0x11, 0x55);
 const STRANGER = Uint8Array.of(0x02, 0x00, 0x00, 0x12, 0x34, 0x56);
-const HEADER = 14;
-const FCS = 4;
 
 // ---- Coming up ------------------------------------------------------------------------------------------------------
 
@@ -263,7 +263,7 @@ function tcp(direction: 'out' | 'in'): Test['run'] {
       for (const { segments, badChecksums, longest } of [bed.wire.fromCard, bed.wire.toCard]) {
         expect(segments > 0, `${about}: no TCP on the wire`);
         expect(badChecksums === 0, `${about}: ${badChecksums} of ${segments} segments with a wrong checksum`);
-        expect(longest <= 1500 + HEADER, `${about}: a frame of ${longest} bytes`);
+        expect(longest <= 1500 + ETHERNET_HEADER, `${about}: a frame of ${longest} bytes`);
       }
     }
     return `1 MiB with ${OFFLOADS.length + 1} settings`;
@@ -280,7 +280,7 @@ async function mtus(bed: Bed): Promise<string> {
     bed.wire.clear();
     const said = await bed.sh(`pings -c 3 -i 0.05 -M do -s ${mtu - 28} ${PEER_ADDRESS}`);
     expect(said.includes(' 0% packet loss'), `${mtu}: ${/\d+% packet loss/.exec(said)?.[0]}`);
-    const least = Math.max(60, mtu + HEADER);
+    const least = Math.max(60, mtu + ETHERNET_HEADER);
     for (const { longest } of [bed.wire.fromCard, bed.wire.toCard])
       expect(longest === least, `${mtu}: a frame of ${longest} bytes on the wire, not ${least}`);
   }

@@ -1,6 +1,7 @@
 /** The wire between the card under test and its peer, as somebody sees it who looks at every frame. */
 import {
   addToChecksum,
+  ETHERTYPE_MAC_CONTROL,
   foldChecksum,
   Headers,
   parseHeaders,
@@ -28,7 +29,6 @@ export class Direction {
 /** An EtherType for experiments (IEEE 802 local experimental EtherType 1): no stack answers it. */
 const EXPERIMENT = 0x88b5;
 const TCP = 6;
-const MAC_CONTROL = 0x8808;
 const LOOSE_SOURCE_ROUTE = 131;
 const STRICT_SOURCE_ROUTE = 137;
 const IPV6_ROUTING = 43;
@@ -86,7 +86,7 @@ export class Wire {
 
   #look(seen: Direction, bytes: Uint8Array, start: number, length: number): void {
     const type = (bytes[start + 12]! << 8) | bytes[start + 13]!;
-    if (type === MAC_CONTROL) return;
+    if (type === ETHERTYPE_MAC_CONTROL) return;
     seen.frames++;
     seen.bytes += length;
     if (length > seen.longest) seen.longest = length;

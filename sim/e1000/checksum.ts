@@ -2,14 +2,13 @@
 
 import { crc32 } from '../crc32.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
-import { foldChecksum, littleSum, swap16 } from '../packet.ts';
+import { foldChecksum, littleSum, MACS, swap16 } from '../packet.ts';
 import type { RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import { RX_IPCS, RX_IPE, RX_IXSM, RX_TCPCS, RX_TCPE } from './descriptors.ts';
 import { I82540EM } from './registers.ts';
 
 const { RXCSUM } = I82540EM.r;
-const MACS = 12; // a tag sits behind both addresses
 const ZERO = 0xffff;
 
 /** 3.2.9.4: an extension header of more than 16 dwords is not decoded; of tunnels, table 3-5. */

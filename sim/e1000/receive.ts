@@ -4,7 +4,7 @@
 import type { Alarm } from '../clock.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { Fifo } from '../nic/fifo.ts';
-import { ETHERNET_HEADER, get16, isBroadcast, MIN_FRAME, VLAN_TAG } from '../packet.ts';
+import { ETHERNET_HEADER, FCS, get16, isBroadcast, MACS, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
@@ -20,12 +20,10 @@ import type { Statistics } from './statistics.ts';
 const { CTRL, FCT, ICR, PBA, RADV, RCTL, RDBAH, RDBAL, RDH, RDLEN, RDT, RDTR, RSRPD, RXDCTL, VET } = I82540EM.r;
 const { CRCERRS, MPC, RFC, RJC, RLEC, RNBC, ROC, RUC } = I82540EM.r;
 
-const FCS = 4;
 const MAX_STANDARD = 1522; // with FCS and a tag; longer ones only with RCTL.LPE (13.4.22)
 const MAX_LONG = 16384;
 const TIMER_UNIT = 1024; // ns, of RDTR and RADV
 const BUFFER_SIZES = [2048, 1024, 512, 256, 0, 16384, 8192, 4096]; // by BSEX and BSIZE; 0 is reserved
-const MACS = 12; // a tag sits behind both addresses
 const TAGGED = ETHERNET_HEADER + VLAN_TAG;
 const INEXACT_FLAG = 4; // beside the wire's own frame flags
 const PENDING = 64; // descriptors the chip can hold before it must write them back (3.2.4)

@@ -2,12 +2,12 @@
  * Statistics registers (manual section 13.7). They count in the register file itself, stick at their maximum instead of
  * wrapping, and clear when read; of the 64-bit pairs only reading the high half clears, and it clears both.
  */
+import { FCS } from '../packet.ts';
 import type { AnyRegister, RegisterFile } from '../registers.ts';
 import { I82540EM } from './registers.ts';
 
 const R = I82540EM.r;
 const MAX = 0xffffffff;
-const FCS = 4;
 
 export class Statistics {
   readonly #words: Uint32Array;

@@ -10,7 +10,7 @@ import type { Alarm } from '../clock.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { DESCRIPTOR_WORK, FRAME_WORK } from '../nic/budget.ts';
 import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
-import { addToChecksum, foldChecksum, isBroadcast, MIN_FRAME, put16 } from '../packet.ts';
+import { addToChecksum, FCS, foldChecksum, isBroadcast, MIN_FRAME, put16 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
 import { loadContext } from './context.ts';
@@ -40,7 +40,6 @@ import type { Statistics } from './statistics.ts';
 
 const { CTRL, ICR, TADV, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIDV, TXDCTL, VET, TSCTC, TSCTFC } = I82540EM.r;
 
-const FCS = 4;
 /** The longest frame, without FCS and tag (3.3.3). */
 const MAX_FRAME = 16288;
 const TIMER_UNIT = 1024; // ns, of TIDV and TADV

@@ -9,14 +9,12 @@ import type { Alarm, Clock } from '../clock.ts';
 import { copyBytes } from '../copy.ts';
 import { crc32 } from '../crc32.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import { foldChecksum, get16, get32, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
+import { FCS, foldChecksum, get16, get32, MACS, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
 import { Budget } from './budget.ts';
 import { Offload } from './offload.ts';
 
-const FCS = 4;
-const MACS = 12; // a tag goes behind both addresses
 const IPV6_HEADER = 40;
 const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment
 

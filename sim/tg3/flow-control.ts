@@ -3,14 +3,13 @@
  * buffers left, the chip sends them.
  */
 import type { Clock } from '../clock.ts';
-import { get16, MIN_FRAME, put16 } from '../packet.ts';
+import { ETHERTYPE_MAC_CONTROL, get16, MIN_FRAME, put16 } from '../packet.ts';
 import type { RegisterFile } from '../registers.ts';
 import { BCM57XX } from './registers.ts';
 import type { Statistics } from './statistics.ts';
 
 const R = BCM57XX.r;
 const { MAC_ADDR_HIGH, MAC_ADDR_LOW, MAC_RX_MODE, MAC_TX_MODE } = R;
-const MAC_CONTROL = 0x8808;
 const OPCODE_PAUSE = 0x0001;
 const QUANTUM_BITS = 512;
 const GROUP = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
@@ -44,7 +43,7 @@ export class FlowControl {
    * @param bitTime nanoseconds a bit at the present speed.
    */
   received(bytes: Uint8Array, start: number, bitTime: number): number {
-    if (get16(bytes, start + 12) !== MAC_CONTROL) return ORDINARY;
+    if (get16(bytes, start + 12) !== ETHERTYPE_MAC_CONTROL) return ORDINARY;
     const mode = this.#words[MAC_RX_MODE.word]!;
     this.#statistics.count(R.MAC_RX_STATS_MAC_CTRL_RECVD);
     if (get16(bytes, start + 14) !== OPCODE_PAUSE || !isTo(bytes, start))
@@ -91,7 +90,7 @@ export class FlowControl {
     put16(frame, 6, high);
     put16(frame, 8, low >>> 16);
     put16(frame, 10, low);
-    put16(frame, 12, MAC_CONTROL);
+    put16(frame, 12, ETHERTYPE_MAC_CONTROL);
     put16(frame, 14, OPCODE_PAUSE);
     put16(frame, 16, quanta);
     return frame;

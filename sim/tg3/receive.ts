@@ -6,7 +6,16 @@ import type { BusMaster, Window } from '../memory.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
 import { Fifo } from '../nic/fifo.ts';
 import { DescriptorRing } from '../nic/ring.ts';
-import { ETHERTYPE_IPV6, ETHERTYPE_VLAN, get16, MIN_FRAME, VLAN_TAG } from '../packet.ts';
+import {
+  ETHERTYPE_IPV6,
+  ETHERTYPE_MAC_CONTROL,
+  ETHERTYPE_VLAN,
+  FCS,
+  get16,
+  MACS,
+  MIN_FRAME,
+  VLAN_TAG,
+} from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
@@ -48,9 +57,6 @@ const { MAC_RX_MODE, MAC_RX_MTU_SIZE, MBOX_JUMBO_PROD, MBOX_RET_CON, MBOX_STD_PR
 /** Every block on the way must be on; until then frames wait, since a MAC that is on has packet memory behind it. */
 const STAGES = [RCVLPC_MODE, R.RCVDBDI_MODE, R.RCVDCC_MODE, R.RCVBDI_MODE, R.RCVCC_MODE, R.RDMAC_MODE, R.WDMAC_MODE];
 
-const FCS = 4;
-const MACS = 12; // a tag sits behind both addresses
-const MAC_CONTROL = 0x8808;
 const STANDARD_BUFFER = 1536; // of a 5750, and where a 57765 is told nothing
 const STANDARD_MTU = 1518;
 const MAX_RING = 2047; // the mailboxes have 11 bits
@@ -263,7 +269,7 @@ export class Receive {
       const start = starts[done]!;
       const length = lengths[done]!;
       const type = get16(bytes, start + MACS);
-      if (length > longest || length < MIN_FRAME || type === ETHERTYPE_VLAN || type === MAC_CONTROL) break;
+      if (length > longest || length < MIN_FRAME || type === ETHERTYPE_VLAN || type === ETHERTYPE_MAC_CONTROL) break;
       if (!this.#filters.accepts(bytes, start)) continue;
       const next = ret.next(to);
       if (from === supplied || next === consumed) break;

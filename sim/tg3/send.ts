@@ -11,6 +11,7 @@ import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
 import { DescriptorRing } from '../nic/ring.ts';
 import {
   ETHERTYPE_VLAN,
+  FCS,
   foldChecksum,
   Headers,
   MIN_FRAME,
@@ -57,7 +58,6 @@ const STAGES = [
   R.MAC_TX_MODE,
 ];
 
-const FCS = 4;
 const LONGEST = 1522; // without jumbo frames
 const LONGEST_JUMBO = 9600;
 const MAX_STAGED = 0x1_0800; // 64 KiB of IP and what is in front of it

@@ -1,4 +1,5 @@
 import type { Alarm, Clock } from '../clock.ts';
+import { FCS } from '../packet.ts';
 import { wide } from '../wide.ts';
 import { FrameQueue, type SavedFrame } from './frame-queue.ts';
 import { completeFaults, type Faults, type Impairments, isIdeal } from './impairments.ts';
@@ -43,7 +44,6 @@ export interface LineState {
 
 /** 802.3 clause 3.1.1 and 4.4.2, in bytes. */
 const PREAMBLE = 8; // with the start frame delimiter
-const FCS = 4;
 const MIN_FRAME = 64; // with FCS
 const GAP = 12; // interPacketGap
 const BITS = 8;

@@ -1,4 +1,5 @@
 import type { Clock } from '../clock.ts';
+import { ETHERTYPE_MAC_CONTROL } from '../packet.ts';
 import type { Impairments } from './impairments.ts';
 import { Line, type LineCounters, type LineState } from './line.ts';
 import type { Medium, Port, Station } from './port.ts';
@@ -27,8 +28,6 @@ interface End {
   /** The listener's `receive` is on the stack. */
   delivering: boolean;
 }
-
-const MAC_CONTROL = 0x8808; // 802.3 clause 31; PAUSE is Annex 31B
 
 /**
  * A full-duplex cable between two ports. Without impairments it is an ideal wire: `transmit` is the peer's `receive`,
@@ -195,7 +194,7 @@ export class Link implements Medium {
 
   #mustWait(end: End, bytes: Uint8Array, start: number, length: number): boolean {
     if (!this.#a.delivering && !this.#b.delivering) return false;
-    return end.delivering || length < 14 || ((bytes[start + 12]! << 8) | bytes[start + 13]!) !== MAC_CONTROL;
+    return end.delivering || length < 14 || ((bytes[start + 12]! << 8) | bytes[start + 13]!) !== ETHERTYPE_MAC_CONTROL;
   }
 
   #end(direction: Direction): End {

@@ -1,4 +1,5 @@
 import { type Clock, SECOND } from '../clock.ts';
+import { ETHERNET_HEADER } from '../packet.ts';
 import { FilteringDatabase, type SavedDatabase } from './filtering-database.ts';
 import type { Impairments } from './impairments.ts';
 import { type FrameHandler, Line, type LineCounters, type LineState } from './line.ts';
@@ -42,7 +43,6 @@ export interface SwitchState {
 
 const ENTRIES = 1024;
 const AGEING = 300 * SECOND; // 802.1D-2004 table 7-5, the recommended default
-const HEADER = 14;
 const MOST_PORTS = 256;
 
 /**
@@ -109,7 +109,7 @@ export class Switch {
   #forward(from: number, bytes: Uint8Array, start: number, length: number, flags: number): void {
     const counters = this.counters;
     if ((flags & FCS_ERROR) !== 0) counters.fcsErrors++;
-    else if (length < HEADER) counters.runts++;
+    else if (length < ETHERNET_HEADER) counters.runts++;
     else {
       const now = this.#clock.now;
       if ((bytes[start + 6]! & 1) === 0) this.#stations.learn(bytes, start + 6, from, now);

@@ -1,0 +1,182 @@
+/**
+ * Registers as data.
+ *
+ * A chip's registers are one table of rows: name, offset, access mode, reset value, fields, datasheet section. From the
+ * table come the typed names that models and drivers use, the dispatch of every access (registers.ts), reset, dumps, trace
+ * names, the documentation and the generic tests. A mistake in it (an overlap, a bad stride) is found when it is loaded.
+ */
+/**
+ * RO read only · RW read and write · WO reads as 0 · RC cleared by reading · W1C cleared by writing 1 ·
+ * W1S set by writing 1 · RS set by reading (semaphores) · RC/W1C both, as interrupt causes are.
+ */
+export type Access = 'RO' | 'RW' | 'WO' | 'RC' | 'W1C' | 'W1S' | 'RS' | 'RC/W1C';
+
+/** A bit, or [high, low] as datasheets write 9:8. */
+export type FieldBits = number | readonly [number, number];
+
+export interface Row {
+  readonly at: number; // byte offset in its space
+  readonly width?: 1 | 2 | 4; // bytes (4, if absent): configuration space has shorter ones
+  readonly access: Access;
+  readonly title: string;
+  readonly section: string;
+  readonly reset?: number;
+  readonly writable?: number; // which bits keep what is written (RW) or react to it (W1C, W1S, RS); all, if absent
+  readonly count?: number; // an array of registers …
+  readonly stride?: number; // … this many bytes apart (4, if absent)
+  readonly fields?: Readonly<Record<string, FieldBits>>;
+  readonly aliases?: readonly number[]; // further offsets at which the same register answers
+  readonly live?: true; // its value is computed, or a write has effects: generic storage tests leave it alone
+  readonly lacks?: string; // what the datasheet gives and the model does not do
+  readonly takes?: true; // a card takes away what it shows when it is read: the end of a queue; the model only stores
+}
+
+/** A row as a map has it. */
+export type NamedRow = Row & {
+  readonly name: string;
+  /** The part of the chip that it belongs to: "interrupts". */
+  readonly block: string;
+};
+
+export type Rows = Readonly<Record<string, Row>>;
+
+/** A register as models and drivers name it: `CTRL.at`, and a mask for each field: `CTRL.SLU`. */
+export type Register<F> = {
+  readonly name: string;
+  readonly at: number;
+  readonly word: number; // at / 4: its place in RegisterFile.words
+  readonly count: number;
+  readonly stride: number;
+} & { readonly [K in keyof F]: number };
+
+export type Registers<T extends Rows> = {
+  readonly [K in keyof T]: Register<T[K] extends { fields: infer F } ? F : unknown>;
+};
+
+/** What every Register has, whatever its fields. */
+export type AnyRegister = Register<unknown>;
+
+/** The mask of a field: 9:8 is 0x300. */
+export function maskOf(bits: FieldBits): number {
+  const [high, low] = typeof bits === 'number' ? [bits, bits] : bits;
+  return ((0xffffffff >>> (31 - high + low)) << low) >>> 0;
+}
+
+/** The value of the field under `mask`. */
+export function field(value: number, mask: number): number {
+  return (value & mask) >>> (31 - Math.clz32(mask & -mask));
+}
+
+/** `fieldValue` placed under `mask`. */
+export function place(mask: number, fieldValue: number): number {
+  return ((fieldValue << (31 - Math.clz32(mask & -mask))) & mask) >>> 0;
+}
+
+/** A checked table of registers: one address space of `size` bytes. */
+export class RegisterMap<T extends Rows = Rows> {
+  readonly chip: string;
+  readonly size: number;
+  /** Where it is, as a trace says it; nothing behind a BAR. */
+  readonly space: '' | 'config';
+  /** What a place is: a word of 4 bytes, or a byte where a register is shorter than a word. */
+  readonly unit: 1 | 4;
+  readonly rows: readonly NamedRow[];
+  readonly r: Registers<T>;
+  /** For each place of the space: 1 + index of its row, 0 where there is none. */
+  readonly rowAt: Uint16Array;
+  /** For each place, the one it is stored at: itself, unless it is an alias. */
+  readonly storedAt: Uint32Array;
+
+  /** @param block says which part of the chip a register belongs to: what `section` names, if absent. */
+  constructor(chip: string, size: number, table: T, block = ({ section }: Row) => section, space: '' | 'config' = '') {
+    this.chip = chip;
+    this.size = size;
+    this.space = space;
+    this.unit = Object.values(table).some(({ width = 4 }) => width < 4) ? 1 : 4;
+    this.rowAt = new Uint16Array(size / this.unit);
+    this.storedAt = Uint32Array.from(this.rowAt, (_, place) => place);
+    this.rows = Object.entries(table).map(([name, row]) => ({ ...row, name, block: block(row) }));
+    for (const [index, row] of this.rows.entries()) this.#lay(row, index + 1);
+    this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row)])) as Registers<T>;
+  }
+
+  #lay(row: Row & { name: string }, tag: number): void {
+    const { count = 1, stride = 4, width = 4 } = row;
+    for (const base of [row.at, ...(row.aliases ?? [])]) {
+      for (let i = 0; i < count; i++) {
+        const at = base + i * stride;
+        if (at % width !== 0 || at < 0 || at >= this.size)
+          throw new RangeError(`${this.chip}: ${row.name} at ${hex(at)}`);
+        for (let byte = 0; byte < width; byte += this.unit) this.#take(row, tag, at + byte, row.at + i * stride + byte);
+      }
+    }
+  }
+
+  #take(row: { name: string }, tag: number, at: number, stored: number): void {
+    const taken = this.rowAt[at / this.unit]!;
+    if (taken !== 0)
+      throw new RangeError(`${this.chip}: ${row.name} overlaps ${this.rows[taken - 1]!.name} at ${hex(at)}`);
+    this.rowAt[at / this.unit] = tag;
+    this.storedAt[at / this.unit] = stored / this.unit;
+  }
+
+  /** The same table for a chip of the family, with those rows that it has. */
+  kin(chip: string, has = (_row: NamedRow) => true): RegisterMap {
+    const table = Object.fromEntries(this.rows.filter(has).map((row) => [row.name, row]));
+    return new RegisterMap(chip, this.size, table, ({ at }) => this.find(at)!.block);
+  }
+
+  /** The row that answers at a byte offset. */
+  find(offset: number): NamedRow | undefined {
+    return this.rows[(this.rowAt[this.#place(offset)] ?? 0) - 1];
+  }
+
+  #place(offset: number): number {
+    return this.unit === 4 ? offset >>> 2 : offset;
+  }
+
+  /** Which of an array's registers answers at a byte offset within `row`; 0 where it is none. */
+  indexAt(row: Row, offset: number): number {
+    const stored = this.storedAt[this.#place(offset)]! * this.unit;
+    return Math.floor((stored - row.at) / (row.stride ?? 4));
+  }
+
+  /** "CTRL", "RAL[3]", or "0x01234" where the datasheet has nothing. */
+  nameAt(offset: number): string {
+    const row = this.find(offset);
+    if (row === undefined) return hex(offset);
+    if ((row.count ?? 1) === 1) return row.name;
+    return `${row.name}[${this.indexAt(row, offset)}]`;
+  }
+
+  /** A value's fields: "SLU=1 SPEED=2"; fields that are 0 are left out. */
+  decode(offset: number, value: number): string {
+    return Object.entries(this.find(offset)?.fields ?? {})
+      .map(([name, bits]) => [name, field(value, maskOf(bits))] as const)
+      .filter(([, v]) => v !== 0)
+      .map(([name, v]) => `${name}=${v < 10 ? v : hex(v, 1)}`)
+      .join(' ');
+  }
+
+  /** The runs of places that no row describes, as byte offsets of the first and the last. */
+  gaps(): [number, number][] {
+    const gaps: [number, number][] = [];
+    for (let at = 0; at < this.size; at += this.unit) {
+      if (this.find(at) !== undefined) continue;
+      const gap = gaps.at(-1);
+      if (gap !== undefined && gap[1] === at - this.unit) gap[1] = at;
+      else gaps.push([at, at]);
+    }
+    return gaps;
+  }
+}
+
+function registerOf(row: Row & { name: string }): AnyRegister {
+  const masks = Object.entries(row.fields ?? {}).map(([name, bits]) => [name, maskOf(bits)]);
+  const { name, at, count = 1, stride = 4 } = row;
+  return Object.freeze({ ...Object.fromEntries(masks), name, at, word: at / 4, count, stride });
+}
+
+export function hex(value: number, digits = 5): string {
+  return `0x${(value >>> 0).toString(16).padStart(digits, '0')}`;
+}
