@@ -1,4 +1,4 @@
-import { closeSync } from 'node:fs';
+import { closeSync, statSync } from 'node:fs';
 import { addon } from './addon.ts';
 import { check, codeOf, NativeError } from './errors.ts';
 import { type InterfaceSettings, linkAnswer, linkRequest } from './link-message.ts';
@@ -9,8 +9,8 @@ const ANSWER = 64 * 1024; // the longest message that the kernel makes
 /** How often an interface is looked for that moves on whenever it is found. */
 const TRIES = 8;
 /**
- * Milliseconds after which it is looked at untold. Of addresses that are stacked on an interface from another namespace,
- * which make it promiscuous, Linux tells nobody here (net/core/dev.c, __dev_set_rx_mode).
+ * Milliseconds after which it is looked at untold: in another namespace; and here, because of addresses that are stacked on
+ * an interface from another one, which make it promiscuous, Linux tells nobody (net/core/dev.c, __dev_set_rx_mode).
  */
 const UNTOLD = 1000;
 
@@ -46,28 +46,39 @@ export class Interface {
    */
   read(): InterfaceSettings {
     if (this.#closed) throw new NativeError('CLOSED', 'read', `interface ${this.#tap.name}: not followed any more`);
-    for (let tries = 0; tries < TRIES; tries++) {
-      this.#follow();
-      const answer = this.#ask();
-      if (typeof answer === 'object' && answer !== null) return answer;
-      if (answer !== null && codeOf(answer) !== 'ENODEV') check(answer, 'RTM_GETLINK', `interface ${this.#tap.name}`);
-      this.#namespace = -1; // it was moved meanwhile
+    try {
+      for (let tries = 0; tries < TRIES; tries++) {
+        this.#follow();
+        const answer = this.#ask();
+        if (typeof answer === 'object' && answer !== null) return answer;
+        if (answer !== null && codeOf(answer) !== 'ENODEV') check(answer, 'RTM_GETLINK', `interface ${this.#tap.name}`);
+        this.#namespace = -1; // it was moved meanwhile
+      }
+    } finally {
+      if (!isOurs(this.#namespace)) this.#leave();
     }
     throw new NativeError('EAGAIN', 'RTM_GETLINK', `interface ${this.#tap.name} cannot be found: it moves on and on`);
   }
 
-  /** Opens the sockets in the namespace where the interface is, unless they are there. */
+  /**
+   * Opens the sockets in the namespace where the interface is, unless they are there. In one that is not ours they are
+   * there for a look only, and nothing is told: a socket would keep alive what everybody else has left.
+   */
   #follow(): void {
     const namespace = this.#tap.namespace();
     if (namespace === this.#namespace) return;
     this.#leave();
-    this.#told = this.#tap.rtnetlink(true);
-    this.#watch = watch(this.#told, { readable: () => this.#hear() });
-    this.#watch.start();
     this.#requests = this.#tap.rtnetlink(false);
     this.#index = this.#tap.index();
     this.#namespace = namespace;
-    this.#timer ??= setInterval(this.#changed, UNTOLD).unref();
+    if (isOurs(namespace)) this.#listen();
+    this.#timer ??= setInterval(this.#changed, UNTOLD);
+  }
+
+  #listen(): void {
+    this.#told = this.#tap.rtnetlink(true);
+    this.#watch = watch(this.#told, { readable: () => this.#hear() });
+    this.#watch.start();
   }
 
   #ask(): InterfaceSettings | number | null {
@@ -96,4 +107,9 @@ export class Interface {
     clearInterval(this.#timer ?? undefined);
     this.#leave();
   }
+}
+
+/** Whether a namespace, as Tap.namespace has it, is this process's; 0: the kernel knows of no other. */
+function isOurs(namespace: number): boolean {
+  return namespace === 0 || namespace === statSync('/proc/self/ns/net').ino;
 }
