@@ -22,6 +22,7 @@ export interface Addon {
   edges(fd: number): number;
   takeEdge(edges: number): number;
   memoryFile(fd: number, into: Float64Array): number;
+  closeReceived(fd: number): number;
   lockFolder(path: string): number;
 }
 

@@ -11,6 +11,7 @@
         "src/netdev.cc",
         "src/poll.cc",
         "src/registers.cc",
+        "src/release.cc",
         "src/rtnetlink.cc",
         "src/socket.cc",
         "src/tap.cc",

@@ -32,6 +32,11 @@ export function isEventfd(fd: number): boolean {
   return check(addon().isEventfd(checkDescriptor('isEventfd', fd)), 'readlink', `fd ${fd}`) === 1;
 }
 
+/** Closes a descriptor that somebody else sent, soon: in another thread, as it may have to wait for whatever that is. */
+export function closeReceived(fd: number): void {
+  check(addon().closeReceived(checkDescriptor('closeReceived', fd)), 'close', `fd ${fd}`);
+}
+
 /**
  * Adds one to an eventfd's counter: whoever waits on it wakes up. It never blocks, even where others have the eventfd too, full
  * or not, non-blocking or not. Throws EINVAL for anything else.

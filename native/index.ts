@@ -1,6 +1,7 @@
 /** What JavaScript cannot do itself. Everything here needs Linux and the addon: ask `available` first. */
 export { available } from './addon.ts';
 export {
+  closeReceived,
   createEventfd,
   createMemfd,
   drainEventfd,

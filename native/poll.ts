@@ -24,10 +24,15 @@ export interface WatchHandlers {
   readonly writable?: () => void;
 }
 
-const watches = new Map<number, { close(): void }>();
+interface Waiter {
+  close(): void;
+  pause?(milliseconds: number): void;
+}
+
+const watches = new Map<number, Waiter>();
 
 /** @internal Whoever waits for a descriptor, alone. */
-export function register(method: string, fd: number, waiter: { close(): void }): void {
+export function register(method: string, fd: number, waiter: Waiter): void {
   if (watches.has(fd)) throw new NativeError('EEXIST', method, `fd ${fd} is watched already: close that watch first`);
   watches.set(fd, waiter);
 }
@@ -54,6 +59,11 @@ export function watch(fd: number, { readable, writable }: WatchHandlers): Watch 
 /** @internal When its owner closes a descriptor. */
 export function unwatch(fd: number): void {
   watches.get(fd)?.close();
+}
+
+/** @internal What is there cannot be read for now: nobody is told of it for so long. */
+export function pause(fd: number, milliseconds: number): void {
+  watches.get(fd)?.pause?.(milliseconds);
 }
 
 class PollWatch implements Watch {
@@ -95,6 +105,14 @@ class PollWatch implements Watch {
   stop(): void {
     this.#open.stop();
     this.#started = false;
+  }
+
+  pause(milliseconds: number): void {
+    this.#open.stop();
+    const resume = () => {
+      if (this.#native !== null && this.#started) this.start();
+    };
+    setTimeout(resume, milliseconds);
   }
 
   awaitRoom(on: boolean): void {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { addon, type SocketHandle } from './addon.ts';
 import { checkDescriptor } from './descriptor.ts';
 import { type Advice, check, codeOf, invalid, NativeError } from './errors.ts';
-import { unwatch } from './poll.ts';
+import { pause, unwatch } from './poll.ts';
 
 const PATH_MOST = 107; // sys/un.h, sun_path without its final zero
 const DESCRIPTORS_MOST = 253; // linux/net/scm.h, SCM_MAX_FD
@@ -42,6 +42,10 @@ const EXCHANGE_ADVICE: Advice = {
   EPIPE: 'the other side has closed',
   EMSGSIZE: 'the other side announced a message of a length that none has',
 };
+
+/** What accept(2) lacks that may be there again soon. */
+const SHORTAGES: ReadonlySet<string> = new Set(['EMFILE', 'ENFILE', 'ENOBUFS', 'ENOMEM']);
+const SHORTAGE_PAUSE = 100; // milliseconds
 
 // Sockets on which this thread listens, by device and inode: connected to one, it would wait for itself.
 const listening = new Set<string>();
@@ -206,6 +210,10 @@ class Listener implements UnixListener {
     if (fd >= 0) return new UnixSocket(native, fd);
     const code = codeOf(fd);
     if (code === 'EAGAIN' || code === 'ECONNABORTED' || code === 'EINTR') return null;
+    if (SHORTAGES.has(code)) {
+      pause(this.fd, SHORTAGE_PAUSE); // whoever waits stays in the queue, and is found again
+      return null;
+    }
     check(fd, 'accept', `socket ${this.path}`);
     return null;
   }
@@ -241,6 +249,7 @@ export class UnixSocket {
   /**
    * Reads at most `length` bytes into `bytes` from `start`. Returns how many, 0 where none wait, END where no more will
    * come. Descriptors that came with them go to `fds` and are the caller's to close; those without room there are closed.
+   * Where the process may not have as many open, it gets none of them, and their number is -1.
    */
   receive(bytes: Uint8Array, start: number, length: number, fds: ReceivedDescriptors): number {
     checkRange('receive', bytes, start, length);

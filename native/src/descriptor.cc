@@ -9,17 +9,17 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <linux/aio_abi.h>
-#include <linux/magic.h>
 #include <linux/memfd.h>
 
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "checked.h"
+#include "release.h"
 
 namespace descriptor {
 
@@ -43,24 +43,31 @@ Napi::Value Memfd(const Napi::CallbackInfo& info) {
   return Result(info, fd);
 }
 
-// Where a page of a mapped file is had at once, or from a disk at worst. Elsewhere (FUSE, a network) a fault waits for
-// somebody, who may be the one that passed the file; an overlay may be one of those.
-bool IsAtHand(long type) {
-  constexpr long kXfs = 0x58465342;
-  constexpr long kZfs = 0x2fc12fc1;
-  switch (type) {
-    case TMPFS_MAGIC:  // a memfd is there
-    case RAMFS_MAGIC:
-    case HUGETLBFS_MAGIC:
-    case EXT4_SUPER_MAGIC:
-    case BTRFS_SUPER_MAGIC:
-    case F2FS_SUPER_MAGIC:
-    case kXfs:
-    case kZfs:
-      return true;
-    default:
-      return false;
+// ---- Files that somebody else sent. Their file system may be somebody's too (FUSE, a network), who is not to be asked.
+
+// The file system's name, as it is mounted here; empty where it is not.
+std::string FileSystem(int fd) {
+  std::ifstream about("/proc/self/fdinfo/" + std::to_string(fd));
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string id, line;
+  while (std::getline(about, line))
+    if (line.rfind("mnt_id:", 0) == 0) id = line.substr(line.find_first_not_of(" \t", 7)) + ' ';
+  while (!id.empty() && std::getline(mounts, line)) {
+    if (line.rfind(id, 0) != 0) continue;
+    const size_t name = line.find(" - ") + 3;  // proc(5), mountinfo
+    return line.substr(name, line.find(' ', name) - name);
   }
+  return {};
+}
+
+// Where a page of a mapped file is had at once, or from a disk at worst. Elsewhere a fault waits for somebody, who may be
+// the one that passed the file; an overlay may be one of those. Only memory has seals (fcntl(2), F_GET_SEALS).
+bool IsAtHand(int fd) {
+  if (fcntl(fd, F_GET_SEALS) >= 0) return true;
+  const std::string name = FileSystem(fd);
+  for (const char* local : {"ramfs", "ext2", "ext3", "ext4", "btrfs", "f2fs", "xfs", "zfs"})
+    if (name == local) return true;
+  return false;
 }
 
 // (fd, Float64Array of device, inode, bytes, access mode) -> -ENODEV where it is no file whose memory is at hand
@@ -68,20 +75,23 @@ Napi::Value MemoryFile(const Napi::CallbackInfo& info) {
   const int fd = info[0].As<Napi::Number>();
   auto into = info[1].As<Napi::Float64Array>();
   if (!Inside(info.Env(), 0, 4, into.ElementLength())) return {};
-  struct stat about;
-  struct statfs files;
-  if (fstat(fd, &about) < 0) return Result(info, -1);
-  // A device's own file system may wait for it: what kind it is comes first.
-  if (!S_ISREG(about.st_mode)) return Napi::Number::New(info.Env(), -ENODEV);
-  if (fstatfs(fd, &files) < 0) return Result(info, -1);
-  if (!IsAtHand(static_cast<long>(files.f_type))) return Napi::Number::New(info.Env(), -ENODEV);
   const int flags = fcntl(fd, F_GETFL);
   if (flags < 0) return Result(info, -1);
+  if (!IsAtHand(fd)) return Napi::Number::New(info.Env(), -ENODEV);
+  struct stat about;
+  if (fstat(fd, &about) < 0) return Result(info, -1);
+  if (!S_ISREG(about.st_mode)) return Napi::Number::New(info.Env(), -ENODEV);
   into[0] = static_cast<double>(about.st_dev);
   into[1] = static_cast<double>(about.st_ino);
   into[2] = static_cast<double>(about.st_size);
   into[3] = flags & O_ACCMODE;
   return Result(info, 0);
+}
+
+// (fd)
+Napi::Value CloseReceived(const Napi::CallbackInfo& info) {
+  release::Close(info[0].As<Napi::Number>());
+  return Napi::Number::New(info.Env(), 0);
 }
 
 // (path) -> fd of a folder whose lock (flock(2)) is had until it is closed; -EWOULDBLOCK where another has it
@@ -194,6 +204,7 @@ void Define(Napi::Env, Napi::Object exports) {
   Bell::Get();
   Offer<Memfd, kText, kNumber, kFlag>(exports, "memfd");
   Offer<MemoryFile, kNumber, kDoubles>(exports, "memoryFile");
+  Offer<CloseReceived, kNumber>(exports, "closeReceived");
   Offer<LockFolder, kText>(exports, "lockFolder");
   Offer<Eventfd>(exports, "eventfd");
   Offer<IsEventfd, kNumber>(exports, "isEventfd");

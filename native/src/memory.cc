@@ -9,6 +9,8 @@
 
 #include <linux/magic.h>
 
+#include "release.h"
+
 #include <cstdint>
 #include <cstring>
 #include <iterator>
@@ -95,15 +97,17 @@ void mapped::Forget(void* start) { ranges->Remove(start); }
 struct Memory::Range {
   void* start;
   size_t length;
+  bool others;  // whether somebody else can cut it short, and so can be the one who leaves all of it to us
 
-  Range(void* start, size_t length) : start(start), length(length) {}
+  Range(void* start, size_t length, bool others) : start(start), length(length), others(others) {}
   Range(const Range&) = delete;
   ~Range() { Unmap(); }
 
   void Unmap() {
     if (!start) return;
     mapped::Forget(start);
-    munmap(start, length);
+    if (others) release::Unmap(start, length);
+    else munmap(start, length);
     start = nullptr;
   }
 };
@@ -139,7 +143,7 @@ Napi::Value Memory::Map(const Napi::CallbackInfo& info) {
   const int flags = shared ? MAP_SHARED | (huge ? 0 : MAP_NORESERVE) : MAP_PRIVATE | MAP_NORESERVE;
   void* start = mmap(nullptr, static_cast<size_t>(length), PROT_READ | PROT_WRITE, flags, fd, offset);
   if (start == MAP_FAILED) return Napi::Number::New(env, -errno);
-  auto range = std::make_shared<Range>(start, static_cast<size_t>(length));
+  auto range = std::make_shared<Range>(start, static_cast<size_t>(length), bell != mapped::kNobody);
   mapped::Guard(start, range->length, {static_cast<size_t>(page), 0, bell});
   auto* const kept = new std::shared_ptr<Range>(range);
   napi_value buffer;

@@ -8,8 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
+
+#include "release.h"
 
 namespace {
 
@@ -125,11 +128,16 @@ Napi::Value Socket::Receive(const Napi::CallbackInfo& info) {
       int fd;
       memcpy(&fd, CMSG_DATA(it) + i * sizeof fd, sizeof fd);
       if (count < room) into[1 + count] = fd;
-      else close(fd);
+      else release::Close(fd);
       count++;
     }
   }
   into[0] = count;
+  // There is room for all that a message may carry; where some are missing, this process may have no more open.
+  if (message.msg_flags & MSG_CTRUNC) {
+    for (int i = 0; i < std::min(count, room); i++) release::Close(into[1 + i]);
+    into[0] = -1;
+  }
   return Result(info, got);
 }
 
@@ -240,6 +248,7 @@ Napi::Value Socket::Wait(const Napi::CallbackInfo& info) {
 void Socket::Close(const Napi::CallbackInfo&) { Shut(); }
 
 void Socket::Shut() {
-  if (fd_ >= 0) close(fd_);
+  if (fd_ < 0) return;
+  release::CloseSocket(fd_);
   fd_ = -1;
 }

@@ -2,7 +2,8 @@
  * What a client can do to a server with what it shares with it, and with how much it asks for. Nothing of it may end the
  * server, keep it from signals, or from whoever else it serves: every test has a good client beside the bad one.
  */
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, ftruncateSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createEventfd, createMemfd, drainEventfd, mapMemory } from '../../native/index.ts';
@@ -375,6 +376,71 @@ await t.test('a client that answers late for its memory', async (t) => {
   const took = performance.now() - began;
   t.equal(await next.read(CONFIG, 0), ID);
   t.ok(took < 3000, `the next one is served after ${took} ms`);
+  next.close();
+  t.match(await end(), { exitCode: 143 });
+});
+
+// ---- Descriptors that are no memory -----------------------------------------------------------------------------------
+
+/** Sends a TCP socket that lingers for a minute, as its last owner: with a request, and with one that nobody reads. */
+const LINGER_CLIENT = `
+import array, os, socket, struct, sys
+def lingering():
+    listener = socket.socket(); listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    listener.bind(('127.0.0.1', 0)); listener.listen()
+    it = socket.socket(); it.connect(listener.getsockname()); it.setblocking(False)
+    kept.append(listener.accept())
+    try:
+        while True: it.send(bytes(65536))
+    except BlockingIOError: pass
+    it.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 60))
+    return it.detach()
+kept = []
+def send(command, payload, fds=()):
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', fds))] if fds else []
+    message = struct.pack('<HHIII', 1, command, 16 + len(payload), 0, 0) + payload
+    s.sendmsg([message[:4]], rights)
+    for fd in fds: os.close(fd)  # first, or it is we who linger
+    s.sendall(message[4:])
+s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM); s.connect(sys.argv[1]); s.settimeout(20)
+send(1, struct.pack('<HH', 0, 0) + b'{}\\0'); s.recv(4096)
+send(9, struct.pack('<QII', 0, 7, 4), [lingering()]); s.recv(4096)
+print('answered', flush=True)
+send(99, bytes(2 ** 16), [lingering()]); send(0, b'', [lingering()])
+s.close()
+sys.stdin.read()
+`;
+
+await t.test('descriptors that are slow to close', { timeout: 120_000 }, async (t) => {
+  const { socket, end } = await commanded(t);
+  const bad = spawn('python3', ['-c', LINGER_CLIENT, socket], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(() => bad.kill('SIGKILL'));
+  const began = performance.now();
+  await once(bad.stdout, 'data');
+  t.ok(await serves(socket));
+  t.ok(performance.now() - began < 10_000, 'nobody has lingered');
+  const { exitCode, took } = await end();
+  t.equal(exitCode, 143);
+  t.ok(took < 5000, `${took} ms`);
+});
+
+await t.test('no more files may be open', { timeout: 120_000 }, async (t) => {
+  const { socket, end, pid } = await commanded(t);
+  const it = await Client.connected(socket);
+  const fd = createMemfd('guest', PAGE);
+  const limit = (files: number) => spawnSync('prlimit', ['--pid', String(pid), `--nofile=${files}:`]);
+  const before = readFileSync(`/proc/${pid}/limits`, 'latin1');
+  const files = Number(/^Max open files +(\d+)/m.exec(before)![1]);
+  limit(5);
+  const next = new Client(socket);
+  const answer = next.version();
+  t.equal(await it.read(CONFIG, 0), ID, 'who is served goes on');
+  it.send(COMMAND.map, fields([32, 32], [32, 3], [64, 0], [64, 0], [64, PAGE]), { fds: [fd] });
+  t.equal(await it.reply(), null, 'whose descriptor is lost is told, and not taken to have sent none');
+  it.close();
+  closeSync(fd);
+  limit(files);
+  t.equal((await answer).error, 0, 'who waited is served once there is room');
   next.close();
   t.match(await end(), { exitCode: 143 });
 });

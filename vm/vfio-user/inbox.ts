@@ -5,8 +5,7 @@
  * is moved. What came behind it (posted writes, or requests while the server awaits a reply) waits behind the longest
  * message's place.
  */
-import { closeSync } from 'node:fs';
-import { END, receivedDescriptors, type UnixSocket } from '../../native/index.ts';
+import { closeReceived, END, NativeError, receivedDescriptors, type UnixSocket } from '../../native/index.ts';
 import { HEADER_BYTES, MAX_DESCRIPTORS, MAX_MESSAGE_BYTES, Message, TYPE_MASK, TYPE_REPLY } from './codec.ts';
 
 /** What is read at once, where a message begins. */
@@ -176,12 +175,16 @@ export class Inbox {
   /** Descriptors may come with any of a message's bytes. Those beyond the most allowed are closed, and counted. */
   #keepDescriptors(upTo: number): void {
     const came = this.#part[0]!;
+    if (came < 0) {
+      this.#part[0] = 0;
+      throw new NativeError('EMFILE', 'recvmsg', 'its descriptors did not fit among the files that may be open here');
+    }
     const kept = this.#came;
     for (let i = 0; i < Math.min(came, MAX_DESCRIPTORS); i++) {
       const fd = this.#part[1 + i]!;
       const at = 1 + kept[0]!;
       if (at < kept.length) kept[at] = fd;
-      else closeSync(fd);
+      else closeReceived(fd);
       kept[0] = Math.min(kept[0]! + 1, MAX_DESCRIPTORS + 1);
     }
     if (came > MAX_DESCRIPTORS) kept[0] = MAX_DESCRIPTORS + 1;
@@ -199,5 +202,5 @@ export class Inbox {
 function closeAll(fds: Int32Array): void {
   const count = Math.min(fds[0]!, MAX_DESCRIPTORS);
   fds[0] = 0;
-  for (let i = 0; i < count; i++) closeSync(fds[1 + i]!);
+  for (let i = 0; i < count; i++) closeReceived(fds[1 + i]!);
 }

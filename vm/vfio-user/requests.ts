@@ -5,8 +5,7 @@
  * All of it is hostile input. Nothing is read before the payload is known to be long enough, an error is a reply, and
  * a model is only touched inside of its regions.
  */
-import { closeSync } from 'node:fs';
-import { isEventfd } from '../../native/index.ts';
+import { closeReceived, isEventfd } from '../../native/index.ts';
 import {
   COMMAND_DEVICE_GET_INFO,
   COMMAND_DEVICE_GET_IRQ_INFO,
@@ -110,7 +109,7 @@ class Descriptors {
   }
 
   close(): void {
-    for (const fd of this.#fds.splice(0)) closeSync(fd);
+    for (const fd of this.#fds.splice(0)) closeReceived(fd);
   }
 }
 
