@@ -24,6 +24,7 @@ export interface Addon {
   memoryFile(fd: number, into: Float64Array): number;
   closeReceived(fd: number): number;
   lockFolder(path: string): number;
+  awaitReadable(fds: Int32Array, count: number, milliseconds: number): number;
 }
 
 /** @internal */
@@ -76,6 +77,7 @@ export interface SocketHandle {
   listen(path: string, backlog: number): number;
   connect(path: string): number;
   accept(listener: number): number;
+  adopt(fd: number): number;
   receive(bytes: Uint8Array, start: number, length: number, fds: Int32Array): number;
   send(bytes: Uint8Array, start: number, length: number, fds: Int32Array, milliseconds: number): number;
   write(bytes: Uint8Array, start: number, length: number): number;

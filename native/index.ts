@@ -14,9 +14,10 @@ export { NativeError, type NativeErrorCode } from './errors.ts';
 export { Interface } from './interface.ts';
 export type { InterfaceSettings } from './link-message.ts';
 export { type MapOptions, type MappedMemory, type MemoryFile, mapMemory, memoryFile } from './memory.ts';
-export { type Watch, type WatchHandlers, watch } from './poll.ts';
+export { firstReadable, type Watch, type WatchHandlers, watch } from './poll.ts';
 export { type MappedRegisters, mapRegisters } from './registers.ts';
 export {
+  adoptUnix,
   connectUnix,
   END,
   listensHere,

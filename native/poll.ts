@@ -56,6 +56,27 @@ export function watch(fd: number, { readable, writable }: WatchHandlers): Watch 
   return new PollWatch(fd, readable, writable);
 }
 
+/** So many descriptors `firstReadable` takes. */
+const MOST_AWAITED = 64;
+
+/**
+ * Keeps the thread until one of the first `count` descriptors can be read, has failed or was closed by its other side;
+ * returns its index, or -1 where about `milliseconds` have passed. Negative ones are passed over. A signal may be sooner.
+ */
+export function firstReadable(fds: Int32Array, count: number, milliseconds: number): number {
+  if (
+    !(fds instanceof Int32Array) ||
+    !Number.isInteger(count) ||
+    count < 0 ||
+    count > Math.min(fds.length, MOST_AWAITED)
+  )
+    throw invalid('firstReadable', `give an Int32Array, and how many of it: ${MOST_AWAITED} at most`);
+  if (!Number.isInteger(milliseconds) || milliseconds < 0 || milliseconds > 0x7fffffff)
+    throw invalid('firstReadable', `${milliseconds} is no number of milliseconds`);
+  const first = check(addon().awaitReadable(fds, count, milliseconds), 'poll', 'descriptors');
+  return first < count ? first : -1;
+}
+
 /** @internal When its owner closes a descriptor. */
 export function unwatch(fd: number): void {
   watches.get(fd)?.close();

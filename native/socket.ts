@@ -103,6 +103,16 @@ export function connectUnix(path: string): UnixSocket {
   return new UnixSocket(native, check(fd, 'connect', `socket ${path}`, CONNECT_ADVICE));
 }
 
+/**
+ * A connected socket whose descriptor came over another one; it is this object's from here on. Throws EINVAL, and leaves
+ * the descriptor alone, where it is something else.
+ */
+export function adoptUnix(fd: number): UnixSocket {
+  const native = new (addon().Socket)();
+  check(native.adopt(checkDescriptor('adoptUnix', fd)), 'adopt', `fd ${fd}`, { EINVAL: 'it is no UNIX stream socket' });
+  return new UnixSocket(native, fd);
+}
+
 function checkPath(method: string, path: string): void {
   if (typeof path !== 'string' || path === '' || path.includes('\0')) throw invalid(method, 'a socket needs a path');
   if (Buffer.byteLength(path) > PATH_MOST)

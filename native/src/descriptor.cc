@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -14,6 +15,7 @@
 #include <linux/aio_abi.h>
 #include <linux/memfd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -198,6 +200,23 @@ Napi::Value TakeEdge(const Napi::CallbackInfo& info) {
   return Result(info, epoll_wait(info[0].As<Napi::Number>(), &found, 1, 0));
 }
 
+// (fds, count, milliseconds) -> the first of them that can be read, or has failed; count where none can by then
+Napi::Value AwaitReadable(const Napi::CallbackInfo& info) {
+  constexpr size_t kMost = 64;
+  Napi::Int32Array array = info[0].As<Napi::Int32Array>();
+  const int64_t wanted = info[1].As<Napi::Number>();
+  if (!Inside(info.Env(), 0, wanted, std::min(array.ElementLength(), kMost))) return {};
+  const int32_t* const fds = array.Data();
+  const size_t count = static_cast<size_t>(wanted);
+  pollfd polled[kMost];
+  for (size_t i = 0; i < count; i++) polled[i] = {fds[i], POLLIN, 0};
+  const int found = poll(polled, count, info[2].As<Napi::Number>());
+  if (found < 0 && errno != EINTR) return Result(info, found);
+  for (size_t i = 0; i < count; i++)
+    if (found > 0 && polled[i].revents != 0) return Napi::Number::New(info.Env(), static_cast<double>(i));
+  return Napi::Number::New(info.Env(), static_cast<double>(count));
+}
+
 }  // namespace
 
 void Define(Napi::Env, Napi::Object exports) {
@@ -212,6 +231,7 @@ void Define(Napi::Env, Napi::Object exports) {
   Offer<DrainEventfd, kNumber>(exports, "drainEventfd");
   Offer<Edges, kNumber>(exports, "edges");
   Offer<TakeEdge, kNumber>(exports, "takeEdge");
+  Offer<AwaitReadable, kInts, kNumber, kNumber>(exports, "awaitReadable");
 }
 
 }  // namespace descriptor

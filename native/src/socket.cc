@@ -1,6 +1,7 @@
 #include "socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -60,6 +61,7 @@ Napi::Function Socket::Define(Napi::Env env) {
                          Method<&Socket::Listen, kText, kNumber>("listen"),
                          Method<&Socket::Connect, kText>("connect"),
                          Method<&Socket::Accept, kNumber>("accept"),
+                         Method<&Socket::Adopt, kNumber>("adopt"),
                          Method<&Socket::Receive, kBytes, kNumber, kNumber, kInts>("receive"),
                          Method<&Socket::Send, kBytes, kNumber, kNumber, kInts, kNumber>("send"),
                          Method<&Socket::Write, kBytes, kNumber, kNumber>("write"),
@@ -99,6 +101,21 @@ Napi::Value Socket::Accept(const Napi::CallbackInfo& info) {
   Shut();
   fd_ = accept4(info[0].As<Napi::Number>(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   return Result(info, fd_ < 0 ? -errno : fd_);
+}
+
+// A connected one that came over another socket; -EINVAL where it is something else.
+Napi::Value Socket::Adopt(const Napi::CallbackInfo& info) {
+  const int fd = info[0].As<Napi::Number>();
+  int domain = 0;
+  int type = 0;
+  socklen_t length = sizeof domain;
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0 ||
+      getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0 || domain != AF_UNIX || type != SOCK_STREAM)
+    return Result(info, -EINVAL);
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0) return Result(info, -errno);
+  fd_ = fd;
+  return Result(info, fd_);
 }
 
 Napi::Value Socket::Receive(const Napi::CallbackInfo& info) {

@@ -17,6 +17,7 @@ class Socket : public Object<Socket> {
   Napi::Value Listen(const Napi::CallbackInfo& info);   // (path, backlog) -> fd
   Napi::Value Connect(const Napi::CallbackInfo& info);  // (path) -> fd
   Napi::Value Accept(const Napi::CallbackInfo& info);   // (the listener's fd) -> fd
+  Napi::Value Adopt(const Napi::CallbackInfo& info);    // (fd) -> fd
   Napi::Value Receive(const Napi::CallbackInfo& info);  // (bytes, start, length, fds: count first) -> bytes
   Napi::Value Send(const Napi::CallbackInfo& info);     // (bytes, start, length, fds, milliseconds) -> bytes
   Napi::Value Write(const Napi::CallbackInfo& info);    // (bytes, start, length) -> bytes
