@@ -2,7 +2,7 @@
 # ARGS is handed on: make demo ARGS="--seconds 10", make bench ARGS="loop --json"
 
 .PHONY: help demo test setup lint format bench clean setup-kernel build-dev-kernel build-dev-initramfs run-dev-machine \
-	build-and-run
+	build-and-run build-uml-kernel
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 28
@@ -34,6 +34,9 @@ setup-kernel: setup
 
 build-dev-kernel: setup-kernel ## build the guests' kernel of our own, where it is not up to date (5 min the first time)
 	@node dist/scripts/build/kernel.js $(ARGS)
+
+build-uml-kernel: setup-kernel ## build Linux as a process, for its drivers in virtual time (docs/uml.md; 5 min)
+	@node dist/scripts/build/uml-kernel.js $(ARGS)
 
 build-dev-initramfs: setup ## build the guests' file system for it
 	@node dist/scripts/build/initramfs.js $(ARGS)

@@ -1,6 +1,7 @@
 /**
  * The distribution's kernel source and what is built of it, in one folder of the cache that is kept between builds:
- * `source`, `build`, `patches` (those that are in the source, as they were applied) and `version`.
+ * `source`, a folder for each kernel that is built of it, `patches` (those that are in the source, as they were applied) and
+ * `version`.
  */
 import { basename, join } from 'node:path';
 import { $, fs } from 'zx';
@@ -30,7 +31,7 @@ export function sourceVersion(): string | null {
   return fs.existsSync(path) ? fs.readFileSync(path, 'utf8') : null;
 }
 
-/** The source with these patches in it, and a folder to build in. Files that need no change keep their times. */
+/** The source with these patches in it. Files that need no change keep their times. */
 export async function openSource(patches: readonly Patch[], progress: Progress): Promise<{ root: string }> {
   let root = await unpackedSource(progress);
   if (!(await patched(root, patches))) {
@@ -64,7 +65,7 @@ async function unpackedSource(progress: Progress): Promise<string> {
         quiet: true,
       })`${WITH_US} tar -xf ${join(sources, packed!)} -C ${into} --strip-components=1 ${excluded}`;
     });
-    for (const name of ['build', 'patches']) await fs.mkdirp(join(folder, name));
+    await fs.mkdirp(join(folder, 'patches'));
     await fs.writeFile(join(folder, 'version'), basename(deb!).replace(/_(all|amd64)\.deb$/, ''));
     await fs.remove(join(folder, 'package'));
     removeDownloads(folder);
