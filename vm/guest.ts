@@ -3,16 +3,25 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
+import { GuestError, type GuestMachine } from './guest-machine.ts';
 import { overlay } from './initramfs.ts';
-import { GuestError, Machine, type MachineOptions } from './machine.ts';
+import { Machine, type MachineOptions } from './machine.ts';
 
-export interface GuestOptions extends MachineOptions {
+/** Starts a machine on an initramfs's descriptor, which may be closed once this returns. */
+export type Start<Options, Kind extends GuestMachine> = (options: Options, initramfs: number) => Kind;
+
+const startQemu: Start<MachineOptions, Machine> = (options, initramfs) => new Machine(options, initramfs);
+
+/** What a guest is to run, whatever machine it runs in. */
+export interface Errand {
   readonly initramfs: string;
   /** One is a line for the shell, several are a command and its arguments. */
   readonly command: readonly string[];
   /** Milliseconds for all of it; then the machine is ended. Unless told it may take its time. */
   readonly timeout?: number;
 }
+
+export type GuestOptions = MachineOptions & Errand;
 
 export interface GuestResult {
   readonly exitCode: number;
@@ -31,7 +40,15 @@ export interface GuestResult {
 const POWER_OFF = 10_000; // milliseconds from the exit code to the end
 
 export async function runGuest(options: GuestOptions): Promise<GuestResult> {
-  const machine = await boot(options, `#!/bin/sh\n${commandLine(options.command)}\n`);
+  return await runIn(startQemu, options);
+}
+
+/** The same in any machine. */
+export async function runIn<Options extends { readonly signal?: AbortSignal }>(
+  start: Start<Options, GuestMachine>,
+  options: Options & Errand,
+): Promise<GuestResult> {
+  const machine = boot(start, options, `#!/bin/sh\n${commandLine(options.command)}\n`);
   const notes: string[] = [];
   let exitCode: number | null = null;
   let powerOff: NodeJS.Timeout | undefined;
@@ -61,12 +78,16 @@ export async function runGuest(options: GuestOptions): Promise<GuestResult> {
   throw new GuestError('TIMEOUT', `after ${options.timeout! / 1000} s ${still}: ended it`, console);
 }
 
-async function boot(options: MachineOptions & { readonly initramfs: string }, command: string): Promise<Machine> {
+function boot<Options extends { readonly initramfs: string }, Kind extends GuestMachine>(
+  start: Start<Options, Kind>,
+  options: Options,
+  command: string,
+): Kind {
   // Unpacked here, where it is quicker than in the guest.
   const main = gunzipSync(readFileSync(options.initramfs));
   const initramfs = namelessFile(Buffer.concat([main, overlay({ command })]));
   try {
-    return new Machine(options, initramfs);
+    return start(options, initramfs);
   } finally {
     closeSync(initramfs);
   }
@@ -89,11 +110,14 @@ function commandLine(command: readonly string[]): string {
 
 // ---- Step by step ---------------------------------------------------------------------------------------------------
 
-export interface SessionOptions extends MachineOptions {
+export interface Sitting {
   readonly initramfs: string;
+  readonly output?: (chunk: Buffer) => void;
   /** Milliseconds that booting may take. */
   readonly patience?: number;
 }
+
+export type SessionOptions = MachineOptions & Sitting;
 
 export interface Answer {
   readonly exitCode: number;
@@ -116,8 +140,8 @@ const SCRIPT_LIMIT = 60; // seconds
 const GRACE = 15_000;
 
 /** A guest that stands by for scripts. */
-export class GuestSession {
-  readonly machine: Machine;
+export class GuestSession<Kind extends GuestMachine = Machine> {
+  readonly machine: Kind;
   readonly #patience: number;
   #said = '';
   #starts = 0;
@@ -125,19 +149,27 @@ export class GuestSession {
   #changed: () => void = () => {};
   #over = false;
 
-  private constructor(machine: Machine, patience: number) {
+  private constructor(machine: Kind, patience: number) {
     this.machine = machine;
     this.#patience = patience;
   }
 
   /** Boots it. Throws a GuestError where it does not come up in time. */
   static async open(options: SessionOptions): Promise<GuestSession> {
+    return await GuestSession.openIn(startQemu, options);
+  }
+
+  /** The same in any machine. */
+  static async openIn<Options, Kind extends GuestMachine>(
+    start: Start<Options, Kind>,
+    options: Options & Sitting,
+  ): Promise<GuestSession<Kind>> {
     let hear: (chunk: Buffer) => void = () => {};
     const output = (chunk: Buffer) => {
       hear(chunk);
       options.output?.(chunk);
     };
-    const session = new GuestSession(await boot({ ...options, output }, AGENT), options.patience ?? PATIENCE);
+    const session = new GuestSession(boot(start, { ...options, output }, AGENT), options.patience ?? PATIENCE);
     hear = (chunk) => session.#hear(chunk.toString());
     session.machine.onControl = (line) => {
       if (line === 'started') session.#starts++;
@@ -148,6 +180,7 @@ export class GuestSession {
       () => session.#end(),
     );
     await session.#untilStarted(1);
+    session.machine.pause();
     return session;
   }
 
@@ -193,12 +226,17 @@ export class GuestSession {
     this.#said = '';
     this.machine.input.write(`${mark} ${limit} ${Buffer.from(script).toString('base64')}\n`);
     const end = new RegExp(`\\n${mark} (\\d+)\\n`);
-    const match = await this.#until(
-      () => end.exec(this.#said) ?? undefined,
-      limit * 1000 + GRACE,
-      `the guest was still at: ${script.trim().split('\n')[0]}`,
-    );
-    return { exitCode: Number(match[1]), output: this.#said.slice(0, match.index).trimEnd() };
+    this.machine.resume();
+    try {
+      const match = await this.#until(
+        () => end.exec(this.#said) ?? undefined,
+        limit * 1000 + GRACE,
+        `the guest was still at: ${script.trim().split('\n')[0]}`,
+      );
+      return { exitCode: Number(match[1]), output: this.#said.slice(0, match.index).trimEnd() };
+    } finally {
+      this.machine.pause();
+    }
   }
 
   /**
@@ -207,7 +245,7 @@ export class GuestSession {
    */
   async restart({ hard = false } = {}): Promise<void> {
     const starts = this.#starts;
-    if (hard) await this.machine.qmp.execute('system_reset');
+    if (hard) await this.machine.reset();
     else this.machine.input.write(`none 5 ${Buffer.from('reboot -f').toString('base64')}\n`);
     await this.#untilStarted(starts + 1);
   }

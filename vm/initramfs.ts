@@ -7,13 +7,15 @@ import { download, removeDownloads, unpack } from './apt.ts';
 import { cached, cachedFile, prune } from './cache.ts';
 import { Cpio } from './cpio.ts';
 import { VmError } from './errors.ts';
-import { INIT } from './init.ts';
+import { init, type Tty } from './init.ts';
 import { type Kernel, type Module, modulesInOrder } from './kernel.ts';
 import { type Progress, step } from './progress.ts';
 import { run } from './run.ts';
 
 export interface InitramfsOptions {
-  readonly kernel: Kernel;
+  readonly kernel: Pick<Kernel, 'release' | 'image' | 'modules'>;
+  /** What the guest's serial lines are; ttyS, if absent. */
+  readonly tty?: Tty;
   /** Loaded in this order, each after what it needs. */
   readonly modules: readonly string[];
   /** Commands of this machine, by name or path; of those in PROGRAMS what is missing here is missing there. */
@@ -33,13 +35,14 @@ const SYSTEM_FOLDERS = ['/usr/sbin', '/sbin'];
 
 /** Builds it, or finds that it has been built, and returns where it is. */
 export async function buildInitramfs(options: InitramfsOptions): Promise<string> {
-  const { kernel, modules, programs = PROGRAMS, progress } = options;
+  const { kernel, tty = 'ttyS', modules, programs = PROGRAMS, progress } = options;
+  const script = init(tty);
   const busybox = await findBusybox(progress);
   const files = await withLibraries([SHELL, ...programs].flatMap(findProgram));
   const stamp = (path: string) => `${path} ${statSync(path).size} ${statSync(path).mtimeMs}`;
   const parts = [
     LAYOUT,
-    INIT,
+    script,
     kernel.release,
     stamp(kernel.image),
     modules.join(),
@@ -51,7 +54,7 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<string>
   const applets = (await run([busybox, '--list'])).split('\n').filter((name) => name !== 'busybox');
   const contents = await Promise.all(loaded.map(async ({ name, content }) => [name, await content()] as const));
   const path = cachedFile(`initramfs/${key}.cpio.gz`, () => {
-    const cpio = new Cpio().file('init', INIT, 0o755).file('bin/busybox', readFileSync(busybox), 0o755);
+    const cpio = new Cpio().file('init', script, 0o755).file('bin/busybox', readFileSync(busybox), 0o755);
     for (const folder of ['proc', 'sys', 'dev', 'run', 'tmp', 'etc', 'root']) cpio.folder(folder);
     const shell = files.has(`usr/bin/${SHELL}`) ? `/usr/bin/${SHELL}` : 'busybox';
     for (const name of applets) cpio.link(`bin/${name}`, name === 'sh' ? shell : 'busybox');

@@ -2,6 +2,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import type { Readable, Writable } from 'node:stream';
 import { VmError } from './errors.ts';
+import { Capture, GuestMachine, type GuestOptions } from './guest-machine.ts';
 import type { Kernel } from './kernel.ts';
 import { howItEnded, lastWords, type Qemu } from './qemu.ts';
 import { Qmp } from './qmp.ts';
@@ -20,44 +21,19 @@ export type Nic =
     }
   | { readonly kind: 'vfio-user'; readonly socket: string };
 
-export interface MachineOptions {
+export interface MachineOptions extends GuestOptions {
   readonly qemu: Qemu;
   readonly kernel: Kernel;
   readonly accelerator: Accelerator;
   readonly nics?: readonly Nic[];
-  /** MiB. */
-  readonly memory?: number;
   readonly processors?: number;
   /** Whether the guest may start anew; else that ends the machine. */
   readonly restarts?: boolean;
-  /** For the kernel's command line, and for QEMU's. */
-  readonly append?: readonly string[];
   readonly qemuArguments?: readonly string[];
-  /** Gets what the command prints, as it prints it. */
-  readonly output?: (chunk: Buffer) => void;
-  /** Gets what the kernel prints, as it prints it. */
-  readonly console?: (chunk: Buffer) => void;
-  /** Gets what is written to /dev/results in the guest: TAP, as a rule. */
-  readonly results?: (chunk: Buffer) => void;
   /** Goes to the command. */
   readonly input?: Readable;
-  /** Told of the machine's process, for whoever keeps a list. */
-  readonly started?: (pid: number) => void;
-  /** Ends the machine. */
-  readonly signal?: AbortSignal;
 }
 
-/** The machine did not do what it was started for; all it said is in `console`. */
-export class GuestError extends VmError {
-  readonly console: string;
-
-  constructor(code: 'FAILED' | 'TIMEOUT' | 'UNAVAILABLE', message: string, console: string) {
-    super(code, message);
-    this.console = console;
-  }
-}
-
-const LIMIT = 16 * 1024 * 1024; // bytes kept of any one stream
 const SERIAL = [3, 4, 5, 6] as const; // descriptors, in the order of the serial ports
 const [CONSOLE, OUTPUT, CONTROL, RESULTS] = SERIAL;
 const MONITOR = 7;
@@ -122,22 +98,18 @@ export function kernelArguments({ accelerator, append = [] }: Pick<MachineOption
   return [...KERNEL_ARGUMENTS, ...(accelerator === 'kvm' ? [] : EMULATED_ARGUMENTS), ...append].join(' ');
 }
 
-export class Machine {
-  /** What the guest said of how things go, line by line. */
-  onControl: (line: string) => void = () => {};
-  /** Milliseconds to the command's start; NaN before it. */
-  startedAt = Number.NaN;
+export class Machine extends GuestMachine {
   readonly qmp: Qmp;
   readonly #options: MachineOptions;
   readonly #child: ChildProcess;
-  readonly #began = performance.now();
-  readonly #streams = new Map<number, Capture>();
+  readonly #said = new Capture();
+  readonly #complained = new Capture();
   readonly #ended: Promise<void>;
-  #control = '';
   #how = '';
 
   /** @param initramfs a descriptor; it may be closed once this returns. */
   constructor(options: MachineOptions, initramfs: number) {
+    super(options);
     this.#options = options;
     const { qemu, kernel, signal } = options;
     const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', kernelArguments(options)];
@@ -156,46 +128,29 @@ export class Machine {
       });
     });
     this.#ended.catch(() => {}); // it may fail before anybody waits
-    this.#capture(1);
-    this.#capture(2);
-    this.#capture(CONSOLE, options.console);
-    this.#capture(OUTPUT, options.output);
-    this.#capture(RESULTS, options.results);
-    this.#stream(CONTROL).on('data', (chunk: Buffer) => this.#listen(chunk.toString('latin1')));
+    const hear = (fd: number, heard: (chunk: Buffer) => void) => this.#stream(fd).on('data', heard);
+    hear(1, (chunk) => this.#said.add(chunk));
+    hear(2, (chunk) => this.#complained.add(chunk));
+    hear(CONSOLE, (chunk) => this.consoleSaid(chunk));
+    hear(OUTPUT, (chunk) => this.commandSaid(chunk));
+    hear(RESULTS, (chunk) => this.resultsSaid(chunk));
+    hear(CONTROL, (chunk) => this.controlSaid(chunk));
     this.qmp = new Qmp(this.#stream(MONITOR), this.#child.stdio[MONITOR as 3] as Writable);
     if (this.#child.pid !== undefined) options.started?.(this.#child.pid);
     signal?.addEventListener('abort', this.kill);
     if (signal?.aborted) this.kill();
   }
 
-  /** Goes to the command. */
   get input(): Writable {
     return this.#child.stdio[OUTPUT] as Writable;
   }
 
-  /** What the command printed, the last 16 MiB of it. */
-  get output(): string {
-    return this.#streams.get(OUTPUT)!.text;
-  }
-
-  /** What the kernel printed. */
-  get console(): string {
-    return this.#streams.get(CONSOLE)!.text;
-  }
-
-  /** What was written to /dev/results. */
-  get results(): string {
-    return this.#streams.get(RESULTS)!.text;
-  }
-
-  /** Milliseconds since it was started. */
-  get age(): number {
-    return performance.now() - this.#began;
+  async reset(): Promise<void> {
+    await this.qmp.execute('system_reset');
   }
 
   readonly kill = (): void => void this.#child.kill('SIGKILL');
 
-  /** Resolves when the machine has ended and all that it said has been read. */
   async ended(): Promise<void> {
     try {
       await this.#ended;
@@ -205,19 +160,11 @@ export class Machine {
     }
   }
 
-  /** Why it ended, where nobody wanted it to. */
-  failure(): GuestError {
-    const { console } = this;
-    if (this.#options.signal?.aborted) return new GuestError('FAILED', 'the guest was stopped', console);
-    const why = lastWords(this.#streams.get(2)!.text || this.#streams.get(1)!.text) || this.#how;
-    const panic = /Kernel panic[^\r\n]*/.exec(console)?.[0];
-    const when = Number.isNaN(this.startedAt) ? 'before it started the command' : 'while the command was running';
-    return new GuestError('FAILED', `the guest ended ${when}: ${panic ?? (why || 'it reset itself')}`, console);
+  protected lastWords(): string {
+    return lastWords(this.#complained.text || this.#said.text) || this.#how;
   }
 
-  /** Only now does anybody listen in there. */
-  #begun(): void {
-    this.startedAt = this.age;
+  protected override begun(): void {
     this.#options.input?.pipe(this.input, { end: false });
   }
 
@@ -225,39 +172,5 @@ export class Machine {
     const stream = this.#child.stdio[fd as 3] as unknown as Readable;
     stream.on('error', () => {}); // the machine has gone: its end is seen elsewhere
     return stream;
-  }
-
-  #capture(fd: number, tell?: (chunk: Buffer) => void): void {
-    const capture = new Capture();
-    this.#streams.set(fd, capture);
-    this.#stream(fd).on('data', (chunk: Buffer) => {
-      capture.add(chunk);
-      tell?.(chunk);
-    });
-  }
-
-  #listen(text: string): void {
-    const lines = (this.#control + text).split('\n');
-    this.#control = lines.pop()!.slice(-1000);
-    for (const line of lines) {
-      if (line === 'started') this.#begun();
-      this.onControl(line);
-    }
-  }
-}
-
-/** The last of a stream. */
-class Capture {
-  readonly #chunks: Buffer[] = [];
-  #size = 0;
-
-  add(chunk: Buffer): void {
-    this.#chunks.push(chunk);
-    this.#size += chunk.length;
-    while (this.#size > LIMIT) this.#size -= this.#chunks.shift()!.length;
-  }
-
-  get text(): string {
-    return Buffer.concat(this.#chunks).toString();
   }
 }

@@ -1,6 +1,6 @@
 import tap from 'tap';
 import { GuestSession, runGuest } from '../../vm/guest.ts';
-import { GuestError } from '../../vm/machine.ts';
+import { GuestError } from '../../vm/guest-machine.ts';
 import { parts as partsWith } from './parts.ts';
 
 const parts = await partsWith(['e1000']);

@@ -11,7 +11,7 @@ import type { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { Prng } from '../../sim/wire/prng.ts';
 import { GuestSession } from '../../vm/guest.ts';
-import { GuestError } from '../../vm/machine.ts';
+import { GuestError } from '../../vm/guest-machine.ts';
 import { parts as partsWith } from './parts.ts';
 
 const parts = await partsWith(['e1000']);
