@@ -1,11 +1,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { guestParts } from '../../vm/parts.ts';
+import { shareProcessor } from '../../vm/uml/machine.ts';
+import { umlParts } from '../../vm/uml/parts.ts';
 import { EXAMPLE, findModel, linuxDriverOf } from '../catalogue.ts';
-import { BED_MODULES, type Subject } from '../conformance/bed.ts';
+import { BED_MODULES, type BedOptions } from '../conformance/bed.ts';
 import { runTests, type TestResult } from '../conformance/run.ts';
 import { type Test, testsOf } from '../conformance/tests.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../families/family.ts';
+import { OPTIONS } from '../options.ts';
 import { Ledger, sweep } from '../rig/ledger.ts';
 import { StopSignals } from '../stop-signals.ts';
 import { LiveLine } from '../terminal/live.ts';
@@ -15,6 +18,8 @@ import { table } from '../terminal/table.ts';
 interface Options {
   readonly only?: RegExp;
   readonly beside: boolean;
+  readonly uml?: true;
+  readonly seed: number;
   readonly list?: true;
   readonly json?: true;
 }
@@ -22,10 +27,12 @@ interface Options {
 const AFTER = `
 Each test runs in one guest after another, on the card and on QEMU's own card of that name, whose results are shown
 beside and do not count. At the other end of the wire is a virtio card in a network namespace of the guest's.
+With --uml Linux is a process in virtual time (docs/uml.md): no QEMU, no root, seconds; what it cannot run is skipped.
 Ends with 0 where every test has passed on the model.
 
 Examples:
   fauxnic conformance ${EXAMPLE.model}
+  fauxnic conformance ${EXAMPLE.model} --uml
   fauxnic conformance ${EXAMPLE.model} --only 'ethtool -t' --no-beside`;
 
 export function addConformance(program: Command): void {
@@ -38,6 +45,8 @@ export function addConformance(program: Command): void {
     .argument('<model>', 'the model (see fauxnic devices)')
     .addOption(new Option('--only <pattern>', 'only tests whose name matches').argParser(pattern))
     .option('--no-beside', "without QEMU's own card beside it")
+    .option('--uml', 'with Linux as a process, in virtual time (make build-uml-kernel)')
+    .addOption(OPTIONS.seed())
     .option('--list', 'only name the tests')
     .option('--json', 'the result as JSON')
     .addHelpText('after', AFTER)
@@ -57,20 +66,20 @@ async function conformance(model: Model, options: Options): Promise<number> {
     return 0;
   }
   sweep();
-  const parts = await guestParts({ modules: [linux, ...BED_MODULES], progress: note });
   const stop = new StopSignals();
   const ledger = new Ledger();
-  const run = async (subject: Subject, about: string) => {
+  const run = async (about: string, bedOptions: BedOptions) => {
     const progress = options.json ? null : new Progress(about, tests.length);
     const guests: number[] = [];
+    const started = (pid: number) => {
+      guests.push(pid);
+      ledger.add(pid, 'a guest');
+    };
     try {
       return await runTests({
-        ...{ parts, subject, tests, signal: stop.signal },
+        bed: { ...bedOptions, signal: stop.signal, started },
+        tests,
         beginning: (test, index) => progress?.at(test, index),
-        started: (pid) => {
-          guests.push(pid);
-          ledger.add(pid, 'a guest');
-        },
       });
     } finally {
       progress?.end();
@@ -78,15 +87,12 @@ async function conformance(model: Model, options: Options): Promise<number> {
     }
   };
   try {
-    const ours = await run({ kind: 'sim', model }, `sim:${model.name}`);
-    const besides = options.beside && model.qemu ? [model.qemu] : [];
-    const theirs: TestResult[][] = [];
-    for (const device of besides) theirs.push(await run({ kind: 'qemu', device, model }, `qemu:${device}`));
-    const result = { model: model.name, driver: linux, kernel: parts.kernel.release, ...tally(ours) };
-    if (options.json) {
-      const beside = theirs.map((tests, i) => ({ device: besides[i], qemu: parts.qemu.version, ...tally(tests) }));
-      console.log(JSON.stringify({ ...result, ...(beside.length > 0 && { beside: beside[0] }) }));
-    } else print(model, parts, ours, theirs[0]);
+    const columns = await (options.uml ? inProcess(model, options, run) : inGuests(model, options, run));
+    const [ours, theirs] = columns.tests;
+    const result = { model: model.name, driver: linux, kernel: columns.kernel, ...tally(ours!) };
+    const beside = theirs && { device: model.qemu, qemu: columns.qemu, ...tally(theirs) };
+    if (options.json) console.log(JSON.stringify({ ...result, ...(beside && { beside }) }));
+    else print(model, columns);
     return result.failed === 0 ? 0 : 1;
   } catch (error) {
     if (stop.received) return stop.exitCode;
@@ -96,9 +102,38 @@ async function conformance(model: Model, options: Options): Promise<number> {
   }
 }
 
+type Run = (about: string, bed: BedOptions) => Promise<TestResult[]>;
+
+/** What was found, by card: ours, and where it was asked for QEMU's. */
+interface Columns {
+  readonly tests: readonly (readonly TestResult[])[];
+  readonly kernel: string;
+  readonly qemu?: string;
+  /** What it ran on, for who reads the table. */
+  readonly about: string;
+}
+
+async function inGuests(model: Model, { beside }: Options, run: Run): Promise<Columns> {
+  const parts = await guestParts({ modules: [linuxDriverOf(model).module, ...BED_MODULES], progress: note });
+  const tests = [await run(`sim:${model.name}`, { ...parts, subject: { kind: 'sim', model } })];
+  const device = beside ? model.qemu : undefined;
+  if (device) tests.push(await run(`qemu:${device}`, { ...parts, subject: { kind: 'qemu', device, model } }));
+  const { kernel, qemu, accelerator } = parts;
+  return { tests, kernel: kernel.release, qemu: qemu.version, about: `QEMU ${qemu.version}, ${accelerator}` };
+}
+
+async function inProcess(model: Model, { seed }: Options, run: Run): Promise<Columns> {
+  const parts = await umlParts({ progress: note });
+  shareProcessor();
+  const tests = await run(`sim:${model.name}`, { ...parts, uml: true, seed, subject: { kind: 'sim', model } });
+  const sum = (which: 'guest' | 'real') => tests.reduce((sum, { seconds }) => sum + seconds[which], 0);
+  const about = `a process, seed ${seed}: ${sum('guest').toFixed(1)} virtual seconds in ${sum('real').toFixed(1)} s`;
+  return { tests: [tests], kernel: parts.kernel.release, about };
+}
+
 function tally(tests: readonly TestResult[]) {
-  const passed = tests.filter(({ result }) => result === 'passed').length;
-  return { tests, passed, failed: tests.length - passed };
+  const count = (wanted: TestResult['result']) => tests.filter(({ result }) => result === wanted).length;
+  return { tests, passed: count('passed'), failed: count('failed'), skipped: count('skipped') };
 }
 
 class Progress {
@@ -128,34 +163,29 @@ class Progress {
   }
 }
 
-function print(
-  model: Model,
-  { kernel, qemu, accelerator }: Awaited<ReturnType<typeof guestParts>>,
-  ours: readonly TestResult[],
-  theirs: readonly TestResult[] | undefined,
-): void {
-  const verdict = ({ result }: TestResult) => (result === 'passed' ? paint('green', 'passed') : paint('red', 'FAILED'));
-  const rows = ours.map((test, i) => [
-    test.name,
-    verdict(test),
-    ...(theirs ? [verdict(theirs[i]!)] : []),
-    test.result === 'passed' ? dim(test.detail) : '',
+const VERDICTS: Record<TestResult['result'], string> = {
+  passed: paint('green', 'passed'),
+  failed: paint('red', 'FAILED'),
+  skipped: dim('skipped'),
+};
+
+function print(model: Model, { tests: columns, kernel, qemu, about }: Columns): void {
+  const names = [`sim:${model.name}`, `qemu:${model.qemu}`].slice(0, columns.length);
+  const times = qemu ? [] : ['virtual', 'real']; // in real time they are one and the same
+  const rows = columns[0]!.map(({ name, result, detail, seconds }, i) => [
+    name,
+    ...columns.map((tests) => VERDICTS[tests[i]!.result]),
+    ...(times.length > 0 ? [`${seconds.guest.toFixed(1)} s`, `${seconds.real.toFixed(2)} s`] : []),
+    result === 'failed' ? '' : dim(detail),
   ]);
   const sum = (tests: readonly TestResult[]) => `${tally(tests).passed} of ${tests.length}`;
-  const total = ['', sum(ours), ...(theirs ? [sum(theirs)] : []), ''];
-  const head = [
-    `Linux ${kernel.release}, ${model.linux!.module}`,
-    `sim:${model.name}`,
-    ...(theirs ? [`qemu:${model.qemu}`] : []),
-    '',
-  ];
+  const total = ['', ...columns.map(sum), ...times.map(() => ''), ''];
+  const head = [`Linux ${kernel}, ${model.linux!.module}`, ...names, ...times, ''];
   console.log(table([head, ...rows, total]));
-  console.log(dim(`  QEMU ${qemu.version}, ${accelerator}`));
-  for (const [name, tests] of [
-    [`sim:${model.name}`, ours],
-    [`qemu:${model.qemu}`, theirs ?? []],
-  ] as const)
-    for (const test of tests) if (test.result === 'failed') console.log(`  ${bold(name)} ${test.name}: ${test.detail}`);
+  console.log(dim(`  ${about}`));
+  for (const [column, tests] of columns.entries())
+    for (const { name, result, detail } of tests)
+      if (result === 'failed') console.log(`  ${bold(names[column]!)} ${name}: ${detail}`);
 }
 
 function pattern(text: string): RegExp {

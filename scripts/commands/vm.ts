@@ -1,10 +1,11 @@
 import { statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type GuestResult, runGuest } from '../../vm/guest.ts';
+import { GuestError } from '../../vm/guest-machine.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
 import { findKernel, stockKernel } from '../../vm/kernel.ts';
 import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
-import { GuestError, type Nic } from '../../vm/machine.ts';
+import type { Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { interactiveShell, pipedShell } from '../../vm/shell.ts';
 import { MODELS, modelNamed } from '../catalogue.ts';

@@ -1,9 +1,11 @@
 /** Where a card is tried: a guest with Linux's own driver for it, a peer that is not ours, and the wire between the two. */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { CAP_MSI_X, CAPABILITIES } from '../../sim/pci/config.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
-import { type Answer, GuestSession, type SessionOptions } from '../../vm/guest.ts';
-import type { Nic } from '../../vm/machine.ts';
+import { type Answer, GuestSession, type SessionOptions, type Sitting } from '../../vm/guest.ts';
+import type { GuestMachine } from '../../vm/guest-machine.ts';
+import { Machine, type Nic } from '../../vm/machine.ts';
+import { UmlMachine, type UmlOptions } from '../../vm/uml/machine.ts';
 import { linuxDriverOf } from '../catalogue.ts';
 import type { Model } from '../families/family.ts';
 import type { LinuxDriver } from '../families/linux-driver.ts';
@@ -34,12 +36,29 @@ const LIBRARY = `
 until_ok() { n=$(($1 * 10)); shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || return 1; sleep 0.1; done; }
 carrier() { read now < /sys/class/net/eth0/carrier && [ "$now" = "$1" ]; }
 bring_up() { ip link set eth0 up && until_ok 20 carrier 1; }
-reload() { modprobe -r $1 && modprobe $1 && until_ok 10 test -e /sys/class/net/eth0; }
 address() { ip address replace ${CARD_ADDRESS}/24 dev eth0; }
 mtu() { ip link set eth0 mtu $1 && ip -n peer link set eth1 mtu $1; }
 # ping waits no longer than twice a round trip for its last answer: on a busy machine that is no verdict
 pings() { for try in 1 2 3; do said=$(ping -q "$@"); case "$said" in *" 0% packet loss"*) break;; esac; done; echo "$said"; }
 reachable() { until_ok 10 ping -q -c 1 -W 1 ${PEER_ADDRESS}; }
+`;
+
+/** Takes the driver from its card and gives it back: as a module, or where it is built in. */
+const RELOAD_MODULE = `
+reload() { modprobe -r $1 && modprobe $1 && until_ok 10 test -e /sys/class/net/eth0; }
+`;
+const REBIND = `
+reload() { card=$(basename $(readlink /sys/class/net/eth0/device)); cd /sys/bus/pci/drivers/$1
+  echo $card > unbind && echo $card > bind && cd / && until_ok 10 test -e /sys/class/net/eth0; }
+`;
+
+/** Built in, virtio's driver comes before those of cards: its card is eth0 then. */
+const PEER_IS_ETH1 = `
+case $(readlink /sys/class/net/eth0/device/driver) in */virtio_net) ip -batch - <<. ;; esac
+link set eth0 name peer
+link set eth1 name eth0
+link set peer name eth1
+.
 `;
 
 /** IPv6 is off so that no frames turn up that no test caused. How long an emulated processor takes is no lockup. */
@@ -76,7 +95,11 @@ const [CARD_MAC, PEER_MAC] = ['02:00:00:82:54:01', '02:00:00:82:54:99'];
 /** The modules that a bed needs after the driver under test, whose card is eth0. */
 export const BED_MODULES = ['virtio_pci', 'virtio_net', '8021q'];
 
-export type BedOptions = Omit<SessionOptions, 'nics' | 'restarts'> & { readonly subject: Subject };
+type InQemu = Omit<SessionOptions, 'nics' | 'restarts'> & { readonly subject: Subject };
+/** Linux as a process, in virtual time. */
+type AsProcess = Omit<UmlOptions, 'surroundings' | 'devices'> &
+  Sitting & { readonly subject: Extract<Subject, { kind: 'sim' }>; readonly uml: true };
+export type BedOptions = (InQemu & { readonly uml?: undefined }) | AsProcess;
 
 export class Bed {
   readonly subject: Subject;
@@ -84,16 +107,16 @@ export class Bed {
   readonly wire: Wire;
   /** Of the file that `transfer` moves. */
   readonly digest: string;
-  readonly #boot: () => Promise<GuestSession>;
-  #guest: GuestSession;
+  readonly #boot: () => Promise<GuestSession<GuestMachine>>;
+  #guest: GuestSession<GuestMachine>;
   readonly #network: Network;
   readonly #sockets: SocketFolder;
   readonly #data: Buffer;
 
   private constructor(
     subject: Subject,
-    boot: () => Promise<GuestSession>,
-    guest: GuestSession,
+    boot: () => Promise<GuestSession<GuestMachine>>,
+    guest: GuestSession<GuestMachine>,
     network: Network,
     sockets: SocketFolder,
   ) {
@@ -103,29 +126,29 @@ export class Bed {
     this.#guest = guest;
     this.#network = network;
     this.#sockets = sockets;
-    const port = subject.kind === 'sim' ? network.servers[0]!.model.port : network.ports[0]!;
+    const port = subject.kind === 'sim' ? network.models[0]!.port : network.ports[0]!;
     this.wire = new Wire(port, network.ports.at(-1)!, network.pump);
-    this.#data = randomBytes(1024);
+    this.#data = createHash('shake256', { outputLength: 1024 }).update('data').digest();
     this.digest = createHash('md5')
       .update(Buffer.concat(Array(DATA_BYTES / 1024).fill(this.#data)))
       .digest('hex');
   }
 
-  static async open({ subject, ...options }: BedOptions): Promise<Bed> {
+  static async open(options: BedOptions): Promise<Bed> {
+    const { subject, uml } = options;
     const sockets = new SocketFolder();
     const [card, peer] = [sockets.at('card'), sockets.at('peer')];
-    const network = await Network.open({
-      cards: subject.kind === 'sim' ? [{ model: subject.model, socket: card }] : [],
-      streams: subject.kind === 'sim' ? [peer] : [card, peer],
-    });
+    const ours = subject.kind === 'sim' ? [{ model: subject.model, socket: card }] : [];
+    const network = await Network.open(
+      uml
+        ? { cards: ours, virtio: [peer], uml: 'virtual' }
+        : { cards: ours, streams: subject.kind === 'sim' ? [peer] : [card, peer] },
+    );
     try {
-      const nics: Nic[] = [
-        subject.kind === 'sim'
-          ? { kind: 'vfio-user', socket: card }
-          : { kind: 'qemu', device: subject.device, netdev: stream(card), mac: CARD_MAC },
-        { kind: 'qemu', device: PEER_DEVICE, netdev: stream(peer), mac: PEER_MAC },
-      ];
-      const boot = () => GuestSession.open({ patience: PATIENCE, ...options, nics, restarts: true });
+      const boot = uml
+        ? () => bootProcess(options, network)
+        : () =>
+            GuestSession.open({ patience: PATIENCE, ...options, nics: nicsOf(subject, card, peer), restarts: true });
       const bed = new Bed(subject, boot, await boot(), network, sockets);
       await bed.setUp();
       return bed;
@@ -136,8 +159,25 @@ export class Bed {
     }
   }
 
-  get guest(): GuestSession {
+  get guest(): GuestSession<GuestMachine> {
     return this.#guest;
+  }
+
+  /** Seconds that have passed on the wire. */
+  get now(): number {
+    return this.#network.now / 1e9;
+  }
+
+  /** Whether Linux is a process, in virtual time. */
+  get virtual(): boolean {
+    return this.#network.surroundings !== null;
+  }
+
+  /** Lets so many milliseconds pass, in whatever time the guest lives. */
+  async pause(milliseconds: number): Promise<void> {
+    const calendar = this.#network.surroundings?.calendar;
+    if (calendar) await calendar.pass(milliseconds * 1e6);
+    else await new Promise((resolve) => setTimeout(resolve, milliseconds));
   }
 
   /** After every start of the guest. */
@@ -147,7 +187,9 @@ export class Bed {
     const data = `cp /run/kilobyte /run/data
 for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run/twice /run/data; done`;
     const source = `httpd -p ${PORT} -h /run`;
-    await this.sh(`${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}\n${source}\n${PEER} ${source}`);
+    await this.sh(
+      `${this.virtual ? PEER_IS_ETH1 : ''}${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}\n${source}\n${PEER} ${source}`,
+    );
   }
 
   /** Runs a script in the guest and returns what it printed; where it fails so does the test, with what it printed. */
@@ -159,7 +201,7 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
 
   /** Where a failure is an answer too. */
   try(script: string, limit?: number): Promise<Answer> {
-    return this.guest.run(LIBRARY + script, limit);
+    return this.guest.run(LIBRARY + (this.virtual ? REBIND : RELOAD_MODULE) + script, limit);
   }
 
   /** The interface as every test wants it: up, addressed, the peer within reach. */
@@ -169,7 +211,9 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
 
   /** Pulls the cable out, or plugs it in. */
   async cable(connected: boolean): Promise<void> {
-    if (this.subject.kind === 'qemu') await this.guest.machine.qmp.execute('set_link', { name: 'nic0', up: connected });
+    const { machine } = this.guest;
+    if (machine instanceof Machine && this.subject.kind === 'qemu')
+      await machine.qmp.execute('set_link', { name: 'nic0', up: connected });
     else if (connected) this.#network.link!.connect();
     else this.#network.link!.disconnect();
   }
@@ -186,7 +230,7 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
    */
   async guestWithoutMsix(): Promise<void> {
     await this.#guest.close();
-    hideMsix(this.#network.servers[0]!.model);
+    hideMsix(this.#network.models[0]!);
     this.#guest = await this.#boot();
     await this.setUp();
     await this.fresh();
@@ -205,6 +249,22 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
     await this.#network.close();
     this.#sockets.remove();
   }
+}
+
+function nicsOf(subject: Subject, card: string, peer: string): Nic[] {
+  return [
+    subject.kind === 'sim'
+      ? { kind: 'vfio-user', socket: card }
+      : { kind: 'qemu', device: subject.device, netdev: stream(card), mac: CARD_MAC },
+    { kind: 'qemu', device: PEER_DEVICE, netdev: stream(peer), mac: PEER_MAC },
+  ];
+}
+
+async function bootProcess(options: AsProcess, { surroundings, plugged }: Network): Promise<GuestSession<UmlMachine>> {
+  return await GuestSession.openIn((all: UmlOptions, initramfs) => new UmlMachine(all, initramfs), {
+    ...{ patience: PATIENCE, ...options },
+    ...{ surroundings: surroundings!, devices: plugged },
+  });
 }
 
 /** Takes MSI-X out of the list of capabilities (PCI Local Bus Specification 3.0, 6.7). */

@@ -1,38 +1,35 @@
 /** One card through all tests. */
-import type { GuestParts } from '../../vm/parts.ts';
 import { lineOf } from '../errors.ts';
-import { Bed, Fault, type Subject } from './bed.ts';
+import { Bed, type BedOptions, Fault } from './bed.ts';
 import { type Test, testsOf } from './tests.ts';
 
 export interface TestResult {
   readonly name: string;
-  readonly result: 'passed' | 'failed';
-  /** What was covered, or what was found instead. */
+  readonly result: 'passed' | 'failed' | 'skipped';
+  /** What was covered, or what was found instead, or why it was not run. */
   readonly detail: string;
+  /** What it took: in the guest's time, and in ours. */
+  readonly seconds: { readonly guest: number; readonly real: number };
 }
 
 export interface RunOptions {
-  readonly parts: GuestParts;
-  readonly subject: Subject;
+  readonly bed: BedOptions;
   readonly tests?: readonly Test[];
-  /** Ends it. */
-  readonly signal?: AbortSignal;
-  /** Told of each machine's process. */
-  readonly started?: (pid: number) => void;
   /** Told before each test. */
   readonly beginning?: (test: Test, index: number) => void;
 }
 
 /** Throws where the guest does not come up; a guest that ends later fails the tests that remain. */
 export async function runTests(options: RunOptions): Promise<TestResult[]> {
-  const { parts, subject, signal, started, beginning } = options;
+  const { beginning } = options;
+  const { subject, signal } = options.bed;
   const tests = options.tests ?? testsOf(subject.model);
-  const bed = await Bed.open({ ...parts, subject, signal, started });
+  const bed = await Bed.open(options.bed);
   const results: TestResult[] = [];
   try {
     for (const [index, test] of tests.entries()) {
       beginning?.(test, index);
-      results.push(await runTest(bed, test));
+      results.push(await measured(bed, test));
       signal?.throwIfAborted();
     }
   } finally {
@@ -41,8 +38,15 @@ export async function runTests(options: RunOptions): Promise<TestResult[]> {
   return results;
 }
 
-async function runTest(bed: Bed, test: Test): Promise<TestResult> {
-  const { name } = test;
+async function measured(bed: Bed, test: Test): Promise<TestResult> {
+  const [guest, real] = [bed.now, performance.now()];
+  const verdict = await runTest(bed, test);
+  return { ...verdict, seconds: { guest: bed.now - guest, real: (performance.now() - real) / 1000 } };
+}
+
+async function runTest(bed: Bed, test: Test): Promise<Omit<TestResult, 'seconds'>> {
+  const { name, notVirtual } = test;
+  if (bed.virtual && notVirtual !== undefined) return { name, result: 'skipped', detail: notVirtual };
   try {
     await bed.fresh();
     return { name, result: 'passed', detail: await test.run(bed) };

@@ -1,11 +1,11 @@
-/** Cards offered to guests over vfio-user, and all that is on their wire. */
+/** Cards offered to guests, over vfio-user or to Linux as a process, and all that is on their wire. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { runClock } from '../../drivers/backends/clock-steps.ts';
 import { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { Clock } from '../../sim/clock.ts';
-import type { PciFunction } from '../../sim/pci/function.ts';
+import type { Host, PciFunction } from '../../sim/pci/function.ts';
 import type { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
@@ -16,6 +16,11 @@ import { privateFolder } from '../../vm/private-folder.ts';
 import type { Progress } from '../../vm/progress.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { serveQemu } from '../../vm/qtest/served.ts';
+import { Calendar } from '../../vm/uml/calendar.ts';
+import type { Plugged, Surroundings } from '../../vm/uml/machine.ts';
+import { Reactor } from '../../vm/uml/reactor.ts';
+import { serveFunction, serveNetwork } from '../../vm/uml/server.ts';
+import { RealTime } from '../../vm/uml/time.ts';
 import { type Server, type ServerCounters, serve } from '../../vm/vfio-user/server.ts';
 import { ANY_MODEL, familyOf, modelLike } from '../catalogue.ts';
 import type { Model } from '../families/family.ts';
@@ -43,6 +48,10 @@ export interface NetworkOptions {
   readonly cards: readonly ServedCard[];
   /** Sockets where cards of QEMU's connect, each by a `-netdev stream`. */
   readonly streams?: readonly string[];
+  /** The cards are for Linux as a process, in the machine's time or in a calendar's. */
+  readonly uml?: 'real' | 'virtual';
+  /** Sockets where that Linux finds cards of virtio's, which are no models. */
+  readonly virtio?: readonly string[];
   readonly peer?: Peer;
   readonly pcap?: string;
   readonly trace?: string;
@@ -60,7 +69,8 @@ interface Closable {
   close(): void;
 }
 
-type Served = Server<PciFunction & { readonly port: Port }>;
+type Card = PciFunction & { readonly port: Port };
+type Served = Server<Card>;
 
 /** A pipe that is not read any more ends a program; what a TAP or a file says ends the run. */
 const uncaught = (error: unknown) => {
@@ -68,12 +78,17 @@ const uncaught = (error: unknown) => {
 };
 
 export class Network {
-  /** Of models. */
+  /** In the order of the cards. */
+  readonly models: Card[] = [];
+  /** Of models, over vfio-user. */
   readonly servers: Served[] = [];
+  /** For Linux as a process: what it is to have plugged in, and where it lives. */
+  readonly plugged: (Plugged & Closable)[] = [];
+  surroundings: Surroundings | null = null;
   /** Of QEMU's devices. */
   readonly qemus: ({ readonly counters: ServerCounters | ExportedQemu['counters'] } & Closable)[] = [];
   readonly streams: NetdevStream[] = [];
-  /** The streams' ends of the wire. */
+  /** The ends of the wire of streams, and of virtio's cards. */
   readonly ports: HostPort[] = [];
   /** The cable, where there are two ends at most; else a switch stands between them. */
   link: Link | null = null;
@@ -106,9 +121,10 @@ export class Network {
   }
 
   async #open(options: NetworkOptions): Promise<void> {
-    const { cards, streams = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
+    const { cards, streams = [], uml, virtio = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
     const clock = this.#clock;
-    const plug = this.#wire(cards.length + streams.length + (peer ? 1 : 0));
+    const plug = this.#wire(cards.length + streams.length + virtio.length + (peer ? 1 : 0));
+    if (uml) this.surroundings = this.#surround(uml);
     if (trace !== undefined) this.trace = await TraceFile.open(trace);
     if (pcap !== undefined) this.capture = await CaptureFile.open(pcap, clock, { hardware: hardwareText(cards) });
     for (const [index, card] of cards.entries()) {
@@ -123,8 +139,9 @@ export class Network {
       this.capture?.tap(port, { mac, description: `${hardwareOf(card)}'s wire` });
     }
     for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
+    for (const [index, path] of virtio.entries()) this.#openVirtio(path, cards.length + index, plug);
     if (peer) await this.#openPeer(farModel(cards), peer, cards.length, plug, { failed, log });
-    this.#machine.start();
+    if (uml !== 'virtual') this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
   }
@@ -140,18 +157,45 @@ export class Network {
     return (port) => void middle.plug(port);
   }
 
-  /** Moves the wire's time to now. */
+  /** Nanoseconds on the wire's clock. */
+  get now(): number {
+    return this.#clock.now;
+  }
+
+  /** Moves the wire's time to now; a calendar's is. */
   readonly pump = (): void => this.#machine.pump();
 
   #serve({ model, socket, mac }: Extract<ServedCard, { model: Model }>, name: string, note: (text: string) => void) {
     const clock = this.#clock;
-    const server = serve((host) => model.make(host, { name, mac }), {
-      ...{ socket, clock: { clock, pump: this.pump }, note },
-    });
-    this.servers.push(server);
+    const make = (host: Host) => model.make(host, { name, mac });
+    let card: Card;
+    if (this.surroundings) {
+      const server = serveFunction(make, { ...this.surroundings, socket, note });
+      this.plugged.push({ socket, id: server.device.id, close: server.close });
+      card = server.model;
+    } else {
+      const server = serve(make, { socket, clock: { clock, pump: this.pump }, note });
+      this.servers.push(server);
+      card = server.model;
+    }
+    this.models.push(card);
     const { describe } = familyOf(model);
-    if (this.trace) server.model.trace = new TextTrace(name, () => clock.now, this.trace.line, describe);
-    return server.model;
+    if (this.trace) card.trace = new TextTrace(name, () => clock.now, this.trace.line, describe);
+    return card;
+  }
+
+  #surround(time: 'real' | 'virtual'): Surroundings {
+    const reactor = new Reactor();
+    if (time === 'real') return { reactor, time: new RealTime(this.#machine) };
+    const calendar = new Calendar(this.#clock, reactor);
+    return { reactor, calendar, time: calendar.kernel() };
+  }
+
+  #openVirtio(socket: string, index: number, plug: (port: Port) => void): void {
+    const { device, close } = serveNetwork(`virtio-${index}`, macOf(index), { ...this.surroundings!, socket });
+    this.plugged.push({ socket, id: device.id, close });
+    this.ports.push(device.port);
+    plug(device.port);
   }
 
   /** Its wire leaves QEMU as a stream, and is plugged in here like any other. */
@@ -206,7 +250,7 @@ export class Network {
   /** Parts with the clients, stops the peer, completes the files. Idempotent. */
   async close(): Promise<void> {
     try {
-      for (const server of [...this.servers, ...this.qemus]) server.close();
+      for (const server of [...this.servers, ...this.qemus, ...this.plugged]) server.close();
       for (const stream of [...this.streams, ...this.#wires]) stream.close();
       this.peer.stop();
       this.#machine.stop();

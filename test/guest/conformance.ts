@@ -10,7 +10,7 @@ export async function conforms(name: string): Promise<void> {
   const guest = await parts([linuxDriverOf(model).module, ...BED_MODULES]);
   await tap.test(`sim:${name}`, async (t) => {
     const beginning = (test: { readonly name: string }) => t.comment(test.name);
-    const results = await runTests({ parts: guest, subject: { kind: 'sim', model }, beginning });
+    const results = await runTests({ bed: { ...guest, subject: { kind: 'sim', model } }, beginning });
     for (const { name, result, detail } of results) t.equal(result, 'passed', `${name}: ${detail}`);
   });
 }

@@ -116,9 +116,13 @@ void tap.test('a QEMU that is killed between two tests fails those that remain, 
   let pid = 0;
   const tests = testsOf(MODELS[0]!).slice(0, 4);
   const results = await runTests({
-    ...{ parts, subject: { kind: 'sim', model: MODELS[0]! }, tests },
-    started: (child) => {
-      pid = child;
+    tests,
+    bed: {
+      ...parts,
+      subject: { kind: 'sim', model: MODELS[0]! },
+      started: (child) => {
+        pid = child;
+      },
     },
     beginning: (_, index) => {
       if (index === 2) process.kill(pid, 'SIGKILL');
