@@ -1,5 +1,5 @@
 /** A machine that a guest runs in, as its serial lines show it: QEMU's (machine.ts), or a process (uml/machine.ts). */
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { VmError } from './errors.ts';
 
 /** The machine did not do what it was started for; all it said is in `console`. */
@@ -24,6 +24,8 @@ export interface GuestOptions {
   readonly console?: (chunk: Buffer) => void;
   /** Gets what is written to /dev/results in the guest: TAP, as a rule. */
   readonly results?: (chunk: Buffer) => void;
+  /** Goes to the command. */
+  readonly input?: Readable;
   /** Told of the machine's process, for whoever keeps a list. */
   readonly started?: (pid: number) => void;
   /** Ends the machine. */
@@ -130,14 +132,20 @@ export abstract class GuestMachine {
     const lines = (this.#control + chunk.toString('latin1')).split('\n');
     this.#control = lines.pop()!.slice(-1000);
     for (const line of lines) {
-      if (line === 'started') {
-        this.startedAt = this.age;
-        this.begun();
-      }
+      if (line === 'started') this.#begun();
       this.onControl(line);
     }
   }
 
   /** Only now does anybody listen in there. */
-  protected begun(): void {}
+  #begun(): void {
+    this.startedAt = this.age;
+    this.#options.input?.pipe(this.input, { end: false });
+  }
+
+  /** Nobody listens any more. */
+  protected hangUp(): void {
+    this.#options.signal?.removeEventListener('abort', this.kill);
+    this.#options.input?.unpipe();
+  }
 }

@@ -30,8 +30,6 @@ export interface MachineOptions extends GuestOptions {
   /** Whether the guest may start anew; else that ends the machine. */
   readonly restarts?: boolean;
   readonly qemuArguments?: readonly string[];
-  /** Goes to the command. */
-  readonly input?: Readable;
 }
 
 const SERIAL = [3, 4, 5, 6] as const; // descriptors, in the order of the serial ports
@@ -100,7 +98,6 @@ export function kernelArguments({ accelerator, append = [] }: Pick<MachineOption
 
 export class Machine extends GuestMachine {
   readonly qmp: Qmp;
-  readonly #options: MachineOptions;
   readonly #child: ChildProcess;
   readonly #said = new Capture();
   readonly #complained = new Capture();
@@ -110,7 +107,6 @@ export class Machine extends GuestMachine {
   /** @param initramfs a descriptor; it may be closed once this returns. */
   constructor(options: MachineOptions, initramfs: number) {
     super(options);
-    this.#options = options;
     const { qemu, kernel, signal } = options;
     const boot = ['-kernel', kernel.image, '-initrd', `/dev/fd/${INITRAMFS}`, '-append', kernelArguments(options)];
     const [supervisor, ...args] = [...WITH_US, ...qemu.command, ...machineArguments(options), ...boot];
@@ -155,17 +151,12 @@ export class Machine extends GuestMachine {
     try {
       await this.#ended;
     } finally {
-      this.#options.signal?.removeEventListener('abort', this.kill);
-      this.#options.input?.unpipe();
+      this.hangUp();
     }
   }
 
   protected lastWords(): string {
     return lastWords(this.#complained.text || this.#said.text) || this.#how;
-  }
-
-  protected override begun(): void {
-    this.#options.input?.pipe(this.input, { end: false });
   }
 
   #stream(fd: number): Readable {

@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { type GuestResult, runGuest } from '../../vm/guest.ts';
+import { type GuestOptions, type GuestResult, runGuest, runIn } from '../../vm/guest.ts';
 import { GuestError } from '../../vm/guest-machine.ts';
 import { buildInitramfs, PROGRAMS } from '../../vm/initramfs.ts';
 import { findKernel, stockKernel } from '../../vm/kernel.ts';
@@ -8,6 +8,8 @@ import { type AcceleratorChoice, chooseAccelerator } from '../../vm/kvm.ts';
 import type { Nic } from '../../vm/machine.ts';
 import { findQemu } from '../../vm/qemu.ts';
 import { interactiveShell, pipedShell } from '../../vm/shell.ts';
+import { shareProcessor, UmlMachine, type UmlOptions } from '../../vm/uml/machine.ts';
+import { umlParts } from '../../vm/uml/parts.ts';
 import { MODELS, modelNamed } from '../catalogue.ts';
 import { UsageError } from '../errors.ts';
 import type { Model } from '../families/family.ts';
@@ -36,6 +38,10 @@ interface Options {
   readonly memory: number;
   readonly timeout?: number;
   readonly kernel: string;
+  readonly uml?: true;
+  readonly virtual?: true;
+  readonly virtualSeconds: number;
+  readonly seed?: number;
   readonly refresh?: true;
   readonly console?: true;
   readonly times?: true;
@@ -94,6 +100,10 @@ export function addVm(program: Command): void {
       'stock',
     )
     .option('--refresh', 'get the stock kernel that the distribution has now')
+    .option('--uml', 'Linux as a process, without QEMU (docs/uml.md; make build-uml-kernel); models only')
+    .option('--virtual', 'with --uml, in virtual time: whoever sleeps does not wait, and a run repeats')
+    .option('--virtual-seconds <n>', 'end it then, in its own time', seconds, 3600)
+    .option('--seed <n>', 'with --uml: what its randomness follows from (default: 1 with --virtual)', seed)
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
     .option('--smp <n>', 'processors', whole, 1)
     .option('--memory <MiB>', `memory, ${LEAST_MEMORY} at least`, memorySize, 512)
@@ -110,25 +120,14 @@ export function addVm(program: Command): void {
 const note = (line: string) => void process.stderr.write(`${dim(line)}\n`);
 
 async function runVm(words: readonly string[], options: Options): Promise<number> {
-  const { module, program, smp: processors, memory, refresh = false } = options;
   checkNics(options);
-  if (refresh && options.kernel !== 'stock') throw new UsageError('--refresh is for the stock kernel');
+  checkTime(options);
   const atTerminal = words.length === 0 && process.stdin.isTTY;
+  if (atTerminal && options.virtual) throw new UsageError('in virtual time nobody can type: name a command');
   const timeout = options.timeout ? options.timeout * 1000 : atTerminal ? NEVER : TIMEOUT * 1000;
   const command = words.length > 0 ? words : [atTerminal ? interactive(options) : await piped()];
   sweep();
-  // What is wrong with it is said before anything is downloaded.
-  const named = options.kernel === 'stock' ? null : await findKernel(options.kernel);
-  const qemu = await findQemu(note);
-  const kernel = named ?? (await stockKernel(note, { refresh }));
-  const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
-  const programs = [...PROGRAMS, ...program];
-  const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
-  const choice: AcceleratorChoice = options.accel
-    ? { accelerator: options.accel, why: 'as asked for' }
-    : await chooseAccelerator(qemu, kernel, note);
-  if (options.times)
-    note(`QEMU ${qemu.version} (${qemu.why}), ${choice.accelerator} (${choice.why}), Linux ${kernel.release}`);
+  const run = await (options.uml ? asProcess(options) : inQemu(options));
   const stop = new StopSignals();
   const ledger = new Ledger();
   const sockets = new SocketFolder();
@@ -137,11 +136,9 @@ async function runVm(words: readonly string[], options: Options): Promise<number
   let pid: number | undefined;
   try {
     network = await openNetwork(options, sockets);
-    const nics = options.nic.map((nic, index) => plugged(nic, index, network ? sockets : null));
     if (atTerminal) line = new TerminalLine();
-    const result = await runGuest({
-      ...{ qemu, kernel, initramfs, nics, command, processors, memory, timeout },
-      accelerator: choice.accelerator,
+    const result = await run(network, sockets, {
+      ...{ command, timeout },
       input: line?.input,
       output: (chunk) => process.stdout.write(chunk),
       console: options.console && ((chunk) => process.stderr.write(chunk)),
@@ -169,6 +166,52 @@ async function runVm(words: readonly string[], options: Options): Promise<number
     sockets.remove();
     stop.close();
   }
+}
+
+/** What of a run does not depend on the machine. */
+type Common = Pick<GuestOptions, 'command' | 'timeout' | 'input' | 'output' | 'console' | 'signal' | 'started'>;
+type Run = (network: Network | undefined, sockets: SocketFolder, common: Common) => Promise<GuestResult>;
+
+async function inQemu(options: Options): Promise<Run> {
+  const { module, program, smp: processors, memory, refresh = false } = options;
+  // What is wrong with it is said before anything is downloaded.
+  const named = options.kernel === 'stock' ? null : await findKernel(options.kernel);
+  const qemu = await findQemu(note);
+  const kernel = named ?? (await stockKernel(note, { refresh }));
+  const modules = module.length > 0 ? module : [...new Set(options.nic.flatMap(driversOf))];
+  const programs = [...PROGRAMS, ...program];
+  const initramfs = await buildInitramfs({ kernel, modules, programs, progress: note });
+  const choice: AcceleratorChoice = options.accel
+    ? { accelerator: options.accel, why: 'as asked for' }
+    : await chooseAccelerator(qemu, kernel, note);
+  if (options.times)
+    note(`QEMU ${qemu.version} (${qemu.why}), ${choice.accelerator} (${choice.why}), Linux ${kernel.release}`);
+  return async (network, sockets, common) =>
+    await runGuest({
+      ...{ ...common, qemu, kernel, initramfs, processors, memory },
+      accelerator: choice.accelerator,
+      nics: options.nic.map((nic, index) => plugged(nic, index, network ? sockets : null)),
+    });
+}
+
+async function asProcess(options: Options): Promise<Run> {
+  const { program, memory, virtual, virtualSeconds, kernel: path } = options;
+  const parts = await umlParts({
+    kernel: path === 'stock' ? undefined : path,
+    programs: [...PROGRAMS, ...program],
+    progress: note,
+  });
+  shareProcessor();
+  const seed = options.seed ?? (virtual ? 1 : undefined);
+  if (options.times) note(`Linux ${parts.kernel.release}, a process, in ${virtual ? 'virtual' : 'real'} time`);
+  return async (network, _sockets, common) => {
+    const result = await runIn((all: UmlOptions, initramfs) => new UmlMachine(all, initramfs), {
+      ...{ ...common, ...parts, memory, seed, virtualSeconds },
+      ...{ surroundings: network!.surroundings!, devices: network!.plugged },
+    });
+    if (options.times && virtual) note(`${(network!.now / 1e9).toFixed(2)} virtual seconds`);
+    return result;
+  };
 }
 
 async function piped(): Promise<string> {
@@ -208,12 +251,13 @@ function greeting(nics: readonly WantedNic[], kernel: string): string[] {
 
 /** The models, served; with them QEMU's own cards are on the same wire. */
 async function openNetwork(options: Options, sockets: SocketFolder): Promise<Network | undefined> {
-  const { nic, peer, pcap, trace } = options;
+  const { nic, peer, pcap, trace, uml, virtual } = options;
   const indexed = nic.map((nic, index) => ({ nic, socket: sockets.at(String(index)) }));
   const cards = indexed.flatMap(({ nic, socket }) => (nic.kind === 'sim' ? [{ model: nic.model, socket }] : []));
   if (cards.length === 0) return undefined;
   const streams = indexed.flatMap(({ nic, socket }) => (nic.kind === 'qemu' ? [socket] : []));
-  return await Network.open({ cards, streams, peer, pcap, trace, log: note });
+  const time = uml && (virtual ? 'virtual' : 'real');
+  return await Network.open({ cards, streams, peer, pcap, trace, log: note, uml: time });
 }
 
 /** The card as QEMU is to have it. */
@@ -251,6 +295,19 @@ function checkNics({ nic: nics, peer, pcap, trace }: Options): void {
       throw new UsageError(`--nic vfio-user:${nic.socket}: no socket is there; start its server first`);
 }
 
+/** Which options go together. */
+function checkTime(options: Options): void {
+  const { uml, virtual, seed, nic, peer, refresh, kernel } = options;
+  if (refresh && (uml || kernel !== 'stock')) throw new UsageError('--refresh is for the stock kernel');
+  if (!uml && (virtual || seed !== undefined))
+    throw new UsageError(`--${virtual ? 'virtual' : 'seed'} is for Linux as a process: give --uml with it`);
+  if (!uml) return;
+  if (nic.length === 0 || nic.some(({ kind }) => kind !== 'sim'))
+    throw new UsageError('--uml is for models: give one --nic sim:MODEL or several, and no other card');
+  if (virtual && peer?.kind === 'tap')
+    throw new UsageError("a TAP is this machine's, which lives in another time: give --peer echo with --virtual");
+}
+
 function addNic(text: string, before: readonly WantedNic[]): readonly WantedNic[] {
   const [, kind, what = ''] = /^(sim|qemu|vfio-user):(.+)$/.exec(text) ?? [];
   const model = modelNamed(what);
@@ -273,6 +330,12 @@ const add = (text: string, before: readonly string[]) => [...before, text];
 function accelerator(text: string): string {
   if (text === 'kvm' || text === 'tcg') return text;
   throw new InvalidArgumentError('it is kvm or tcg.');
+}
+
+function seed(text: string): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN;
+  if (value <= 0xffffffff) return value;
+  throw new InvalidArgumentError('it is a whole number of 32 bits.');
 }
 
 function whole(text: string): number {

@@ -6,6 +6,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { basename, dirname } from 'node:path';
 import { Writable } from 'node:stream';
 import { listenUnix, type UnixListener, type Watch, watch } from '../../native/index.ts';
+import { SECOND } from '../../sim/clock.ts';
 import { VmError } from '../errors.ts';
 import { Capture, GuestMachine, type GuestOptions } from '../guest-machine.ts';
 import { howItEnded, lastWords } from '../qemu.ts';
@@ -37,6 +38,8 @@ export interface UmlOptions extends GuestOptions {
   readonly devices: readonly Plugged[];
   /** What its randomness begins with; the host's randomness, if absent. */
   readonly seed?: number;
+  /** In virtual time: seconds after which it is ended. */
+  readonly virtualSeconds?: number;
 }
 
 const MEMORY = 256; // MiB
@@ -112,6 +115,9 @@ export class UmlMachine extends GuestMachine {
       this.#said.add(Buffer.from(`${why}\n`));
       this.kill();
     };
+    const { virtualSeconds } = this.#options;
+    if (virtualSeconds !== undefined)
+      time.clock.alarm(() => time.end(`after ${virtualSeconds} virtual seconds: ended it`)).in(virtualSeconds * SECOND);
     const listener = listenUnix(`${folder}/calendar`);
     this.#listener = listener;
     this.#waiting = watch(listener.fd, {
@@ -148,7 +154,7 @@ export class UmlMachine extends GuestMachine {
     try {
       await this.#ended;
     } finally {
-      this.#options.signal?.removeEventListener('abort', this.kill);
+      this.hangUp();
     }
   }
 
