@@ -9,6 +9,7 @@ import { availableParallelism, constants } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheFolder } from '../vm/cache.ts';
+import { umlObstacle } from '../vm/uml/parts.ts';
 import { type Job, runJob } from './job.ts';
 import { obstacle } from './rig/reenter.ts';
 import { Tally } from './tally.ts';
@@ -40,6 +41,7 @@ function lanes(): Lane[] {
     ...tapLane('fuzz', obstacle),
     ...tapLane('qemu', () => null),
     ...tapLane('guest', () => null),
+    ...tapLane('uml', umlObstacle),
     ...tapLane('hil', () => (process.env.FAUXNIC_BDF ? null : 'no card named: set FAUXNIC_BDF'), true),
   ];
 }

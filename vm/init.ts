@@ -2,6 +2,13 @@
 export type Tty = 'ttyS' | 'hvc';
 
 /**
+ * A process that ends removes its virtio devices after their cards were shut down, and Linux's e1000, removed while it is
+ * up and shut down, waits for itself for ever.
+ */
+const TAKE_DOWN = `for card in /sys/class/net/eth*; do ip link set "\${card##*/}" down; done
+`;
+
+/**
  * A guest's first process. The console is line 0; the command's output goes over line 1, as it is; line 2 tells how things
  * go: "started", then "exit N"; line 3, also called /dev/results, is for what a test has to report.
  */
@@ -30,5 +37,5 @@ code=$?
 # What was written has left before the machine goes.
 stty -F /dev/${tty}1 raw
 echo "exit $code" > /dev/${tty}2
-poweroff -f
+${tty === 'hvc' ? TAKE_DOWN : ''}poweroff -f
 `;

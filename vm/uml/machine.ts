@@ -189,7 +189,7 @@ function kernelArguments({ surroundings, devices, seed, memory = MEMORY, append 
     ...(surroundings.calendar ? ['time-travel=ext:calendar'] : []),
     ...(seed === undefined ? [] : [`random_seed=${seed}`]),
     ...['uml_dir=uml', 'umid=kernel', 'noreboot', `mem=${memory}M`, `initrd=/dev/fd/${INITRAMFS}`],
-    ...['con=null', 'con0=null,fd:1', 'ssl=null', 'stderr=1', 'console=hvc0', 'quiet', 'loglevel=5'],
+    ...['con=null', 'ssl=null', 'stderr=1', 'console=hvc0', 'quiet', 'loglevel=5'],
     ...plugged,
     ...append,
   ];

@@ -17,6 +17,19 @@ export interface UmlPartsOptions {
   readonly progress?: Progress;
 }
 
+/** Why there can be none here; null where there can. */
+export function umlObstacle(): string | null {
+  const addon = available();
+  if (!addon.ok) return addon.why;
+  try {
+    umlKernel();
+    return null;
+  } catch (error) {
+    if (error instanceof VmError) return error.message;
+    throw error;
+  }
+}
+
 /** Finds or makes them; throws a VmError where that cannot be. */
 export async function umlParts({ kernel: path, programs = PROGRAMS, progress }: UmlPartsOptions): Promise<UmlParts> {
   const kernel = umlKernel(path);
