@@ -16,6 +16,8 @@ const MERGED_BUFFERS = 1 << 15;
 const HEADER = 12;
 const BUFFERS_AT = 10;
 const FRAME_MOST = 65_550;
+/** Without FCS. */
+const SHORTEST = 60;
 const CAPACITY = 4 * 1024 * 1024;
 
 export class NetworkCard implements VirtioDevice {
@@ -69,10 +71,16 @@ export class NetworkCard implements VirtioDevice {
       const length = this.#gather(queue);
       queue.give(head, 0);
       given = true;
-      if (length > HEADER) this.port.send(this.#frame, HEADER, length - HEADER);
+      if (length > HEADER) this.#send(length - HEADER);
       else count(this.refused, 'frames that are not in memory');
     }
     if (given) this.#line!.call(TRANSMIT);
+  }
+
+  /** A frame that is too short for the wire is padded, as a card pads it (802.3, 3.2.8). */
+  #send(length: number): void {
+    if (length < SHORTEST) this.#frame.fill(0, HEADER + length, HEADER + SHORTEST);
+    this.port.send(this.#frame, HEADER, Math.max(length, SHORTEST));
   }
 
   /** Copies a frame with its header out; 0 where it is too long, or not in memory. */
