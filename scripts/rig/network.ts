@@ -72,6 +72,9 @@ interface Closable {
 type Card = PciFunction & { readonly port: Port };
 type Served = Server<Card>;
 
+/** Where computing takes no time a window full of frames is sent at one moment: the wire must take its time. Bits a second. */
+const VIRTUAL_RATE = 1e9;
+
 /** A pipe that is not read any more ends a program; what a TAP or a file says ends the run. */
 const uncaught = (error: unknown) => {
   throw error;
@@ -123,7 +126,7 @@ export class Network {
   async #open(options: NetworkOptions): Promise<void> {
     const { cards, streams = [], uml, virtio = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
     const clock = this.#clock;
-    const plug = this.#wire(cards.length + streams.length + virtio.length + (peer ? 1 : 0));
+    const plug = this.#wire(cards.length + streams.length + virtio.length + (peer ? 1 : 0), uml === 'virtual');
     if (uml) this.surroundings = this.#surround(uml);
     if (trace !== undefined) this.trace = await TraceFile.open(trace);
     if (pcap !== undefined) this.capture = await CaptureFile.open(pcap, clock, { hardware: hardwareText(cards) });
@@ -147,9 +150,9 @@ export class Network {
   }
 
   /** A cable for two, a switch for more; returns what plugs a port in. */
-  #wire(ends: number): (port: Port) => void {
+  #wire(ends: number, virtual: boolean): (port: Port) => void {
     if (ends <= 2) {
-      const link = new Link(this.#clock);
+      const link = new Link(this.#clock, { rate: virtual ? VIRTUAL_RATE : 0 });
       this.link = link;
       return (port) => link.plug(port);
     }
