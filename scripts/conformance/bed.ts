@@ -30,7 +30,7 @@ export const PEER = 'ip netns exec peer';
 export const CARD_ADDRESS = '10.9.0.1';
 export const PEER_ADDRESS = '10.9.0.2';
 
-/** For every script: waits for what comes soon. */
+/** For every script, from a file there: a shell reads what it is told byte by byte. */
 const LIBRARY = `
 # until SECONDS COMMAND…: tries until it succeeds
 until_ok() { n=$(($1 * 10)); shift; while ! "$@" > /dev/null 2>&1; do n=$((n - 1)); [ $n -gt 0 ] || return 1; sleep 0.1; done; }
@@ -60,6 +60,8 @@ link set eth1 name eth0
 link set peer name eth1
 .
 `;
+
+const LIBRARY_FILE = '/run/library';
 
 /** IPv6 is off so that no frames turn up that no test caused. How long an emulated processor takes is no lockup. */
 const SETUP = `
@@ -187,6 +189,8 @@ export class Bed {
     const data = `cp /run/kilobyte /run/data
 for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run/twice /run/data; done`;
     const source = `httpd -p ${PORT} -h /run`;
+    const library = LIBRARY + (this.virtual ? REBIND : RELOAD_MODULE);
+    await this.guest.run(`cat > ${LIBRARY_FILE} <<'LIBRARY'\n${library}\nLIBRARY`);
     await this.sh(
       `${this.virtual ? PEER_IS_ETH1 : ''}${SETUP}\necho ${lines} | base64 -d > /run/kilobyte\n${data}\n${source}\n${PEER} ${source}`,
     );
@@ -201,7 +205,7 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
 
   /** Where a failure is an answer too. */
   try(script: string, limit?: number): Promise<Answer> {
-    return this.guest.run(LIBRARY + (this.virtual ? REBIND : RELOAD_MODULE) + script, limit);
+    return this.guest.run(`. ${LIBRARY_FILE}\n${script}`, limit);
   }
 
   /** The interface as every test wants it: up, addressed, the peer within reach. */

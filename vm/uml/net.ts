@@ -3,6 +3,7 @@
  * under test, driven by another driver of the kernel's. Received frames may spread over buffers (VIRTIO_NET_F_MRG_RXBUF),
  * so that the kernel may have any MTU.
  */
+import { type Alarm, type Clock, MICROSECOND } from '../../sim/clock.ts';
 import { FrameQueue } from '../../sim/wire/frame-queue.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { count, type Line, type VirtioDevice } from './device.ts';
@@ -18,6 +19,8 @@ const BUFFERS_AT = 10;
 const FRAME_MOST = 65_550;
 /** Without FCS. */
 const SHORTEST = 60;
+/** So long frames are collected before the kernel is told of them. */
+const MODERATION = 50 * MICROSECOND;
 const CAPACITY = 4 * 1024 * 1024;
 
 export class NetworkCard implements VirtioDevice {
@@ -27,14 +30,16 @@ export class NetworkCard implements VirtioDevice {
   readonly config: Uint8Array;
   readonly refused: Record<string, number> = {};
   readonly port: HostPort;
+  readonly #interrupt: Alarm;
   readonly #pending: () => void;
   readonly #frames = new FrameQueue(CAPACITY);
   readonly #frame = new Uint8Array(FRAME_MOST);
   #line: Line | null = null;
 
-  constructor(name: string, mac: Uint8Array, pending: () => void) {
+  constructor(name: string, mac: Uint8Array, clock: Clock, pending: () => void) {
     this.config = mac;
     this.#pending = pending;
+    this.#interrupt = clock.alarm(pending);
     this.port = new HostPort(name, { onFrame: (bytes, start, length) => this.#arrived(bytes, start, length) });
   }
 
@@ -44,6 +49,7 @@ export class NetworkCard implements VirtioDevice {
 
   detach(): void {
     this.#line = null;
+    this.#interrupt.cancel();
   }
 
   #arrived(bytes: Uint8Array, start: number, length: number): void {
@@ -52,7 +58,7 @@ export class NetworkCard implements VirtioDevice {
       return;
     }
     this.#frames.push(bytes, start, length, 0, 0);
-    this.#pending();
+    if (!this.#interrupt.scheduled) this.#interrupt.in(MODERATION);
   }
 
   kicked(index: number): void {

@@ -105,5 +105,5 @@ export function serveConsole(output: (chunk: Buffer) => void, options: ServeOpti
 }
 
 export function serveNetwork(name: string, mac: Uint8Array, options: ServeOptions): DeviceServer<NetworkCard> {
-  return serveDevice(new AddressSpace(), (pending) => new NetworkCard(name, mac, pending), options);
+  return serveDevice(new AddressSpace(), (pending) => new NetworkCard(name, mac, options.time.clock, pending), options);
 }
