@@ -41,7 +41,7 @@ function lanes(): Lane[] {
     ...tapLane('fuzz', obstacle),
     ...tapLane('qemu', () => null),
     ...tapLane('guest', () => null),
-    ...tapLane('uml', umlObstacle),
+    ...tapLane('uml', umlObstacle, true),
     ...tapLane('hil', () => (process.env.FAUXNIC_BDF ? null : 'no card named: set FAUXNIC_BDF'), true),
   ];
 }

@@ -19,6 +19,7 @@ interface Options {
   readonly only?: RegExp;
   readonly beside: boolean;
   readonly uml?: true;
+  readonly long?: true;
   readonly seed: number;
   readonly list?: true;
   readonly json?: true;
@@ -46,6 +47,7 @@ export function addConformance(program: Command): void {
     .addOption(new Option('--only <pattern>', 'only tests whose name matches').argParser(pattern))
     .option('--no-beside', "without QEMU's own card beside it")
     .option('--uml', 'with Linux as a process, in virtual time (make build-uml-kernel)')
+    .option('--long', 'with --uml: the slow self-tests, too')
     .addOption(OPTIONS.seed())
     .option('--list', 'only name the tests')
     .option('--json', 'the result as JSON')
@@ -78,7 +80,7 @@ async function conformance(model: Model, options: Options): Promise<number> {
     try {
       return await runTests({
         bed: { ...bedOptions, signal: stop.signal, started },
-        tests,
+        ...{ tests, long: options.long },
         beginning: (test, index) => progress?.at(test, index),
       });
     } finally {

@@ -15,13 +15,15 @@ export interface TestResult {
 export interface RunOptions {
   readonly bed: BedOptions;
   readonly tests?: readonly Test[];
+  /** With those that are slow in virtual time, too. */
+  readonly long?: boolean;
   /** Told before each test. */
   readonly beginning?: (test: Test, index: number) => void;
 }
 
 /** Throws where the guest does not come up; a guest that ends later fails the tests that remain. */
 export async function runTests(options: RunOptions): Promise<TestResult[]> {
-  const { beginning } = options;
+  const { beginning, long = false } = options;
   const { subject, signal } = options.bed;
   const tests = options.tests ?? testsOf(subject.model);
   const bed = await Bed.open(options.bed);
@@ -29,7 +31,7 @@ export async function runTests(options: RunOptions): Promise<TestResult[]> {
   try {
     for (const [index, test] of tests.entries()) {
       beginning?.(test, index);
-      results.push(await measured(bed, test));
+      results.push(await measured(bed, test, long));
       signal?.throwIfAborted();
     }
   } finally {
@@ -38,15 +40,21 @@ export async function runTests(options: RunOptions): Promise<TestResult[]> {
   return results;
 }
 
-async function measured(bed: Bed, test: Test): Promise<TestResult> {
+async function measured(bed: Bed, test: Test, long: boolean): Promise<TestResult> {
   const [guest, real] = [bed.now, performance.now()];
-  const verdict = await runTest(bed, test);
+  const reason = bed.virtual
+    ? (test.notVirtual ?? (test.slow && !long ? `${test.slow}: --long` : undefined))
+    : undefined;
+  const verdict = reason === undefined ? await runTest(bed, test) : skipped(test, reason);
   return { ...verdict, seconds: { guest: bed.now - guest, real: (performance.now() - real) / 1000 } };
 }
 
+function skipped({ name }: Test, detail: string): Omit<TestResult, 'seconds'> {
+  return { name, result: 'skipped', detail };
+}
+
 async function runTest(bed: Bed, test: Test): Promise<Omit<TestResult, 'seconds'>> {
-  const { name, notVirtual } = test;
-  if (bed.virtual && notVirtual !== undefined) return { name, result: 'skipped', detail: notVirtual };
+  const { name } = test;
   try {
     await bed.fresh();
     return { name, result: 'passed', detail: await test.run(bed) };

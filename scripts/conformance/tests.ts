@@ -13,6 +13,8 @@ export interface Test {
   readonly name: string;
   /** Why Linux as a process, in virtual time, cannot run it. */
   readonly notVirtual?: string;
+  /** Why it is left out there, unless asked for: that all others may take seconds. */
+  readonly slow?: string;
   run(bed: Bed): Promise<string>;
 }
 
@@ -596,7 +598,7 @@ async function reboot(bed: Bed): Promise<string> {
 
 /** The tests of a card like that model. */
 export function testsOf(model: Model): readonly Test[] {
-  const { selfTests } = linuxDriverOf(model);
+  const { selfTests, selfTestsSlow: slow } = linuxDriverOf(model);
   const [best, ...others] = model.interrupts;
   const anotherGuest = 'it takes another guest on the same card';
   const worse = others.filter((mode) => mode !== 'intx'); // they take a guest of their own
@@ -623,6 +625,7 @@ export function testsOf(model: Model): readonly Test[] {
     ...selfTests.map((part) => ({
       name: `ethtool -t: ${part}`,
       run: selfTest(part),
+      slow,
     })),
     { name: 'ethtool -S: as the wire saw it', run: statistics },
     { name: 'PAUSE frames counted', run: pauseFrames },

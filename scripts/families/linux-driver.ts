@@ -5,6 +5,8 @@ export interface LinuxDriver {
   readonly module: string;
   /** The parts of `ethtool -t`, as their lines begin. */
   readonly selfTests: readonly string[];
+  /** Why they take longer than all other tests together, where they do. */
+  readonly selfTestsSlow?: string;
   /** The dump that `ethtool -e` is asked for, in bytes; the rule its content keeps: what is wrong with it, or null. */
   readonly eepromLength: number;
   eepromFault(bytes: Uint8Array): string | null;

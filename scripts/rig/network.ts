@@ -124,7 +124,18 @@ export class Network {
   }
 
   async #open(options: NetworkOptions): Promise<void> {
-    const { cards, streams = [], uml, virtio = [], peer, pcap, trace, note = () => {}, log, failed = uncaught } = options;
+    const {
+      cards,
+      streams = [],
+      uml,
+      virtio = [],
+      peer,
+      pcap,
+      trace,
+      note = () => {},
+      log,
+      failed = uncaught,
+    } = options;
     const clock = this.#clock;
     const plug = this.#wire(cards.length + streams.length + virtio.length + (peer ? 1 : 0), uml === 'virtual');
     if (uml) this.surroundings = this.#surround(uml);

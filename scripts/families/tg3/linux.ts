@@ -10,6 +10,7 @@ const CHECKSUMS = [
 
 export const LINUX_TG3: LinuxDriver = {
   module: 'tg3',
+  selfTestsSlow: 'its memory test makes 690,000 accesses',
   selfTests: ['nvram', 'link', 'register', 'memory', 'mac loopback', 'phy loopback', 'interrupt'],
   eepromLength: 256,
   eepromFault(bytes) {
