@@ -102,7 +102,8 @@ async function findBusybox(progress?: Progress): Promise<string> {
 function findProgram(name: string): [string, string][] {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...SYSTEM_FOLDERS];
   const places = name.includes('/') ? [name] : folders.map((folder) => join(folder, name));
-  const path = places.find((place) => statSync(place, { throwIfNoEntry: false })?.isFile());
+  // A folder that is not for us to enter has nothing for us.
+  const path = places.find((place) => existsSync(place) && statSync(place).isFile());
   if (path !== undefined) return [[`usr/bin/${name.slice(name.lastIndexOf('/') + 1)}`, path]];
   if (OPTIONAL.includes(name)) return [];
   throw new VmError('INVALID', `there is no program ${JSON.stringify(name)} on this machine to take along`);

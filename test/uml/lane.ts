@@ -1,8 +1,10 @@
 /** What every test of this lane runs: the command, whose exit code and output count, and traces to compare. */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { chownSync, cpSync, readFileSync, realpathSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cacheFolder } from '../../vm/cache.ts';
 import { umlObstacle } from '../../vm/uml/parts.ts';
 
 const FAUXNIC = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
@@ -24,9 +26,22 @@ export interface Ran {
   readonly seconds: number;
 }
 
-export async function fauxnic(args: readonly string[], { user }: { user?: number } = {}): Promise<Ran> {
+const NOBODY = 65534;
+
+/** Another user than root, with the cache's parts that a run needs in a cache of its own: its environment. */
+export function asNobody(folder: string): { readonly uid: number; readonly env: NodeJS.ProcessEnv } {
+  for (const part of ['kernel/uml', 'busybox'])
+    cpSync(realpathSync(cacheFolder(part)), join(folder, 'fauxnic', part), { recursive: true });
+  for (const path of [folder, join(folder, 'fauxnic')]) chownSync(path, NOBODY, NOBODY);
+  return { uid: NOBODY, env: { PATH: process.env.PATH, HOME: folder, XDG_CACHE_HOME: folder } };
+}
+
+export async function fauxnic(
+  args: readonly string[],
+  as: { uid?: number; env?: NodeJS.ProcessEnv } = {},
+): Promise<Ran> {
   const began = performance.now();
-  const identity = user === undefined ? {} : { uid: user, gid: user };
+  const identity = as.uid === undefined ? {} : { ...as, gid: as.uid };
   const child = spawn(process.execPath, [FAUXNIC, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...identity });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => {
