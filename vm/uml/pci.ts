@@ -21,8 +21,6 @@ const MSI = 7;
 
 /** The longest access: memcpy_fromio and its like bring what a caller wants. */
 const ACCESS_MOST = 65536;
-/** Posted writes keep their place in the queue until a read comes; the kernel is told of this many at the latest. */
-const POSTED_MOST = 96;
 /** Messages that wait for a buffer; the kernel has ten, and a vector that waits already waits once. */
 const WAITING_MOST = 64;
 const INTX_WAITING = -1;
@@ -40,7 +38,6 @@ export class PciOverVirtio implements VirtioDevice {
   readonly #model: () => PciFunction;
   readonly #pending: () => void;
   #line: Line | null = null;
-  #posted = 0;
   /** The data of messages, or INTX_WAITING. */
   readonly #waiting: number[] = [];
   readonly #bytes = new Uint8Array(HEADER + ACCESS_MOST);
@@ -54,7 +51,6 @@ export class PciOverVirtio implements VirtioDevice {
 
   attach(line: Line): void {
     this.#line = line;
-    this.#posted = 0;
     this.#waiting.length = 0;
   }
 
@@ -121,7 +117,10 @@ export class PciOverVirtio implements VirtioDevice {
     else this.#serve(this.#line!.queues[COMMANDS]!);
   }
 
-  /** As many as were waiting: what comes meanwhile comes with a kick of its own. */
+  /**
+   * As many as were waiting: what comes meanwhile comes with a kick of its own. The kernel is not told of what it is given
+   * back: it waits for a read, and looks for posted writes when it needs their room (vm/patches/uml).
+   */
   #serve(queue: Virtqueue): void {
     for (let left = queue.waiting; left > 0; left--) {
       const head = queue.take();
@@ -129,13 +128,7 @@ export class PciOverVirtio implements VirtioDevice {
         count(this.refused, 'chains that make no sense');
         return;
       }
-      const written = this.#access(queue);
-      queue.give(head, written);
-      if (written > 0) this.#posted = 0;
-      else if (++this.#posted === POSTED_MOST) {
-        this.#posted = 0;
-        this.#line!.call(COMMANDS);
-      }
+      queue.give(head, this.#access(queue));
     }
   }
 
