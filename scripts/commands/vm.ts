@@ -102,7 +102,7 @@ export function addVm(program: Command): void {
     .option('--refresh', 'get the stock kernel that the distribution has now')
     .option('--uml', 'Linux as a process, without QEMU (docs/uml.md; make build-uml-kernel); models only')
     .option('--virtual', 'with --uml, in virtual time: whoever sleeps does not wait, and a run repeats')
-    .option('--virtual-seconds <n>', 'end it then, in its own time', seconds, 3600)
+    .option('--virtual-seconds <n>', 'with --virtual: end it then, in its own time', seconds, 86_400)
     .option('--seed <n>', 'with --uml: what its randomness follows from (default: 1 with --virtual)', seed)
     .option('--accel <kind>', 'kvm or tcg (default: KVM where a guest booted with it)', accelerator)
     .option('--smp <n>', 'processors', whole, 1)

@@ -19,6 +19,7 @@ export function checkLane(): void {
 }
 
 export interface Ran {
+  readonly pid: number;
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
@@ -41,7 +42,7 @@ export async function fauxnic(
   as: { uid?: number; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Ran> {
   const began = performance.now();
-  const identity = as.uid === undefined ? {} : { ...as, gid: as.uid };
+  const identity = as.uid === undefined ? as : { ...as, gid: as.uid };
   const child = spawn(process.execPath, [FAUXNIC, ...args], { stdio: ['ignore', 'pipe', 'pipe'], ...identity });
   let [stdout, stderr] = ['', ''];
   child.stdout.on('data', (chunk: Buffer) => {
@@ -51,7 +52,7 @@ export async function fauxnic(
     stderr += chunk.toString();
   });
   const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  return { code, stdout, stderr, seconds: (performance.now() - began) / 1000 };
+  return { pid: child.pid!, code, stdout, stderr, seconds: (performance.now() - began) / 1000 };
 }
 
 /** A command in virtual time. */
