@@ -185,7 +185,7 @@ export class Network {
     let card: Card;
     if (this.surroundings) {
       const server = serveFunction(make, { ...this.surroundings, socket, note });
-      this.plugged.push({ socket, id: server.device.id, close: server.close });
+      this.plugged.push({ socket, id: server.device.id, leave: server.leave, close: server.close });
       card = server.model;
     } else {
       const server = serve(make, { socket, clock: { clock, pump: this.pump }, note });
@@ -206,8 +206,8 @@ export class Network {
   }
 
   #openVirtio(socket: string, index: number, plug: (port: Port) => void): void {
-    const { device, close } = serveNetwork(`virtio-${index}`, macOf(index), { ...this.surroundings!, socket });
-    this.plugged.push({ socket, id: device.id, close });
+    const { device, leave, close } = serveNetwork(`virtio-${index}`, macOf(index), { ...this.surroundings!, socket });
+    this.plugged.push({ socket, id: device.id, leave, close });
     this.ports.push(device.port);
     plug(device.port);
   }

@@ -51,7 +51,7 @@ async function run() {
       kernels.map(({ surroundings, server }, index) =>
         runIn((options: UmlOptions, initramfs) => new UmlMachine(options, initramfs), {
           ...{ ...parts, surroundings, seed: index + 1, command: [COMMANDS[index]!], timeout: 120_000 },
-          devices: [{ socket: server.socket, id: server.device.id }],
+          devices: [{ socket: server.socket, id: server.device.id, leave: server.leave }],
         }),
       ),
     );

@@ -181,6 +181,8 @@ export class Kernel implements Time {
   refused = 0;
   /** Told why it cannot go on. */
   onBroken: (why: string) => void = () => {};
+  /** Told once that it has gone, before time goes on without it. */
+  onOver: () => void = () => {};
   readonly #calendar: Calendar;
   #socket: UnixSocket | null = null;
   #place = -1;
@@ -355,6 +357,7 @@ export class Kernel implements Time {
   end(why: string | null): void {
     if (this.over) return;
     this.close();
+    this.onOver();
     if (why !== null) this.onBroken(why);
     this.#calendar.stopped(this);
   }

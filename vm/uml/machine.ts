@@ -29,6 +29,8 @@ export interface Plugged {
   readonly socket: string;
   /** Virtio's number of its kind. */
   readonly id: number;
+  /** The machine has gone. */
+  leave(): void;
 }
 
 export interface UmlOptions extends GuestOptions {
@@ -115,6 +117,8 @@ export class UmlMachine extends GuestMachine {
       this.#said.add(Buffer.from(`${why}\n`));
       this.kill();
     };
+    // Its sockets close one after the other: what its end does to the wire happens at one moment of virtual time.
+    time.onOver = () => this.pause();
     const { virtualSeconds } = this.#options;
     if (virtualSeconds !== undefined)
       time.clock.alarm(() => time.end(`after ${virtualSeconds} virtual seconds: ended it`)).in(virtualSeconds * SECOND);
@@ -163,8 +167,13 @@ export class UmlMachine extends GuestMachine {
   }
 
   #close(): void {
+    const { devices, surroundings } = this.#options;
     for (const line of this.#lines) line.close();
-    if (this.#options.surroundings.calendar) this.#options.surroundings.time.close();
+    for (const device of devices) device.leave();
+    if (surroundings.calendar) {
+      surroundings.time.end(null);
+      this.resume();
+    }
     this.#waiting?.close();
     this.#listener?.close();
   }

@@ -24,6 +24,8 @@ export interface DeviceServer<Device extends VirtioDevice = VirtioDevice> {
   readonly device: Device;
   readonly socket: string;
   readonly counters: { clients: number; requests: number; dropped: number };
+  /** Parts with the kernel, if it has not gone by itself. */
+  leave(): void;
   close(): void;
 }
 
@@ -69,6 +71,7 @@ function serveDevice<Device extends VirtioDevice>(
     device,
     socket: path,
     counters,
+    leave: () => gone(null),
     close() {
       if (closed) return;
       closed = true;
