@@ -12,6 +12,7 @@ import { I82540EM } from '../../sim/e1000/registers.ts';
 import { Prng } from '../../sim/wire/prng.ts';
 import { GuestSession } from '../../vm/guest.ts';
 import { GuestError } from '../../vm/guest-machine.ts';
+import { until } from '../util/until.ts';
 import { parts as partsWith } from './parts.ts';
 
 const parts = await partsWith(['e1000']);
@@ -120,5 +121,6 @@ void tap.test(`a guest that writes random registers for ${SECONDS} s, seed ${see
     await network.close();
     sockets.remove();
   }
-  t.equal(readdirSync('/proc/self/fd').length, before, 'no descriptor is left');
+  // The one with which eventfds are rung stays for as long as the process does (native/src/descriptor.cc).
+  await until(() => readdirSync('/proc/self/fd').length <= before + 1, 'every descriptor closed');
 });

@@ -125,16 +125,16 @@ for (const [model, most] of Object.entries({ e1000: 16110, tg3: 9000 })) {
         const before = received('near');
         await far.reaches('10.9.0.1'); // so that what is under way has arrived
         const own = received('near') - before;
-        spawnSync('nsenter', ['-t', far.pid, '--net', 'ping', '-c', '5', '-i', '0.01', '-W', '0.1', '10.9.0.99']);
+        spawnSync('nsenter', ['-t', far.pid, '--net', 'ping', '-c', '20', '-i', '0.01', '-W', '0.1', '10.9.0.99']);
         await far.reaches('10.9.0.1');
         return received('near') - before - 2 * own;
       };
       ip('link', 'set', 'near', 'promisc', 'on');
       await says(/near: promiscuous/);
-      t.ok((await heard()) >= 4, 'five pings, and perhaps an ARP less');
+      t.ok((await heard()) >= 15, 'twenty pings, and perhaps an ARP less');
       ip('link', 'set', 'near', 'promisc', 'off');
       await says(/near: no longer promiscuous/);
-      t.ok((await heard()) <= 1);
+      t.ok((await heard()) <= 5, 'none of them; a group or an ARP now and then');
     });
 
     await t.test('every station behind a bridge is reached', async (t) => {

@@ -69,7 +69,7 @@ await t.test('in a worker, which ends with its client connected', async (t) => {
   await worker.terminate();
   t.equal(await it.reply(), null, 'its socket went with it');
   it.close();
-  t.ok(descriptors() <= before);
+  await until(() => descriptors() <= before, 'every descriptor closed');
 });
 
 await t.test('a descriptor attended to: its reader may end it, or another', async (t) => {
