@@ -51,7 +51,12 @@ export function findModel(name: string): Model {
 }
 
 export function modelNamed(name: string): Model | undefined {
-  return MODELS.find((model) => model.name === name) ?? FAMILIES.find(({ path }) => path === name)?.models[0];
+  return MODELS.find((model) => model.name === name) ?? modelBroughtBy(name);
+}
+
+/** The first model of the module at that path. */
+function modelBroughtBy(module: string): Model | undefined {
+  return FAMILIES.find(({ path }) => path === module)?.models[0];
 }
 
 export function familyOf(model: Model): Family {
@@ -76,7 +81,7 @@ export interface OutsideTarget {
 
 /** "sim:MODEL", "vfio-user:/tmp/nic0", "./my-card.js". */
 export function findTarget(target: string): Target {
-  const brought = FAMILIES.find(({ path }) => path === target)?.models[0];
+  const brought = modelBroughtBy(target);
   if (brought !== undefined) return { model: brought };
   const [name, ...rest] = target.split(':');
   const address = rest.join(':');

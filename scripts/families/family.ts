@@ -14,7 +14,7 @@ import type { Lockstep } from '../lockstep/step.ts';
 import type { LinuxDriver } from './linux-driver.ts';
 
 export interface Family {
-  /** "e1000": also the driver's name, and a target, sim:NAME, that stands for the first of its models. */
+  /** "e1000": also the driver's name. Its models' names are their own. */
   readonly name: string;
   readonly models: readonly Model[];
   /** The module that it comes from, where that is outside the repository. */
