@@ -49,8 +49,11 @@ export async function runJob(job: Job, { cwd, log: path, tally, limits = LIMITS 
     else tally.line(line);
   };
   createInterface(child.stdout).on('line', heed);
-  if (job.interrupt === null) createInterface(child.stderr).on('line', heed);
-  else child.stderr.pipe(log, { end: false }); // no results: TAP is on standard output
+  const complaint = (line: string) => {
+    log.write(`${line}\n`);
+    tally.complaint(line);
+  };
+  createInterface(child.stderr).on('line', job.interrupt === null ? heed : complaint); // TAP is on standard output
   const how = await ended;
   watch.close();
   running.delete(child);

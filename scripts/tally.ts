@@ -1,6 +1,7 @@
 const STEP = 4; // columns a subtest is indented by
 const TIME = / # time=.*/;
 const MOST_LINES = 25; // kept of one failure
+const LAST_WORDS = 12; // lines of standard error, where no test explains how it ended
 
 /** Counts the outermost results of a TAP stream, and keeps what a person wants to read of it. */
 export class Tally {
@@ -15,6 +16,7 @@ export class Tally {
   #current = '';
   #explained = false;
   #diagnostics = 0;
+  readonly #complaints: string[] = [];
 
   /** @param source whose results they are: what is skipped as a whole goes by that name. */
   constructor(source: string) {
@@ -40,11 +42,18 @@ export class Tally {
     if (this.failures.length < MOST_LINES) this.failures.push(`  ${line}`);
   }
 
+  /** A line of standard error, which counts where no test says what went wrong. */
+  complaint(line: string): void {
+    this.#complaints.push(line);
+    if (this.#complaints.length > LAST_WORDS) this.#complaints.shift();
+  }
+
   /** It ended so, null if well: what broke outside of any test counts as one. */
   end(how: string | null): void {
     if (how === null || this.failed > 0) return;
     this.failed++;
     this.failures.push(`  not ok ${this.source}: ${how}${this.#current && `, in "${this.#current}"`}`);
+    this.failures.push(...this.#complaints.map((line) => `    ${line}`));
   }
 
   #result(depth: number, ok: boolean, about: string): void {

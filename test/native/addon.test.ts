@@ -79,6 +79,34 @@ await t.test('functions called with whatever there is', (t) => {
   t.end();
 });
 
+/** Workers that are ended while the addon throws. */
+const ENDED = `
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+const url = new URL('data:text/javascript,' + encodeURIComponent(\`
+  import { parentPort } from 'node:worker_threads';
+  import { connectUnix } from '${native}';
+  parentPort.postMessage('at it');
+  for (;;) {
+    try {
+      connectUnix('/nobody/here');
+    } catch {}
+  }\`));
+for (let i = 0; i < 50; i++) {
+  const worker = new Worker(url);
+  await once(worker, 'message');
+  await worker.terminate();
+}
+`;
+
+await t.test('a worker that is ended while a call of its fails takes nobody with it', (t) => {
+  const script = join(folder, 'ended.mjs');
+  writeFileSync(script, ENDED);
+  const { status, signal, stderr } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  t.same({ status, signal }, { status: 0, signal: null }, stderr);
+  t.end();
+});
+
 /** Tries to listen each time it is told to, and says whether it may. */
 const RIVAL = `
 import { parentPort, workerData } from 'node:worker_threads';

@@ -24,6 +24,7 @@ export function enterNamespace(url: string): void {
     stdio: 'inherit',
     env: { ...process.env, [INSIDE]: '1' },
   });
+  if (result.signal) console.error(`its process was killed (${result.signal})`);
   process.exit(result.status ?? 1);
 }
 
