@@ -51,6 +51,7 @@ export const isQuiet = ({ json, trace }: DriveOptions) => json === true || trace
 
 /** Milliseconds in which nothing arrived, after which nothing is under way any more. */
 const SETTLE = 50;
+const LOOKS = 10;
 
 /** The cards at work, from joining their frames to something to the summary. */
 export class Run {
@@ -126,13 +127,18 @@ export class Run {
     return generateRole(context, { sizes, seed, rate, count: most, destinationMac, about, finished: this.#finish });
   }
 
-  /** What is under way may arrive, so that it does not count as lost. */
+  /**
+   * What is under way may arrive, so that it does not count as lost. In short naps: where others had the processor, a long
+   * one is over before a card has had its turn.
+   */
   async #settle(): Promise<void> {
     for (const { generator } of [this.#near, this.#far]) generator?.finish();
     const seen = () => [this.#near, this.#far].reduce((sum, { sink }) => sum + (sink?.received ?? 0), 0);
-    for (let before = -1; before !== seen(); ) {
+    let before = seen();
+    for (let quiet = 0; quiet < LOOKS; quiet++) {
+      await new Promise((resolve) => setTimeout(resolve, SETTLE / LOOKS));
+      if (seen() !== before) quiet = 0;
       before = seen();
-      await new Promise((resolve) => setTimeout(resolve, SETTLE));
     }
   }
 

@@ -7,12 +7,14 @@ import type { Clock } from '../clock.ts';
 import type { BusMaster } from '../memory.ts';
 
 /** Units: a byte that is copied, summed and received takes about a nanosecond of the host's, and this is what else costs. */
-export const DESCRIPTOR_WORK = 64;
+export const DESCRIPTOR_WORK = 192; // with two mappings looked up, of as many as a guest may make
 export const FRAME_WORK = 256;
 const PART_WORK = 128; // a mapping looked up for a part of a buffer
 
 /** For one moment: a ring of 256 descriptors of 4 KiB, cut into segments, takes a little more than half of it. */
 export const MOMENT_WORK = 2 << 20;
+/** For the first one that is busy: code that has not run yet takes ten times as long. It doubles whenever it is used up. */
+export const FIRST_WORK = MOMENT_WORK >> 1;
 const REST = 8; // nanoseconds a unit: a byte on a gigabit line
 
 export class Budget {
@@ -22,6 +24,7 @@ export class Budget {
   #spent = 0;
   #parts = 0; // of `dma`, when the moment began
   #restsUntil = 0;
+  #share = FIRST_WORK;
 
   constructor(clock: Clock, dma: BusMaster) {
     this.#clock = clock;
@@ -49,18 +52,22 @@ export class Budget {
   get heldUntil(): number {
     if (this.#restsUntil > this.#clock.now) return this.#restsUntil;
     const { spent } = this;
-    if (spent >= MOMENT_WORK) this.#restsUntil = this.#clock.now + spent * REST;
+    if (spent >= this.#share) {
+      this.#restsUntil = this.#clock.now + spent * REST;
+      this.#share = Math.min(2 * this.#share, MOMENT_WORK);
+    }
     return this.#restsUntil;
   }
 
   save(): unknown {
-    return { spent: this.spent, rest: Math.max(0, this.#restsUntil - this.#clock.now) };
+    return { spent: this.spent, rest: Math.max(0, this.#restsUntil - this.#clock.now), share: this.#share };
   }
 
   restore(saved: unknown): void {
-    const { spent, rest } = saved as { spent: number; rest: number };
+    const { spent, rest, share } = saved as { spent: number; rest: number; share: number };
     this.#begin();
     this.#spent = spent;
     this.#restsUntil = this.#clock.now + rest;
+    this.#share = share;
   }
 }

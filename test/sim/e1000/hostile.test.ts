@@ -3,7 +3,7 @@
  * says what it refused in a counter.
  */
 import test from 'ava';
-import { FRAME_WORK, MOMENT_WORK } from '../../../sim/nic/budget.ts';
+import { FIRST_WORK, FRAME_WORK } from '../../../sim/nic/budget.ts';
 import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../../sim/pci/config.ts';
 import { FCS_ERROR } from '../../../sim/wire/index.ts';
 import { Prng } from '../../../sim/wire/prng.ts';
@@ -267,6 +267,7 @@ test('checksum offsets anywhere: what is sent is the buffer but for the field, a
     const sum = frameSum(packet!.bytes);
     t.true(packet!.checksum === sum || (packet!.checksum % 0xffff === 0 && sum % 0xffff === 0), `${i}`);
     if (i % 100 === 99) b.transmitter();
+    b.clock.advance(1); // what one moment may hold is not the question
   }
 });
 
@@ -321,13 +322,13 @@ for (const [what, { context = {}, length, command, options = 0, loopback = false
     const word2 = (length | (command & DEXT ? 1 << 20 : 0) | (command << 24)) >>> 0;
     b.context({ payload: length - 54, ...context });
     for (let i = 1; i < 65528; i++) b.words.set([address, 0, word2, options << 8], at + 4 * i);
-    const most = MOMENT_WORK + 64 * (LONGEST_DESCRIPTOR + FRAME_WORK); // it is looked at between two bursts
+    const most = FIRST_WORK + 64 * (LONGEST_DESCRIPTOR + FRAME_WORK); // it is looked at between two bursts
     const ring = () => {
       b.write(R.TDT, 65527);
       return [b.card.work, b.read(R.TDH), b.read(R.GPTC)] as const;
     };
     const [work, head] = ring();
-    t.true(work >= MOMENT_WORK && work < most, `${work} units`);
+    t.true(work >= FIRST_WORK && work < most, `${work} units`);
     t.true(head < 65527);
     t.deepEqual(ring(), [work, head, 0], 'again at the same moment');
     b.clock.advance(1000);
@@ -350,7 +351,7 @@ test('segments of one byte: the header that is repeated in each is work, too', (
   b.context({ ...TSO_CONTEXT, header: 255, mss: 1, payload: 16000 });
   for (let i = 0; i < 200; i++) b.post(BASE, 0, (16255 | (1 << 20) | ((DEXT | TSE | EOP | IFCS) << 24)) >>> 0, 0);
   b.ring();
-  t.true(b.read(R.GPTC) <= MOMENT_WORK / (FRAME_WORK + 255) + 1);
+  t.true(b.read(R.GPTC) <= FIRST_WORK / (FRAME_WORK + 255) + 1);
 });
 
 test('a doorbell of a whole ring of the longest frames is one time around', (t) => {

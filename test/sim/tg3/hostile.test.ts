@@ -3,7 +3,7 @@
  * says what it refused in a counter.
  */
 import test from 'ava';
-import { FRAME_WORK, MOMENT_WORK } from '../../../sim/nic/budget.ts';
+import { FIRST_WORK, FRAME_WORK } from '../../../sim/nic/budget.ts';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
 import {
   RX_ERROR,
@@ -218,7 +218,7 @@ for (const [what, flags, word3, length] of dearest) {
       return [b.card.work, b.sendConsumer, frames()] as const;
     };
     const [work, consumer, sent] = ring();
-    t.true(work >= MOMENT_WORK && work < MOMENT_WORK + 0x1_0000 + FRAME_WORK, `${work} units`);
+    t.true(work >= FIRST_WORK && work < FIRST_WORK + 0x1_0000 + FRAME_WORK, `${work} units`);
     t.true(consumer < SEND_RING - 1);
     t.deepEqual(ring(), [work, consumer, sent], 'again at the same moment');
     b.set(R.RDMAC_MODE, R.RDMAC_MODE.ENABLE);
