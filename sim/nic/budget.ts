@@ -5,6 +5,7 @@
  */
 import type { Clock } from '../clock.ts';
 import type { BusMaster } from '../memory.ts';
+import { block, deadline, type Stateful, value } from '../state.ts';
 
 /** Units: a byte that is copied, summed and received takes about a nanosecond of the host's, and this is what else costs. */
 export const DESCRIPTOR_WORK = 192; // with two mappings looked up, of as many as a guest may make
@@ -25,10 +26,33 @@ export class Budget {
   #parts = 0; // of `dma`, when the moment began
   #restsUntil = 0;
   #share = FIRST_WORK;
+  readonly state: Stateful;
 
   constructor(clock: Clock, dma: BusMaster) {
     this.#clock = clock;
     this.#dma = dma;
+    this.state = block(1, {
+      spent: value(
+        () => this.spent,
+        (units) => {
+          this.#begin();
+          this.#spent = units;
+        },
+      ),
+      rest: deadline(
+        clock,
+        () => this.#restsUntil,
+        (at) => {
+          this.#restsUntil = at;
+        },
+      ),
+      share: value(
+        () => this.#share,
+        (units) => {
+          this.#share = units;
+        },
+      ),
+    });
   }
 
   spend(units: number): void {
@@ -57,17 +81,5 @@ export class Budget {
       this.#share = Math.min(2 * this.#share, MOMENT_WORK);
     }
     return this.#restsUntil;
-  }
-
-  save(): unknown {
-    return { spent: this.spent, rest: Math.max(0, this.#restsUntil - this.#clock.now), share: this.#share };
-  }
-
-  restore(saved: unknown): void {
-    const { spent, rest, share } = saved as { spent: number; rest: number; share: number };
-    this.#begin();
-    this.#spent = spent;
-    this.#restsUntil = this.#clock.now + rest;
-    this.#share = share;
   }
 }

@@ -11,6 +11,7 @@ import { crc32 } from '../crc32.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { FCS, foldChecksum, get16, get32, MACS, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
+import { restore } from '../state.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
 import { Budget } from './budget.ts';
 import { Offload } from './offload.ts';
@@ -220,7 +221,7 @@ export class PacketEngine {
     const { bytes, offload } = this;
     return {
       resume: this.#resume.save(),
-      budget: this.budget.save(),
+      budget: this.budget.state.save(),
       offload: { ...offload },
       staged: bytes.slice(this.#origin, this.#origin + this.staged),
       header: bytes.slice(this.#header, this.#header + offload.headerLength),
@@ -238,7 +239,7 @@ export class PacketEngine {
       progress: [number, number];
     };
     this.#resume.restore(state.resume);
-    this.budget.restore(state.budget);
+    restore(this.budget.state, state.budget, 'budget');
     Object.assign(this.offload, state.offload);
     this.bytes.set(state.staged, this.#origin);
     this.staged = state.staged.length;

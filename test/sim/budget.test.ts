@@ -2,6 +2,7 @@ import test from 'ava';
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace, BusMaster } from '../../sim/memory.ts';
 import { Budget, FIRST_WORK, MOMENT_WORK } from '../../sim/nic/budget.ts';
+import { restore } from '../../sim/state.ts';
 
 function budgeted() {
   const clock = new Clock();
@@ -32,7 +33,7 @@ test('a card restored goes on with the share it had, spent and resting as it was
   budget.spend(FIRST_WORK);
   t.is(rest(), 8 * FIRST_WORK);
   const copy = new Budget(clock, dma);
-  copy.restore(budget.save());
+  restore(copy.state, budget.state.save(), 'budget');
   t.is(copy.heldUntil, budget.heldUntil);
   clock.advance(8 * FIRST_WORK);
   copy.spend(FIRST_WORK);
