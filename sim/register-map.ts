@@ -11,20 +11,30 @@
  */
 export type Access = 'RO' | 'RW' | 'WO' | 'RC' | 'W1C' | 'W1S' | 'RS' | 'RC/W1C';
 
+/** SC a command that clears itself: it is not stored · RSVD reserved, but as the row's other bits. */
+export type FieldAccess = Access | 'SC' | 'RSVD';
+
 /** A bit, or [high, low] as datasheets write 9:8. */
 export type FieldBits = number | readonly [number, number];
+
+/** A field whose access is not the row's. */
+export interface Field {
+  readonly bits: FieldBits;
+  readonly access: FieldAccess;
+}
+
+export type Fields = Readonly<Record<string, FieldBits | Field>>;
 
 export interface Row {
   readonly at: number; // byte offset in its space
   readonly width?: 1 | 2 | 4; // bytes (4, if absent): configuration space has shorter ones
-  readonly access: Access;
+  readonly access: Access; // of each field that says nothing else
   readonly title: string;
   readonly section: string;
   readonly reset?: number;
-  readonly writable?: number; // which bits keep what is written (RW) or react to it (W1C, W1S, RS); all, if absent
   readonly count?: number; // an array of registers …
   readonly stride?: number; // … this many bytes apart (4, if absent)
-  readonly fields?: Readonly<Record<string, FieldBits>>;
+  readonly fields?: Fields; // bits of none of them are reserved and read 0; without any, the word is one
   readonly aliases?: readonly number[]; // further offsets at which the same register answers
   readonly live?: true; // its value is computed, or a write has effects: generic storage tests leave it alone
   readonly lacks?: string; // what the datasheet gives and the model does not do
@@ -36,7 +46,18 @@ export type NamedRow = Row & {
   readonly name: string;
   /** The part of the chip that it belongs to: "interrupts". */
   readonly block: string;
+  readonly masks: Masks;
 };
+
+/** What an access does to a register's bits. */
+export interface Masks {
+  readonly shown: number; // a read returns them
+  readonly readClears: number;
+  readonly readSets: number;
+  readonly stores: number; // a write stores them
+  readonly clears: number; // a write of 1 clears them
+  readonly sets: number; // a write of 1 sets them
+}
 
 export type Rows = Readonly<Record<string, Row>>;
 
@@ -56,8 +77,19 @@ export type Registers<T extends Rows> = {
 /** What every Register has, whatever its fields. */
 export type AnyRegister = Register<unknown>;
 
+/** Fields that only read, clear themselves, or are reserved. */
+export const ro = <const B extends FieldBits>(bits: B) => ({ bits, access: 'RO' }) as const;
+export const sc = <const B extends FieldBits>(bits: B) => ({ bits, access: 'SC' }) as const;
+export const rsvd = <const B extends FieldBits>(bits: B) => ({ bits, access: 'RSVD' }) as const;
+
+/** Its bits. */
+export function bitsOf(field: FieldBits | Field): FieldBits {
+  return typeof field === 'object' && 'bits' in field ? field.bits : field;
+}
+
 /** The mask of a field: 9:8 is 0x300. */
-export function maskOf(bits: FieldBits): number {
+export function maskOf(field: FieldBits | Field): number {
+  const bits = bitsOf(field);
   const [high, low] = typeof bits === 'number' ? [bits, bits] : bits;
   return ((0xffffffff >>> (31 - high + low)) << low) >>> 0;
 }
@@ -95,7 +127,9 @@ export class RegisterMap<T extends Rows = Rows> {
     this.unit = Object.values(table).some(({ width = 4 }) => width < 4) ? 1 : 4;
     this.rowAt = new Uint16Array(size / this.unit);
     this.storedAt = Uint32Array.from(this.rowAt, (_, place) => place);
-    this.rows = Object.entries(table).map(([name, row]) => ({ ...row, name, block: block(row) }));
+    this.rows = Object.entries(table).map(([name, row]) => {
+      return { ...row, name, block: block(row), masks: masksOf(`${chip}: ${name}`, row) };
+    });
     for (const [index, row] of this.rows.entries()) this.#lay(row, index + 1);
     this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row)])) as Registers<T>;
   }
@@ -169,6 +203,68 @@ export class RegisterMap<T extends Rows = Rows> {
     }
     return gaps;
   }
+}
+
+const ACTS: Readonly<Record<Exclude<FieldAccess, 'RSVD'>, readonly (keyof Masks)[]>> = {
+  RO: ['shown'],
+  RW: ['shown', 'stores'],
+  WO: [],
+  SC: ['shown'],
+  RC: ['shown', 'readClears'],
+  RS: ['shown', 'readSets', 'stores'],
+  W1C: ['shown', 'clears'],
+  W1S: ['shown', 'sets'],
+  'RC/W1C': ['shown', 'readClears', 'clears'],
+};
+
+/** @throws RangeError where fields contradict each other, are beyond the register, or leave out a bit that resets to 1. */
+function masksOf(what: string, { access, fields, width = 4, reset = 0 }: Row): Masks {
+  const whole = 0xffffffff >>> (32 - 8 * width);
+  const masks = { shown: 0, readClears: 0, readSets: 0, stores: 0, clears: 0, sets: 0 };
+  let covered = 0;
+  for (const [name, field] of Object.entries<FieldBits | Field>(fields ?? { '': [8 * width - 1, 0] })) {
+    const mask = maskOf(field);
+    if ((mask & ~whole) !== 0) throw new RangeError(`${what}.${name} is beyond the register`);
+    const acts = ACTS[accessOf(access, field)];
+    for (const act of Object.keys(masks) as (keyof Masks)[]) {
+      const bits = acts.includes(act) ? mask : 0;
+      if (((masks[act] ^ bits) & mask & covered) !== 0)
+        throw new RangeError(`${what}.${name} has bits of a field of another access`);
+      masks[act] = (masks[act] | bits) >>> 0;
+    }
+    covered |= mask;
+  }
+  if ((reset & ~covered) !== 0) throw new RangeError(`${what} resets to ${hex(reset, 1)}, of which bits have no field`);
+  return masks;
+}
+
+/** No write changes anything. */
+export function onlyReads({ stores, clears, sets }: Masks): boolean {
+  return (stores | clears | sets) === 0;
+}
+
+/** A field's access within a row of that `access`. */
+function accessOf(access: Access, field: FieldBits | Field): Exclude<FieldAccess, 'RSVD'> {
+  const own = typeof field === 'object' && 'access' in field ? field.access : access;
+  return own === 'RSVD' ? access : own;
+}
+
+/**
+ * The fields of a register of which public sources describe a part: the bits between them are there, and store as they do.
+ * Those are fields as well, RSVD_31_17.
+ */
+export function partly<const F extends Fields>(fields: F, width: 1 | 2 | 4 = 4): F {
+  const covered = Object.values<FieldBits | Field>(fields).reduce((mask: number, field) => mask | maskOf(field), 0);
+  const rest: Record<string, Field> = {};
+  for (let high = 8 * width - 1; high >= 0; high--) {
+    let low = high;
+    while (low >= 0 && ((covered >>> low) & 1) === 0) low--;
+    if (low++ === high) continue;
+    if (low === high) rest[`RSVD_${high}`] = { bits: high, access: 'RSVD' };
+    else rest[`RSVD_${high}_${low}`] = { bits: [high, low], access: 'RSVD' };
+    high = low;
+  }
+  return { ...fields, ...rest };
 }
 
 function registerOf(row: Row & { name: string }): AnyRegister {

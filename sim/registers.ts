@@ -1,17 +1,11 @@
 /** A device's registers at work: what its table (register-map.ts) promises, access by access. */
-import type { Access, AnyRegister, NamedRow, RegisterMap } from './register-map.ts';
+import { type AnyRegister, type Masks, type NamedRow, onlyReads, type RegisterMap } from './register-map.ts';
 import type { Trace } from './trace.ts';
 
 export * from './register-map.ts';
 
 type ReadHook = (index: number) => number;
 type WriteHook = (value: number, index: number) => void;
-
-// What an access does, resolved from the row when the file is built.
-const NONE = 0;
-const STORE = 1;
-const CLEAR = 2;
-const SET = 3;
 
 /** The registers of one device: storage, the access modes, and the hooks by which a block of the chip reacts. */
 export class RegisterFile {
@@ -22,21 +16,17 @@ export class RegisterFile {
   trace: Trace | null = null;
   /** Accesses to words that no row describes, and writes to registers that only read. */
   refused = 0;
-  readonly #writable: Uint32Array; // the rest is by row
+  readonly #masks: readonly Masks[]; // by row, as the hooks are
   readonly #onRead: (ReadHook | undefined)[];
   readonly #onWrite: (WriteHook | undefined)[];
-  readonly #writeMode: Uint8Array;
-  readonly #readMode: Uint8Array;
 
   /** @param map one whose registers are words. */
   constructor(map: RegisterMap) {
     this.map = map;
     this.words = new Uint32Array(map.size / 4);
-    this.#writable = Uint32Array.from(map.rows, (row) => row.writable ?? 0xffffffff);
+    this.#masks = map.rows.map(({ masks }) => masks);
     this.#onRead = map.rows.map(() => undefined);
     this.#onWrite = map.rows.map(() => undefined);
-    this.#writeMode = Uint8Array.from(map.rows, (row) => writeMode(row.access));
-    this.#readMode = Uint8Array.from(map.rows, (row) => readMode(row.access));
     this.reset();
   }
 
@@ -82,13 +72,10 @@ export class RegisterFile {
     }
     const word = this.map.storedAt[offset >>> 2]!;
     const hook = this.#onRead[row - 1];
-    const mode = this.#readMode[row - 1];
-    const stored = this.words[word]!;
-    const value = hook === undefined ? stored : hook(this.#index(row, word)) >>> 0;
-    if (mode === CLEAR) this.words[word] = 0;
-    else if (mode === SET) this.words[word] = stored | this.#writable[row - 1]!;
-    else if (mode === NONE) return 0;
-    return value;
+    const { shown, readClears, readSets } = this.#masks[row - 1]!;
+    const value = hook === undefined ? this.words[word]! : hook(this.#index(row, word));
+    if ((readClears | readSets) !== 0) this.words[word] = (this.words[word]! & ~readClears) | readSets;
+    return (value & shown) >>> 0;
   }
 
   write32(offset: number, value: number): void {
@@ -99,14 +86,10 @@ export class RegisterFile {
       return;
     }
     const word = this.map.storedAt[offset >>> 2]!;
-    const mask = this.#writable[row - 1]!;
-    const stored = this.words[word]!;
-    const mode = this.#writeMode[row - 1];
+    const { stores, clears, sets } = this.#masks[row - 1]!;
     const hook = this.#onWrite[row - 1];
-    if (mode === STORE) this.words[word] = (stored & ~mask) | (value & mask);
-    else if (mode === CLEAR) this.words[word] = stored & ~(value & mask);
-    else if (mode === SET) this.words[word] = stored | (value & mask);
-    else if (hook === undefined) this.#refuse('write of a read-only register', offset);
+    this.words[word] = (this.words[word]! & ~stores & ~(value & clears)) | (value & (stores | sets));
+    if (hook === undefined && onlyReads(this.#masks[row - 1]!)) this.#refuse('write of a read-only register', offset);
     if (hook !== undefined) hook(value >>> 0, this.#index(row, word));
   }
 
@@ -120,7 +103,7 @@ export class RegisterFile {
     return (value >>> ((offset & 3) * 8)) & (width === 1 ? 0xff : 0xffff);
   }
 
-  /** A write of 1 or 2 bytes leaves the other bytes as they are (and, in W1C and W1S registers, does nothing to them). */
+  /** A write of 1 or 2 bytes leaves the other bytes as they are: what they store is written back, and nothing else. */
   write(offset: number, width: 1 | 2 | 4, value: number): void {
     if (width === 4) {
       this.write32(offset, value);
@@ -129,8 +112,7 @@ export class RegisterFile {
     const shift = (offset & 3) * 8;
     const mask = (width === 1 ? 0xff : 0xffff) << shift;
     const row = this.map.rowAt[offset >>> 2] ?? 0;
-    const mode = row === 0 ? NONE : this.#writeMode[row - 1];
-    const rest = mode === STORE ? this.words[this.map.storedAt[offset >>> 2]!]! & ~mask : 0;
+    const rest = row === 0 ? 0 : this.words[this.map.storedAt[offset >>> 2]!]! & this.#masks[row - 1]!.stores & ~mask;
     this.write32(offset & ~3, rest | ((value << shift) & mask));
   }
 
@@ -142,39 +124,5 @@ export class RegisterFile {
   #refuse(why: string, offset: number): void {
     this.refused++;
     this.trace?.note(this.map.chip, `${why}: ${this.map.nameAt(offset & ~3)}`);
-  }
-}
-
-function writeMode(access: Access): number {
-  switch (access) {
-    case 'RW':
-    case 'RS':
-      return STORE;
-    case 'W1C':
-    case 'RC/W1C':
-      return CLEAR;
-    case 'W1S':
-      return SET;
-    case 'RO':
-    case 'RC':
-    case 'WO':
-      return NONE;
-  }
-}
-
-function readMode(access: Access): number {
-  switch (access) {
-    case 'RC':
-    case 'RC/W1C':
-      return CLEAR;
-    case 'RS':
-      return SET;
-    case 'WO':
-      return NONE;
-    case 'RO':
-    case 'RW':
-    case 'W1C':
-    case 'W1S':
-      return STORE;
   }
 }

@@ -8,7 +8,7 @@
 import { I8254X_SHAPE } from '../../sim/e1000/configuration.ts';
 import { blockOf, I82540EM } from '../../sim/e1000/registers.ts';
 import { configurationMap, msi, msiX, pciExpress, powerManagement } from '../../sim/pci/rows.ts';
-import { RegisterMap, type Row } from '../../sim/registers.ts';
+import { partly, RegisterMap, type Row } from '../../sim/registers.ts';
 import type { PciId } from '../device.ts';
 import {
   FEATURE_JUMBO,
@@ -55,7 +55,7 @@ export const I82574L = new RegisterMap('82574L', 0x20000, {
     live: true,
     fields: { RXQ0: 20, RXQ1: 21, TXQ0: 22, TXQ1: 23, OTHER: 24, INT_ASSERTED: 31 },
   },
-  EIAC: { at: 0x000dc, access: 'RW', section: '10.2.4', title: 'Interrupt Auto Clear', writable: 0x01f00000 },
+  EIAC: { at: 0x000dc, access: 'RW', section: '10.2.4', title: 'Interrupt Auto Clear', fields: { CAUSES: [24, 20] } },
   IVAR: {
     at: 0x000e4,
     access: 'RW',
@@ -70,7 +70,7 @@ export const I82574L = new RegisterMap('82574L', 0x20000, {
     section: '10.2.2',
     title: 'Extended Configuration Control',
     live: true,
-    fields: { MDIO_SW_OWNERSHIP: 5 },
+    fields: partly({ MDIO_SW_OWNERSHIP: 5 }),
   },
   EEWR: {
     at: 0x0102c,
@@ -195,11 +195,12 @@ const table = ({ rows }: RegisterMap): Record<string, Row> => Object.fromEntries
 
 /** Fields too: a register that differs has what both have. */
 function merged(rows: Record<string, Row>, others: Record<string, Row>): Record<string, Row> {
-  const own = Object.entries(others).map(([name, row]) => [
-    name,
-    { ...rows[name], ...row, fields: { ...rows[name]?.fields, ...row.fields } },
-  ]);
-  return { ...rows, ...(Object.fromEntries(own) as Record<string, Row>) };
+  const all = { ...rows };
+  for (const [name, row] of Object.entries(others)) {
+    const same = rows[name];
+    all[name] = same?.fields === undefined ? row : { ...same, ...row, fields: { ...same.fields, ...row.fields } };
+  }
+  return all;
 }
 
 /** Whether this driver drives a function with this identity. */

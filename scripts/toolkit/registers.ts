@@ -1,14 +1,12 @@
 /** A card's registers, read and written by name, and as a person reads them. */
 import { readFrom, writeTo } from '../../drivers/backends/base.ts';
 import type { PciDevice, RegisterSpace } from '../../drivers/device.ts';
-import { type Access, field, hex, maskOf, type NamedRow, type RegisterMap } from '../../sim/registers.ts';
+import { bitsOf, field, hex, maskOf, type NamedRow, onlyReads, type RegisterMap } from '../../sim/registers.ts';
 import { UsageError } from '../errors.ts';
 import { bold, dim } from '../terminal/style.ts';
 import { table } from '../terminal/table.ts';
 import type { Chosen } from './choose.ts';
 
-/** Reading them changes them. */
-const CHANGES: readonly Access[] = ['RC', 'RC/W1C', 'RS'];
 /** An array of so many is memory: it is read where it is named. */
 const MEMORY = 256;
 
@@ -26,11 +24,11 @@ export interface Reading {
 }
 
 /** Why a register is not read unless it is asked for. */
-export function unreadOf({ access, takes, count = 1 }: NamedRow): Unread | undefined {
-  if (access === 'WO') return 'write-only';
-  if (access === 'RS') return 'set by reading';
+export function unreadOf({ masks, takes, count = 1 }: NamedRow): Unread | undefined {
+  if (masks.shown === 0) return 'write-only';
+  if (masks.readSets !== 0) return 'set by reading';
   if (takes) return 'taken by reading';
-  if (CHANGES.includes(access)) return 'cleared by reading';
+  if (masks.readClears !== 0) return 'cleared by reading';
   return count > MEMORY ? 'memory' : undefined;
 }
 
@@ -72,15 +70,16 @@ export interface Written {
 export function write(spaces: Spaces, chosen: readonly Chosen[], value: number, mask = 0xffffffff): Written {
   const [{ map, row, first, count } = chosen[0]!] = chosen;
   if (chosen.length !== 1 || count !== 1) throw new UsageError('a write is for one register: name it, as in MTA[5]');
-  const { access, name, width = 4 } = row;
-  if (access === 'RO' || access === 'RC') throw new UsageError(`${name} is only read: nothing was written`);
+  const { access, name, width = 4, masks } = row;
+  if (onlyReads(masks) && (access === 'RO' || access === 'RC'))
+    throw new UsageError(`${name} is only read: nothing was written`);
   if ((value & ~mask) !== 0) throw new UsageError(`${hex(value, 1)} has bits outside of the mask ${hex(mask, 1)}`);
   if (value > 2 ** (8 * width) - 1) throw new UsageError(`${name} has ${8 * width} bits: ${hex(value, 1)} is too much`);
   const at = row.at + first * (row.stride ?? 4);
   const space = spaceOf(spaces, map);
   const readable = unreadOf(row) === undefined || unreadOf(row) === 'memory';
   const before = readable ? readFrom(space, at, width) : null;
-  const kept = access === 'RW' && before !== null ? before & ~mask : 0;
+  const kept = masks.stores !== 0 && before !== null ? before & ~mask & ~(masks.clears | masks.sets) : 0;
   const written = (kept | value) >>> 0;
   writeTo(space, at, width, written);
   return {
@@ -105,11 +104,11 @@ export function atLength({ map, row, name, at, value, unread }: Reading): string
   ];
   if (value === null) return lines[0]!;
   lines.push(`  ${hex(value, digitsOf(row))}`);
-  const rows = Object.entries(row.fields ?? {}).map(([field, bits]) => [
-    field,
-    typeof bits === 'number' ? String(bits) : bits.join(':'),
-    short(fieldsOf(row, value)[field]!),
-  ]);
+  const values = fieldsOf(row, value);
+  const rows = Object.entries(row.fields ?? {}).map(([field, described]) => {
+    const bits = bitsOf(described);
+    return [field, typeof bits === 'number' ? String(bits) : bits.join(':'), short(values[field]!)];
+  });
   if (rows.length > 0) lines.push(table([['FIELD', 'BITS', 'VALUE'], ...rows]));
   return lines.join('\n');
 }

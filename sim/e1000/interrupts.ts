@@ -84,4 +84,4 @@ export class InterruptBlock {
   }
 }
 
-const IMS_BITS = I82540EM.find(IMS.at)!.writable!;
+const IMS_BITS = I82540EM.find(IMS.at)!.masks.sets;

@@ -4,7 +4,7 @@
  * What is there, rows say (rows.ts). Here it is bytes with a write mask and a write-1-to-clear mask each, so that an access of
  * any width, at any place, is the same loop.
  */
-import type { RegisterMap, Row } from '../registers.ts';
+import { type NamedRow, onlyReads, type RegisterMap } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 
 export {
@@ -76,11 +76,11 @@ export class ConfigSpace {
     this.writable = new Uint8Array(map.size);
     this.clearable = new Uint8Array(map.size);
     for (const row of map.rows) {
-      const { access, count = 1, stride = 4, width = 4, reset = 0, writable = 0xffffffff } = row;
-      const mask = access === 'RW' ? this.writable : access === 'W1C' ? this.clearable : null;
+      const { masks, count = 1, stride = 4, width = 4, reset = 0 } = row;
       for (let at = row.at; at < row.at + count * stride; at += stride) {
         this.poke(at, width, reset);
-        if (mask !== null) put(mask, at, width, writable);
+        put(this.writable, at, width, masks.stores);
+        put(this.clearable, at, width, masks.clears);
       }
     }
   }
@@ -167,7 +167,7 @@ export class ConfigSpace {
     for (let start = at - (at % this.#lengthAt(at)); start < at + width; start += this.#lengthAt(start)) {
       const row = map.find(start);
       if (row === undefined) refusal = 'an unknown register';
-      else if (kind === 'write' && row.access === 'RO' && !this.#heard(start)) refusal ||= 'a read-only register';
+      else if (kind === 'write' && onlyReads(row.masks) && !this.#heard(start)) refusal ||= 'a read-only register';
       if (trace === null) continue;
       const length = this.#lengthAt(start);
       const shown = kind === 'read' ? this.peek(start, length) : this.#written(row, start, length, at, width, value);
@@ -190,8 +190,8 @@ export class ConfigSpace {
   }
 
   /** What a write means for a register of which it is a part, or more than all. */
-  #written(row: Row | undefined, start: number, length: Width, at: number, width: Width, value: number): number {
-    let written = row?.access === 'RW' ? this.peek(start, length) : 0;
+  #written(row: NamedRow | undefined, start: number, length: Width, at: number, width: Width, value: number): number {
+    let written = this.peek(start, length) & (row?.masks.stores ?? 0);
     for (let i = 0; i < length; i++) {
       const from = start + i - at;
       if (from < 0 || from >= width) continue;

@@ -125,7 +125,8 @@ export abstract class PciFunction {
   protected addBar(index: number, region: Region): void {
     const at = BAR0 + 4 * index;
     const row = this.config.map.find(at)!;
-    if (((row.writable ?? 0) & -(row.writable ?? 0)) >>> 0 !== region.size)
+    const address = row.masks.stores;
+    if ((address & -address) >>> 0 !== region.size)
       throw new RangeError(`${this.config.map.chip}: ${row.name} is not of ${region.size} bytes`);
     this.bars[index] = region;
   }

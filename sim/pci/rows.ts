@@ -5,7 +5,7 @@
  * Sources: PCI Local Bus Specification 3.0 (sections below are its, unless they say otherwise), PCI Power Management 1.1,
  * PCI-X Addendum 1.0a, PCI Express Base Specification 3.0. Names of the header are those of pciutils.
  */
-import { RegisterMap, type Row, type Rows } from '../registers.ts';
+import { RegisterMap, type Row, type Rows, ro } from '../registers.ts';
 
 export interface PciIdentity {
   readonly vendor: number;
@@ -72,7 +72,6 @@ function headerRows({ vendor, device, revision, subsystemVendor, subsystem, clas
       access: 'RW',
       section: '6.2.2',
       title: 'command',
-      writable: 0x0557,
       fields: {
         IO: 0,
         MEMORY: 1,
@@ -90,14 +89,13 @@ function headerRows({ vendor, device, revision, subsystemVendor, subsystem, clas
       section: '6.2.3',
       title: 'status',
       reset: list === 0 ? 0 : 0x10,
-      writable: 0xf900,
       fields: {
-        INTERRUPT: 3,
-        CAP_LIST: 4,
-        _66MHZ: 5,
-        FAST_BACK: 7,
+        INTERRUPT: ro(3),
+        CAP_LIST: ro(4),
+        _66MHZ: ro(5),
+        FAST_BACK: ro(7),
         DATA_PARITY: 8,
-        DEVSEL: [10, 9],
+        DEVSEL: ro([10, 9]),
         SIGNALED_TARGET_ABORT: 11,
         RECEIVED_TARGET_ABORT: 12,
         RECEIVED_MASTER_ABORT: 13,
@@ -119,9 +117,15 @@ function headerRows({ vendor, device, revision, subsystemVendor, subsystem, clas
       access: 'RW',
       section: '6.2.4',
       title: 'cache line size',
-      writable: 0xff,
     },
-    PCI_LATENCY_TIMER: { at: 0x0d, width: 1, access: 'RW', section: '6.2.4', title: 'latency timer', writable: 0xf8 },
+    PCI_LATENCY_TIMER: {
+      at: 0x0d,
+      width: 1,
+      access: 'RW',
+      section: '6.2.4',
+      title: 'latency timer',
+      fields: { CLOCKS: [7, 3] },
+    },
     PCI_HEADER_TYPE: { at: 0x0e, width: 1, access: 'RO', section: '6.2.1', title: 'header type' },
     PCI_BIST: { at: 0x0f, width: 1, access: 'RO', section: '6.2.4', title: 'built-in self test: none' },
     PCI_CARDBUS_CIS: { at: 0x28, access: 'RO', section: '6.2.4', title: 'CardBus CIS pointer: none' },
@@ -136,7 +140,7 @@ function headerRows({ vendor, device, revision, subsystemVendor, subsystem, clas
     PCI_SUBSYSTEM_ID: { at: 0x2e, width: 2, access: 'RO', section: '6.2.4', title: 'subsystem', reset: subsystem },
     PCI_ROM_ADDRESS: { at: 0x30, access: 'RO', section: '6.2.5.2', title: 'expansion ROM base address: none' },
     PCI_CAPABILITY_LIST: { at: 0x34, width: 1, access: 'RO', section: '6.7', title: 'first capability', reset: list },
-    PCI_INTERRUPT_LINE: { at: 0x3c, width: 1, access: 'RW', section: '6.2.4', title: 'interrupt line', writable: 0xff },
+    PCI_INTERRUPT_LINE: { at: 0x3c, width: 1, access: 'RW', section: '6.2.4', title: 'interrupt line' },
     PCI_INTERRUPT_PIN: { at: 0x3d, width: 1, access: 'RO', section: '6.2.4', title: 'interrupt pin: INTA#', reset: 1 },
     PCI_MIN_GNT: { at: 0x3e, width: 1, access: 'RO', section: '6.2.4', title: 'minimum grant' },
     PCI_MAX_LAT: { at: 0x3f, width: 1, access: 'RO', section: '6.2.4', title: 'maximum latency' },
@@ -167,9 +171,11 @@ function barBits({
   size,
   wide = false,
   prefetchable = false,
-}: BarShape): Pick<Row, 'access' | 'reset' | 'writable'> {
-  const type = kind === 'io' ? 1 : (wide ? 4 : 0) | (prefetchable ? 8 : 0);
-  return { access: 'RW', reset: type, writable: (~(size - 1) & (kind === 'io' ? ~3 : ~15)) >>> 0 };
+}: BarShape): Pick<Row, 'access' | 'reset' | 'fields'> {
+  const ADDRESS = [31, 31 - Math.clz32(size)] as const;
+  if (kind === 'io') return { access: 'RW', reset: 1, fields: { IO: ro(0), ADDRESS } };
+  const reset = (wide ? 4 : 0) | (prefetchable ? 8 : 0);
+  return { access: 'RW', reset, fields: { IO: ro(0), TYPE: ro([2, 1]), PREFETCHABLE: ro(3), ADDRESS } };
 }
 
 /** With its id and the next one's place in front (6.7). */
@@ -207,8 +213,7 @@ export function powerManagement(at: number, capabilities: number): Capability {
       access: 'RW',
       section,
       title: 'power management control and status (PMCSR)',
-      writable: 0x0103,
-      fields: { STATE: [1, 0], PME_ENABLE: 8, DATA_SELECT: [12, 9], DATA_SCALE: [14, 13], PME_STATUS: 15 },
+      fields: { STATE: [1, 0], PME_ENABLE: 8, DATA_SELECT: ro([12, 9]), DATA_SCALE: ro([14, 13]), PME_STATUS: ro(15) },
     },
     PM_BRIDGE: { at: at + 6, width: 1, access: 'RO', section, title: 'bridge support: it is no bridge' },
     PM_DATA: { at: at + 7, width: 1, access: 'RO', section, title: 'data: none' },
@@ -227,12 +232,11 @@ export function msi(at: number): Capability {
       section,
       title: 'MSI control',
       reset: 0x80,
-      writable: 1,
-      fields: { ENABLE: 0, CAPABLE: [3, 1], ENABLED: [6, 4], _64BIT: 7, MASKS: 8 },
+      fields: { ENABLE: 0, CAPABLE: ro([3, 1]), ENABLED: ro([6, 4]), _64BIT: ro(7), MASKS: ro(8) },
     },
-    MSI_ADDRESS: { at: at + 4, access: 'RW', section, title: 'MSI address', writable: 0xfffffffc },
+    MSI_ADDRESS: { at: at + 4, access: 'RW', section, title: 'MSI address', fields: { ADDRESS: [31, 2] } },
     MSI_UPPER_ADDRESS: { at: at + 8, access: 'RW', section, title: 'MSI address, high half' },
-    MSI_DATA: { at: at + 12, width: 2, access: 'RW', section, title: 'MSI data', writable: 0xffff },
+    MSI_DATA: { at: at + 12, width: 2, access: 'RW', section, title: 'MSI data' },
   } satisfies Rows;
   return { name: 'MSI', id: CAP_MSI, at, section, rows };
 }
@@ -256,8 +260,7 @@ export function msiX(at: number, { vectors, bar, table, pending }: MsiXPlace): C
       section,
       title: 'MSI-X control',
       reset: vectors - 1,
-      writable: 0xc000,
-      fields: { LAST_VECTOR: [10, 0], MASK_ALL: 14, ENABLE: 15 },
+      fields: { LAST_VECTOR: ro([10, 0]), MASK_ALL: 14, ENABLE: 15 },
     },
     MSIX_TABLE: { at: at + 4, access: 'RO', section, title: 'where the table is', reset: table | bar, fields },
     MSIX_PENDING: {
@@ -282,7 +285,6 @@ export function vitalProductData(at: number): Capability {
       access: 'RW',
       section,
       title: 'vital product data: address',
-      writable: 0xffff,
       live: true,
       fields: { ADDRESS: [14, 0], DONE: 15 },
     },
@@ -301,7 +303,6 @@ export function pciX(at: number, status: number): Capability {
       access: 'RW',
       section,
       title: 'PCI-X command',
-      writable: 0x007f,
       fields: { PARITY_RECOVERY: 0, RELAXED_ORDERING: 1, READ_BYTES: [3, 2], SPLIT_TRANSACTIONS: [6, 4] },
     },
     PCIX_STATUS: {
@@ -357,7 +358,6 @@ function expressRows(at: number, section: string, version: number) {
       access: 'RW',
       section,
       title: 'device control',
-      writable: 0x7fff,
       fields: {
         CORRECTABLE: 0,
         NON_FATAL: 1,
@@ -366,6 +366,8 @@ function expressRows(at: number, section: string, version: number) {
         RELAXED_ORDERING: 4,
         PAYLOAD: [7, 5],
         EXTENDED_TAG: 8,
+        PHANTOM_FUNCTIONS: 9,
+        AUX_POWER: 10,
         NO_SNOOP: 11,
         READ_REQUEST: [14, 12],
       },
@@ -376,8 +378,7 @@ function expressRows(at: number, section: string, version: number) {
       access: 'W1C',
       section,
       title: 'device status',
-      writable: 0x000f,
-      fields: { CORRECTABLE: 0, NON_FATAL: 1, FATAL: 2, UNSUPPORTED: 3, AUX_POWER: 4, PENDING: 5 },
+      fields: { CORRECTABLE: 0, NON_FATAL: 1, FATAL: 2, UNSUPPORTED: 3, AUX_POWER: ro(4), PENDING: ro(5) },
     },
     PCIE_LINK_CAPABILITIES: {
       at: at + 0x0c,
@@ -393,8 +394,7 @@ function expressRows(at: number, section: string, version: number) {
       access: 'RW',
       section,
       title: 'link control',
-      writable: 0x01c3,
-      fields: { ASPM: [1, 0], READ_BOUNDARY: 3, COMMON_CLOCK: 6, EXTENDED_SYNC: 7, CLOCK_PM: 8 },
+      fields: { ASPM: [1, 0], READ_BOUNDARY: ro(3), COMMON_CLOCK: 6, EXTENDED_SYNC: 7, CLOCK_PM: 8 },
     },
     PCIE_LINK_STATUS: {
       at: at + 0x12,

@@ -14,7 +14,7 @@ import {
   powerManagement,
   vitalProductData,
 } from '../pci/rows.ts';
-import type { RegisterMap, Row, Rows } from '../registers.ts';
+import { partly, type RegisterMap, type Row, type Rows, ro, rsvd } from '../registers.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
 
 export const BAR_SIZE = 0x1_0000;
@@ -25,7 +25,6 @@ export const DEVICE_SPECIFIC = {
   MISC_HOST_CTRL: {
     at: 0x0068,
     access: 'RW',
-    writable: 0xffff,
     section: 'PCI configuration',
     title: 'miscellaneous host control',
     live: true,
@@ -40,7 +39,8 @@ export const DEVICE_SPECIFIC = {
       INDIR_ACCESS: 7,
       IRQ_MASK_MODE: 8,
       TAGGED_STATUS: 9,
-      CHIPREV: [31, 16],
+      RSVD_15_10: rsvd([15, 10]),
+      CHIPREV: ro([31, 16]),
     },
   },
   DMA_RW_CTRL: {
@@ -48,7 +48,7 @@ export const DEVICE_SPECIFIC = {
     access: 'RW',
     section: 'PCI configuration',
     title: 'DMA rw control',
-    fields: {
+    fields: partly({
       DIS_CACHE_ALIGNMENT: 0,
       TAGGED_STAT_WA: 7,
       CRDRDR_RDMA_MRRS: [9, 7],
@@ -62,26 +62,27 @@ export const DEVICE_SPECIFIC = {
       PCI_READ_CMD: [27, 24],
       PCI_WRITE_CMD: [31, 28],
       WRITE_BNDRY_DISAB_PCIE: [30, 28],
-    },
+    }),
   },
   PCISTATE: {
     at: 0x0070,
     access: 'RW',
     reset: 0x6,
-    writable: 0x7ff60,
     section: 'PCI configuration',
     title: 'pcistate',
     live: true,
     fields: {
-      FORCE_RESET: 0,
-      INT_NOT_ACTIVE: 1,
-      CONV_PCI_MODE: 2,
-      BUS_SPEED_HIGH: 3,
-      BUS_32BIT: 4,
+      FORCE_RESET: ro(0),
+      INT_NOT_ACTIVE: ro(1),
+      CONV_PCI_MODE: ro(2),
+      BUS_SPEED_HIGH: ro(3),
+      BUS_32BIT: ro(4),
       ROM_ENABLE: 5,
       ROM_RETRY_ENABLE: 6,
       FLAT_VIEW: 8,
+      RSVD_12_9: rsvd([12, 9]),
       RETRY_SAME_DMA: 13,
+      RSVD_15_14: rsvd([15, 14]),
       ALLOW_APE_CTLSPC_WR: 16,
       ALLOW_APE_SHMEM_WR: 17,
       ALLOW_APE_PSPACE_WR: 18,
@@ -92,7 +93,7 @@ export const DEVICE_SPECIFIC = {
     access: 'RW',
     section: 'PCI configuration',
     title: 'clock control',
-    fields: {
+    fields: partly({
       CORECLK_DISABLE: 9,
       RXCLK_DISABLE: 10,
       TXCLK_DISABLE: 11,
@@ -103,7 +104,7 @@ export const DEVICE_SPECIFIC = {
       FORCE_CLKRUN: 21,
       CLKRUN_OENABLE: 22,
       DELAY_PCI_GRANT: 31,
-    },
+    }),
   },
   REG_BASE_ADDR: { at: 0x0078, access: 'RW', section: 'PCI configuration', title: 'register base address', live: true },
   MEM_WIN_BASE_ADDR: {

@@ -26,7 +26,7 @@ function make(model: Model): PciFunction {
 const full = (row: NamedRow) => {
   const width = row.width ?? 4;
   const ones = 0xffffffff >>> (32 - 8 * width);
-  return { count: 1, stride: 4, reset: 0, ...row, width, writable: ((row.writable ?? ones) & ones) >>> 0, ones };
+  return { count: 1, stride: 4, reset: 0, ...row, width, writable: (row.masks.stores | row.masks.clears) >>> 0, ones };
 };
 
 /** Every byte, as software reads it. */

@@ -1,22 +1,50 @@
 /** Registers as data: the table's own checks, and every access mode in every width. */
 import test from 'ava';
 import fc from 'fast-check';
-import { type Access, field, maskOf, place, RegisterFile, RegisterMap } from '../../sim/registers.ts';
+import {
+  type Access,
+  field,
+  maskOf,
+  partly,
+  place,
+  RegisterFile,
+  RegisterMap,
+  ro,
+  rsvd,
+  sc,
+} from '../../sim/registers.ts';
 import type { Trace } from '../../sim/trace.ts';
 
 const row = (at: number, access: Access, more: object = {}) => ({ at, access, title: '', section: '', ...more });
 
 const MAP = new RegisterMap('toy', 0x100, {
   RO: row(0x00, 'RO', { reset: 0x11223344 }),
-  RW: row(0x04, 'RW', { reset: 0x80000001, writable: 0xffff00ff, fields: { HIGH: 31, MID: [23, 16], LOW: 0 } }),
+  RW: row(0x04, 'RW', {
+    reset: 0x80000001,
+    fields: { HIGH: 31, HIGH_REST: [30, 24], MID: [23, 16], LOW: 0, LOW_REST: [7, 1] },
+  }),
   WO: row(0x08, 'WO'),
   RC: row(0x0c, 'RC', { reset: 0xffffffff }),
-  W1C: row(0x10, 'W1C', { reset: 0xff00ff, writable: 0x0fffff }),
-  W1S: row(0x14, 'W1S', { writable: 0xffff }),
-  RS: row(0x18, 'RS', { writable: 1 }),
-  BOTH: row(0x1c, 'RC/W1C', { reset: 0xf0, writable: 0xff }),
+  W1C: row(0x10, 'W1C', { reset: 0xff00ff, fields: { CAUSES: [19, 0], LEVELS: ro([23, 20]) } }),
+  W1S: row(0x14, 'W1S', { fields: { MASK: [15, 0] } }),
+  RS: row(0x18, 'RS', { fields: { SEMAPHORE: 0 } }),
+  BOTH: row(0x1c, 'RC/W1C', { reset: 0xf0, fields: { CAUSES: [7, 0] } }),
   ARRAY: row(0x40, 'RW', { count: 4, stride: 8, reset: 5, aliases: [0x80] }),
   BETWEEN: row(0x44, 'RW', { count: 3, stride: 8 }),
+  MIXED: row(0xa0, 'RW', {
+    reset: 0x1010,
+    fields: {
+      MODE: [3, 0],
+      SPEED: ro([7, 4]),
+      STATUS: { bits: [11, 8], access: 'W1C' },
+      LATCH: { bits: [15, 12], access: 'RC' },
+      ARM: { bits: [19, 16], access: 'W1S' },
+      KEY: { bits: [23, 20], access: 'WO' },
+      RESET: sc(24),
+      RSVD_25: rsvd(25),
+    },
+  }),
+  PART: row(0xa4, 'RW', { fields: partly({ A: 31, B: [15, 8] }) }),
 });
 const { r } = MAP;
 
@@ -41,6 +69,9 @@ const wrong: [string, Record<string, object>, RegExp][] = [
   ['a row off a word', { A: row(2, 'RW') }, /A at 0x00002/],
   ['a stride off a word', { A: row(0, 'RW', { count: 2, stride: 6 }) }, /A at 0x00006/],
   ['a row before the start', { A: row(-4, 'RW') }, /toy: A/],
+  ['a reset value that no field has', { A: row(0, 'RW', { reset: 3, fields: { B: 0 } }) }, /toy: A resets to 0x3/],
+  ['a field beyond its register', { A: row(0, 'RW', { width: 1, fields: { B: 8 } }) }, /toy: A.B is beyond/],
+  ['one bit of two accesses', { A: row(0, 'RW', { fields: { B: [3, 0], C: ro(2) } }) }, /toy: A.C has bits/],
 ];
 for (const [what, table, message] of wrong) {
   test(`a table is refused with ${what}`, (t) => {
@@ -87,7 +118,8 @@ test('the gaps are the runs that no row describes', (t) => {
     [0x84, 0x84],
     [0x8c, 0x8c],
     [0x94, 0x94],
-    [0x9c, 0xfc],
+    [0x9c, 0x9c],
+    [0xa8, 0xfc],
   ]);
 });
 
@@ -111,6 +143,41 @@ for (const [name, first, written, then, again] of modes) {
     t.is(registers.read32(r[name].at), again);
   });
 }
+
+test('fields of one register have each its own access, and reserved bits read 0', (t) => {
+  const { registers } = file();
+  const { MIXED } = r;
+  t.is(registers.read32(MIXED.at), 0x1010);
+  t.is(registers.words[MIXED.word], 0x0010, 'LATCH was cleared by reading');
+  registers.words[MIXED.word] = 0x0f10;
+  registers.write32(MIXED.at, 0xffff_f3ff);
+  t.is(registers.read32(MIXED.at), 0x020f_0c1f, 'STATUS lost two bits, ARM has all, RESET and KEY are not stored');
+  registers.write32(MIXED.at, 0);
+  t.is(registers.read32(MIXED.at), 0x000f_0c10, 'MODE is 0; STATUS and ARM stay');
+});
+
+test('what clears itself is for the hook to see, and reads 0', (t) => {
+  const { registers } = file();
+  const seen: number[] = [];
+  registers.onWrite(r.MIXED, (value) => seen.push(value & maskOf(24)));
+  registers.write32(r.MIXED.at, maskOf(24));
+  t.deepEqual(seen, [maskOf(24)]);
+  t.is(registers.read32(r.MIXED.at) & maskOf(24), 0);
+});
+
+test('a byte written to a register of many accesses acts on its own fields only', (t) => {
+  const { registers } = file();
+  registers.words[r.MIXED.word] = 0x0203_f51a;
+  registers.write(r.MIXED.at + 1, 1, 0x04);
+  t.is(registers.words[r.MIXED.word], 0x0203_f11a);
+});
+
+test('of a register that is described in part, the other bits store too', (t) => {
+  const { registers } = file();
+  registers.write32(r.PART.at, 0xa5a5a5a5);
+  t.is(registers.read32(r.PART.at), 0xa5a5a5a5);
+  t.deepEqual(Object.keys(MAP.find(r.PART.at)!.fields!), ['A', 'B', 'RSVD_30_16', 'RSVD_7_0']);
+});
 
 test('RC/W1C: ones that are written are cleared, the rest is left to be read', (t) => {
   const { registers } = file();

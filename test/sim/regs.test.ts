@@ -254,7 +254,12 @@ test.serial('the command: decoded, written, as JSON', async (t) => {
   const config = await fauxnicHere('regs sim:e1000 PCI_DEVICE_ID');
   t.regex(config.stdout, /^PCI_DEVICE_ID {2}0x00002 {2}RO {2}device \(82540EM, 6\.2\.1\)\n {2}0x100e$/m);
   const written = await fauxnicHere('regs sim:e1000 LEDCTL --write 0x0e --mask 0x0f');
-  t.is(written.stdout, 'LEDCTL\n  before  0x07068302\n  written 0x0706830e\n  after   0x0706830e');
+  t.is(
+    written.stdout,
+    ['before  0x07068302 LED0_MODE=2', 'written 0x0706830e LED0_MODE=0xe', 'after   0x0706830e LED0_MODE=0xe']
+      .map((line) => `\n  ${line} LED1_MODE=3 LED1_BLINK=1 LED2_MODE=6 LED3_MODE=7`)
+      .reduce((text, line) => text + line, 'LEDCTL'),
+  );
   const { registers } = JSON.parse((await fauxnicHere('regs sim:e1000 --json')).stdout) as {
     registers: { name: string; value: number | null; unread?: string; fields?: object }[];
   };

@@ -517,7 +517,7 @@ test('the line follows ICR and IMS; ICS sets a cause, IMC masks, reading ICR cle
   b.write(R.ICR, R.ICR.RXO);
   t.false(b.line);
   b.write(R.ICS, R.ICS.LSC);
-  t.deepEqual(b.causes(), ['LSC']);
+  t.deepEqual(b.causes(), ['LSC', 'RSVD_5']);
   t.false(b.line);
   t.is(b.read(R.IMS), R.IMS.RXO | R.IMS.LSC);
 });

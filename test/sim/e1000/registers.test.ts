@@ -12,7 +12,7 @@ function bench(): Bench {
   return made;
 }
 
-const rows = I82540EM.rows.map((row) => ({ count: 1, stride: 4, reset: 0, writable: 0xffffffff, ...row }));
+const rows = I82540EM.rows.map((row) => ({ count: 1, stride: 4, reset: 0, writable: row.masks.stores, ...row }));
 const plain = rows.filter((row) => !row.live);
 const members = (row: (typeof rows)[number]) => [row.at, row.at + (row.count - 1) * row.stride];
 
