@@ -25,6 +25,21 @@ export interface Field {
 
 export type Fields = Readonly<Record<string, FieldBits | Field>>;
 
+/** What the datasheet gives and the model does not do: not yet, or never as there is nothing to do it with. */
+export interface NotModelled {
+  readonly when: 'not yet' | 'never';
+  readonly why: string;
+}
+
+export const notYet = (why: string): NotModelled => ({ when: 'not yet', why });
+export const never = (why: string): NotModelled => ({ when: 'never', why });
+
+/**
+ * power-on as if mains came back · bus RST# · function a function-level reset · software one that the chip's own registers
+ * are told to do.
+ */
+export type RegisterReset = 'power-on' | 'bus' | 'function' | 'software';
+
 export interface Row {
   readonly at: number; // byte offset in its space
   readonly width?: 1 | 2 | 4; // bytes (4, if absent): configuration space has shorter ones
@@ -35,9 +50,10 @@ export interface Row {
   readonly count?: number; // an array of registers …
   readonly stride?: number; // … this many bytes apart (4, if absent)
   readonly fields?: Fields; // bits of none of them are reserved and read 0; without any, the word is one
+  readonly survives?: readonly Exclude<RegisterReset, 'power-on'>[]; // resets that leave it as it is
   readonly aliases?: readonly number[]; // further offsets at which the same register answers
   readonly live?: true; // its value is computed, or a write has effects: generic storage tests leave it alone
-  readonly lacks?: string; // what the datasheet gives and the model does not do
+  readonly modelled?: NotModelled; // all of it, if absent
   readonly takes?: true; // a card takes away what it shows when it is read: the end of a queue; the model only stores
 }
 

@@ -1,5 +1,5 @@
 /** A device's registers at work: what its table (register-map.ts) promises, access by access. */
-import { type AnyRegister, type Masks, type NamedRow, onlyReads, type RegisterMap } from './register-map.ts';
+import { type AnyRegister, type Masks, onlyReads, type RegisterMap, type RegisterReset } from './register-map.ts';
 import type { Trace } from './trace.ts';
 
 export * from './register-map.ts';
@@ -27,14 +27,14 @@ export class RegisterFile {
     this.#masks = map.rows.map(({ masks }) => masks);
     this.#onRead = map.rows.map(() => undefined);
     this.#onWrite = map.rows.map(() => undefined);
-    this.reset();
+    this.reset('power-on');
   }
 
-  /** Every register, or those named, back to its reset value; hooks do not run. */
-  reset(keep?: (row: NamedRow) => boolean): void {
+  /** Every register back to its reset value, but those that survive a reset of that kind; hooks do not run. */
+  reset(kind: RegisterReset): void {
     for (const row of this.map.rows) {
-      if (keep?.(row)) continue;
-      const { count = 1, stride = 4, reset = 0 } = row;
+      const { survives, count = 1, stride = 4, reset = 0 } = row;
+      if (kind !== 'power-on' && survives?.includes(kind)) continue;
       for (let i = 0; i < count; i++) this.words[(row.at + i * stride) / 4] = reset;
     }
   }

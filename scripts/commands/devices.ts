@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { hex, type RegisterMap } from '../../sim/registers.ts';
+import { hex, type NamedRow, type NotModelled, type RegisterMap } from '../../sim/registers.ts';
 import { BACKENDS, DRIVEN, familyOf, findModel, MODELS } from '../catalogue.ts';
 import type { Model } from '../families/family.ts';
 import { OPTIONS } from '../options.ts';
@@ -82,8 +82,15 @@ function showRegisters({ registers, configuration }: Model, json?: true): void {
 
 function showMap(map: RegisterMap, what: string): void {
   const rows = byPlace(map);
-  const lines = rows.map((row) => [placeOf(row), row.name, row.access, row.section, row.title, row.lacks ? '*' : '']);
-  const lacking = rows.filter(({ lacks }) => lacks !== undefined);
+  const lines = rows.map((row) => [
+    placeOf(row),
+    row.name,
+    row.access,
+    row.section,
+    row.title,
+    row.modelled ? '*' : '',
+  ]);
+  const lacking = rows.filter(({ modelled }) => modelled !== undefined);
   const size = map.size < 1024 ? `${map.size} bytes` : `${map.size / 1024} KiB`;
   console.log(bold(`${map.chip}: ${rows.length} ${what} ${size}`));
   console.log(table([['OFFSET', 'NAME', 'ACCESS', 'SECTION', 'TITLE', ''], ...lines]));
@@ -93,8 +100,12 @@ function showMap(map: RegisterMap, what: string): void {
 }
 
 /** Registers that lack the same are told of together. */
-function groups(rows: readonly { name: string; lacks?: string }[]): string[][] {
-  const reasons = new Map<string, string[]>();
-  for (const { name, lacks = '' } of rows) reasons.set(lacks, [...(reasons.get(lacks) ?? []), name]);
-  return [...reasons].map(([why, names]) => [names.join(' '), why]);
+function groups(rows: readonly NamedRow[]): string[][] {
+  const reasons = new Map<string, { modelled: NotModelled; names: string[] }>();
+  for (const { name, modelled } of rows) {
+    if (modelled === undefined) continue;
+    const group = reasons.get(modelled.why) ?? { modelled, names: [] };
+    reasons.set(modelled.why, { ...group, names: [...group.names, name] });
+  }
+  return [...reasons.values()].map(({ modelled: { when, why }, names }) => [names.join(' '), when, why]);
 }

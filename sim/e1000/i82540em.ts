@@ -30,9 +30,6 @@ const { CTRL, CTRL_EXT, ICR, PBA, RAH, RAL, RCTL, STATUS } = I82540EM.r;
 const LOOPBACK_MAC = 1; // RCTL.LBM
 const PACKET_BUFFER_KB = 64;
 
-/** Memories that a software reset leaves alone: they have no reset value (13.5, 13.8). */
-const UNTOUCHED_BY_RESET = new Set(['MTA', 'VFTA', 'PBM', 'WUPM', 'FFMT', 'FFVT', 'WUC', 'WUS', 'PBA']);
-
 export interface E1000Options {
   /** For traces and captures. */
   readonly name?: string;
@@ -130,15 +127,14 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   // Resets.
 
   protected override resetChip(kind: ResetKind): void {
-    if (kind === 'power-on') this.registers.words.fill(0);
-    this.registers.reset((row) => kind === 'bus' && row.name === 'WUS');
+    this.registers.reset(kind);
     this.#resetBlocks();
     this.phy.reset();
   }
 
   /** CTRL.RST (13.4.1): the MAC as after power-on, but PCI configuration, PHY and wake-up state stay. */
   #softwareReset(): void {
-    this.registers.reset((row) => UNTOUCHED_BY_RESET.has(row.name));
+    this.registers.reset('software');
     this.#resetBlocks();
   }
 

@@ -4,7 +4,7 @@
  * Source: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453), chapter 13;
  * `section` is its. Names are its names, too. Alternate offsets (table 13-2, kept for 82542 software) are aliases.
  */
-import { partly, RegisterMap, type Row, type Rows, ro, rsvd, sc } from '../registers.ts';
+import { never, notYet, partly, RegisterMap, type Row, type Rows, ro, rsvd, sc } from '../registers.ts';
 
 const counter = (at: number, section: string, title: string) =>
   ({ at, access: 'RC', section, title, live: true }) as const;
@@ -12,8 +12,8 @@ const counter = (at: number, section: string, title: string) =>
 const octetsLow = (at: number, section: string, title: string) =>
   ({ at, access: 'RO', section, title, live: true }) as const;
 const ring = <const R extends Omit<Row, 'access'>>(row: R) => ({ access: 'RW', ...row }) as const;
-const wakeUp = 'wake-up from a low-power state: the register stores, no packet wakes';
-const diagnostic = 'the packet buffer is not a byte-exact FIFO: the pointer stores';
+const wakeUp = notYet('wake-up from a low-power state: the register stores, no packet wakes');
+const diagnostic = never('the packet buffer is not a byte-exact FIFO: the pointer stores');
 
 const THRESHOLDS = { PTHRESH: [5, 0], HTHRESH: [13, 8], WTHRESH: [21, 16], GRAN: 24 } as const;
 // Bits 5 and 8 are reserved, but store and interrupt like the others: Linux's self-test sets and expects bits 0 to 9.
@@ -134,7 +134,7 @@ const ROWS = {
     access: 'RW',
     section: '13.4.5',
     title: 'Flash Access',
-    lacks: 'no flash is fitted: the register stores',
+    modelled: never('no flash is fitted: the register stores'),
   },
   MDIC: {
     at: 0x00020,
@@ -232,14 +232,14 @@ const ROWS = {
     access: 'RW',
     section: '13.4.13',
     title: 'Transmit Configuration Word',
-    lacks: 'TBI/SerDes: not on this copper part; the register stores',
+    modelled: never('TBI/SerDes: not on this copper part; the register stores'),
   },
   RXCW: {
     at: 0x00180,
     access: 'RO',
     section: '13.4.14',
     title: 'Receive Configuration Word',
-    lacks: 'TBI/SerDes: not on this copper part; reads 0',
+    modelled: never('TBI/SerDes: not on this copper part; reads 0'),
   },
   TCTL: {
     at: 0x00400,
@@ -255,14 +255,14 @@ const ROWS = {
     section: '13.4.34',
     title: 'Transmit Inter-Packet Gap',
     fields: { IPGT: [9, 0], IPGR1: [19, 10], IPGR2: [29, 20] },
-    lacks: 'the gap is the wire’s; the register stores',
+    modelled: never('the gap is the wire’s; the register stores'),
   },
   AIFS: {
     at: 0x00458,
     access: 'RW',
     section: '13.4.35',
     title: 'Adaptive IFS Throttle',
-    lacks: 'collisions do not happen on a simulated wire; the register stores',
+    modelled: never('collisions do not happen on a simulated wire; the register stores'),
     fields: { AIFS: [15, 0] },
   },
   LEDCTL: {
@@ -271,7 +271,7 @@ const ROWS = {
     section: '13.4.15',
     title: 'LED Control',
     reset: 0x07068302,
-    lacks: 'no LEDs are shown; the register stores',
+    modelled: never('no LEDs are shown; the register stores'),
     fields: {
       LED0_MODE: [3, 0],
       LED0_IVRT: 6,
@@ -295,6 +295,7 @@ const ROWS = {
     reset: 0x00100030, // 48 KB to receive, the other 16 KB to transmit
     live: true,
     fields: { RXA: [15, 0], TXA: ro([31, 16]) },
+    survives: ['software'],
   },
   FCRTL: {
     at: 0x02160,
@@ -317,7 +318,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.1',
     title: 'Receive Data FIFO Head',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [12, 0] },
   },
   RDFT: {
@@ -325,7 +326,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.2',
     title: 'Receive Data FIFO Tail',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [12, 0] },
   },
   RDFHS: {
@@ -333,7 +334,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.3',
     title: 'Receive Data FIFO Head Saved',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [12, 0] },
   },
   RDFTS: {
@@ -341,7 +342,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.4',
     title: 'Receive Data FIFO Tail Saved',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [12, 0] },
   },
   RDFPC: {
@@ -349,7 +350,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.5',
     title: 'Receive Data FIFO Packet Count',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { COUNT: [12, 0] },
   },
   RDBAL: ring({
@@ -428,14 +429,14 @@ const ROWS = {
     section: '13.4.42',
     title: 'Transmit DMA Control',
     fields: { DPP: 0 },
-    lacks: 'descriptor and data fetches are not timed apart; the register stores',
+    modelled: never('descriptor and data fetches are not timed apart; the register stores'),
   },
   TDFH: {
     at: 0x03410,
     access: 'RW',
     section: '13.8.6',
     title: 'Transmit Data FIFO Head',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [10, 0] },
   },
   TDFT: {
@@ -443,7 +444,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.7',
     title: 'Transmit Data FIFO Tail',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [10, 0] },
   },
   TDFHS: {
@@ -451,7 +452,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.8',
     title: 'Transmit Data FIFO Head Saved',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [10, 0] },
   },
   TDFTS: {
@@ -459,7 +460,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.9',
     title: 'Transmit Data FIFO Tail Saved',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { POINTER: [10, 0] },
   },
   TDFPC: {
@@ -467,7 +468,7 @@ const ROWS = {
     access: 'RW',
     section: '13.8.10',
     title: 'Transmit Data FIFO Packet Count',
-    lacks: diagnostic,
+    modelled: diagnostic,
     fields: { COUNT: [10, 0] },
   },
   TDBAL: ring({
@@ -539,7 +540,7 @@ const ROWS = {
     title: 'TCP Segmentation Pad And Minimum Threshold',
     reset: 0x01000400,
     fields: { TSMT: [15, 0], TSPBP: [31, 16] },
-    lacks: 'paces DMA inside the chip, which takes no time here; the register stores',
+    modelled: never('paces DMA inside the chip, which takes no time here; the register stores'),
   },
   CRCERRS: counter(0x04000, '13.7.1', 'CRC Error Count'),
   ALGNERRC: counter(0x04004, '13.7.2', 'Alignment Error Count'),
@@ -606,7 +607,15 @@ const ROWS = {
     title: 'Receive Checksum Control',
     fields: { PCSS: [7, 0], IPOFLD: 8, TUOFLD: 9, IPV6OFL: 10 },
   },
-  MTA: { at: 0x05200, access: 'RW', section: '13.5.1', title: 'Multicast Table Array', count: 128, aliases: [0x00200] },
+  MTA: {
+    at: 0x05200,
+    access: 'RW',
+    section: '13.5.1',
+    title: 'Multicast Table Array',
+    count: 128,
+    aliases: [0x00200],
+    survives: ['software'],
+  },
   RAL: {
     at: 0x05400,
     access: 'RW',
@@ -635,30 +644,39 @@ const ROWS = {
     title: 'VLAN Filter Table Array',
     count: 128,
     aliases: [0x00600],
+    survives: ['software'],
   },
   WUC: {
     at: 0x05800,
     access: 'RW',
     section: '13.6.1',
     title: 'Wakeup Control',
-    lacks: wakeUp,
+    modelled: wakeUp,
     fields: { APME: 0, PME_EN: 1, PME_STATUS: ro(2), APMPME: 3 },
+    survives: ['software'],
   },
   WUFC: {
     at: 0x05808,
     access: 'RW',
     section: '13.6.2',
     title: 'Wakeup Filter Control',
-    lacks: wakeUp,
+    modelled: wakeUp,
     fields: { LNKC: 0, MAG: 1, EX: 2, MC: 3, BC: 4, ARP: 5, IPV4: 6, IPV6: 7, IGNORE_TCO: 15, FLX: [19, 16] },
   },
-  WUS: { at: 0x05810, access: 'W1C', section: '13.6.3', title: 'Wakeup Status', lacks: wakeUp },
+  WUS: {
+    at: 0x05810,
+    access: 'W1C',
+    section: '13.6.3',
+    title: 'Wakeup Status',
+    modelled: wakeUp,
+    survives: ['software', 'bus'],
+  },
   MANC: {
     at: 0x05820,
     access: 'RW',
     section: '-', // named only in the SMBus application notes; the bits are those of Linux's e1000_hw.h
     title: 'Management Control',
-    lacks: 'no management controller sits on the SMBus; the register stores',
+    modelled: never('no management controller sits on the SMBus; the register stores'),
     fields: partly({ SMBUS_EN: 0, ASF_EN: 1, RMCP_EN: 8, ARP_EN: 13, ARP_RES_EN: 15, RCV_TCO_EN: 17, EN_MNG2HOST: 21 }),
   },
   IPAV: {
@@ -666,7 +684,7 @@ const ROWS = {
     access: 'RW',
     section: '13.6.4',
     title: 'IP Address Valid',
-    lacks: wakeUp,
+    modelled: wakeUp,
     fields: { V4: [3, 0], V6: 16 },
   },
   IP4AT: {
@@ -676,11 +694,19 @@ const ROWS = {
     title: 'IPv4 Address Table',
     count: 4,
     stride: 8,
-    lacks: wakeUp,
+    modelled: wakeUp,
   },
-  IP6AT: { at: 0x05880, access: 'RW', section: '13.6.6', title: 'IPv6 Address Table', count: 4, lacks: wakeUp },
-  WUPL: { at: 0x05900, access: 'RO', section: '13.6.7', title: 'Wakeup Packet Length', lacks: wakeUp },
-  WUPM: { at: 0x05a00, access: 'RO', section: '13.6.8', title: 'Wakeup Packet Memory', count: 32, lacks: wakeUp },
+  IP6AT: { at: 0x05880, access: 'RW', section: '13.6.6', title: 'IPv6 Address Table', count: 4, modelled: wakeUp },
+  WUPL: { at: 0x05900, access: 'RO', section: '13.6.7', title: 'Wakeup Packet Length', modelled: wakeUp },
+  WUPM: {
+    at: 0x05a00,
+    access: 'RO',
+    section: '13.6.8',
+    title: 'Wakeup Packet Memory',
+    count: 32,
+    modelled: wakeUp,
+    survives: ['software'],
+  },
   FFLT: {
     at: 0x05f00,
     access: 'RW',
@@ -688,7 +714,7 @@ const ROWS = {
     title: 'Flexible Filter Length Table',
     count: 4,
     stride: 8,
-    lacks: wakeUp,
+    modelled: wakeUp,
     fields: { LEN: [10, 0] },
   },
   FFMT: {
@@ -698,8 +724,9 @@ const ROWS = {
     title: 'Flexible Filter Mask Table',
     count: 128,
     stride: 8,
-    lacks: wakeUp,
+    modelled: wakeUp,
     fields: { MASK: [3, 0] },
+    survives: ['software'],
   },
   FFVT: {
     at: 0x09800,
@@ -708,7 +735,8 @@ const ROWS = {
     title: 'Flexible Filter Value Table',
     count: 128,
     stride: 8,
-    lacks: wakeUp,
+    modelled: wakeUp,
+    survives: ['software'],
   },
   PBM: {
     at: 0x10000,
@@ -716,7 +744,8 @@ const ROWS = {
     section: '13.8.11',
     title: 'Packet Buffer Memory',
     count: 0x4000,
-    lacks: diagnostic,
+    modelled: diagnostic,
+    survives: ['software'],
   },
 } satisfies Rows;
 

@@ -13,9 +13,10 @@ export class TellsWhatIsMissing implements Trace {
   register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
     this.#to.register(map, kind, offset, value);
     const row = map.find(offset);
-    if (row?.lacks === undefined || this.#told.has(row.name)) return;
+    if (row?.modelled === undefined || this.#told.has(row.name)) return;
     this.#told.add(row.name);
-    this.note(map.chip, `${row.name} is not modelled: ${row.lacks}`);
+    const { when, why } = row.modelled;
+    this.note(map.chip, `${row.name} is ${when === 'never' ? 'never modelled' : 'not modelled yet'}: ${why}`);
   }
 
   descriptor(chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {

@@ -337,9 +337,8 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   // Resets.
 
   protected override resetChip(kind: ResetKind): void {
-    if (kind === 'power-on') this.#words.fill(0);
     this.#sram.clear();
-    this.registers.reset();
+    this.registers.reset(kind);
     this.#physicalLayer.fill(0);
     this.#dataLinkLayer.fill(0);
     this.#resetBlocks();
@@ -349,7 +348,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
 
   /** GRC_MISC_CFG: configuration space, SRAM, PHY, CPMU and the PCIe layers stay as they are. */
   #coreReset(): void {
-    this.registers.reset(({ section }) => section === 'CPMU' || section === 'PCIe');
+    this.registers.reset('software');
     this.#resetBlocks();
   }
 

@@ -58,7 +58,7 @@ test('devices', async (t) => {
 test('devices --registers lists them, and what is not modelled', async (t) => {
   const { stdout } = await fauxnic('devices --registers e1000');
   t.regex(stdout, /0x00000 +CTRL +RW +13\.4\.1 +Device Control/);
-  t.regex(stdout, /not modelled[\s\S]*LEDCTL +no LEDs/);
+  t.regex(stdout, /not modelled[\s\S]*LEDCTL +never +no LEDs/);
   t.regex(stdout, /82540EM: \d+ rows of configuration space in 256 bytes[\s\S]*0x000f2 +MSI_CONTROL +RW +6\.8\.1 /);
 });
 

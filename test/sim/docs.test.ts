@@ -13,8 +13,12 @@ function page(name: string): string {
 /** One line for each reason, in the order of the registers. */
 function lacking({ rows }: RegisterMap): string[] {
   const reasons = new Map<string, string[]>();
-  for (const { name, lacks } of rows) if (lacks) reasons.set(lacks, [...(reasons.get(lacks) ?? []), name]);
-  return [...reasons].map(([why, names]) => `| ${names.join(', ')} | ${why} |`);
+  for (const { name, modelled } of rows) {
+    if (modelled === undefined) continue;
+    const reason = `${modelled.when} | ${modelled.why}`;
+    reasons.set(reason, [...(reasons.get(reason) ?? []), name]);
+  }
+  return [...reasons].map(([reason, names]) => `| ${names.join(', ')} | ${reason} |`);
 }
 
 for (const [chip, name, map] of [

@@ -21,12 +21,13 @@ const MAP = new RegisterMap('toy', 0x100, {
   RO: row(0x00, 'RO', { reset: 0x11223344 }),
   RW: row(0x04, 'RW', {
     reset: 0x80000001,
+    survives: ['software'],
     fields: { HIGH: 31, HIGH_REST: [30, 24], MID: [23, 16], LOW: 0, LOW_REST: [7, 1] },
   }),
   WO: row(0x08, 'WO'),
   RC: row(0x0c, 'RC', { reset: 0xffffffff }),
   W1C: row(0x10, 'W1C', { reset: 0xff00ff, fields: { CAUSES: [19, 0], LEVELS: ro([23, 20]) } }),
-  W1S: row(0x14, 'W1S', { fields: { MASK: [15, 0] } }),
+  W1S: row(0x14, 'W1S', { fields: { MASK: [15, 0] }, survives: ['software', 'bus'] }),
   RS: row(0x18, 'RS', { fields: { SEMAPHORE: 0 } }),
   BOTH: row(0x1c, 'RC/W1C', { reset: 0xf0, fields: { CAUSES: [7, 0] } }),
   ARRAY: row(0x40, 'RW', { count: 4, stride: 8, reset: 5, aliases: [0x80] }),
@@ -288,16 +289,24 @@ test('the trace tells every access once, with its name', (t) => {
   t.deepEqual(notes, ['write ARRAY[1] 105', 'read ARRAY[1] 105']);
 });
 
-test('reset puts every register back, but those that are kept', (t) => {
+test('a reset puts every register back, but those that survive its kind', (t) => {
   const { registers } = file();
-  registers.write32(r.RW.at, 0);
-  registers.write32(0x58, 0);
-  registers.write32(r.W1S.at, 0xff);
-  registers.reset((row) => row.name === 'RW');
-  t.deepEqual(
-    [r.RW.at, 0x58, r.W1S.at].map((at) => registers.read32(at)),
-    [0x00000000, 5, 0],
-  );
+  const dirty = () => {
+    registers.words[r.RW.word] = 0;
+    registers.words[r.W1S.word] = 0xff;
+    registers.words[r.ARRAY.word + 6] = 0;
+  };
+  const values = () => [r.RW.word, r.W1S.word, r.ARRAY.word + 6].map((word) => registers.words[word]);
+  for (const [kind, ...expected] of [
+    ['software', 0, 0xff, 5],
+    ['bus', 0x80000001, 0xff, 5],
+    ['function', 0x80000001, 0, 5],
+    ['power-on', 0x80000001, 0, 5],
+  ] as const) {
+    dirty();
+    registers.reset(kind);
+    t.deepEqual(values(), expected, kind);
+  }
 });
 
 test('several hooks on one register run one after the other', (t) => {
