@@ -1,5 +1,5 @@
 /** A card as every block of its driver sees it: its registers, its memory and time, and waiting that ends. */
-import type { AnyRegister } from '../sim/registers.ts';
+import { type AnyRegister, offsetOf } from '../sim/registers.ts';
 import { DeviceError, type PciDevice, type RegisterSpace } from './device.ts';
 import { goneError } from './net-driver.ts';
 
@@ -22,11 +22,11 @@ export abstract class Card {
   abstract get gone(): boolean;
 
   read(register: AnyRegister, index = 0): number {
-    return this.bar.read32(register.at + index * register.stride);
+    return this.bar.read32(offsetOf(register, index));
   }
 
   write(register: AnyRegister, value: number, index = 0): void {
-    this.bar.write32(register.at + index * register.stride, value >>> 0);
+    this.bar.write32(offsetOf(register, index), value >>> 0);
   }
 
   set(register: AnyRegister, bits: number): void {

@@ -40,30 +40,44 @@ export const never = (why: string): NotModelled => ({ when: 'never', why });
  */
 export type RegisterReset = 'power-on' | 'bus' | 'function' | 'software';
 
+/** Registers of one name: so many, so many bytes apart. */
+export interface Run {
+  readonly at: number;
+  readonly count: number;
+  readonly stride: number;
+}
+
+export const run = (at: number, count: number, stride = 4): Run => ({ at, count, stride });
+
 export interface Row {
-  readonly at: number; // byte offset in its space
+  readonly at: number | readonly Run[]; // byte offset in its space; an array's runs, one going on where the other ends
   readonly width?: 1 | 2 | 4; // bytes (4, if absent): configuration space has shorter ones
   readonly access: Access; // of each field that says nothing else
   readonly title: string;
   readonly section: string;
   readonly reset?: number;
-  readonly count?: number; // an array of registers …
-  readonly stride?: number; // … this many bytes apart (4, if absent)
   readonly fields?: Fields; // bits of none of them are reserved and read 0; without any, the word is one
   readonly survives?: readonly Exclude<RegisterReset, 'power-on'>[]; // resets that leave it as it is
-  readonly aliases?: readonly number[]; // further offsets at which the same register answers
+  readonly aliases?: readonly (number | Run)[]; // where it answers as well; an offset has an array's count and stride
   readonly live?: true; // its value is computed, or a write has effects: generic storage tests leave it alone
   readonly modelled?: NotModelled; // all of it, if absent
   readonly takes?: true; // a card takes away what it shows when it is read: the end of a queue; the model only stores
 }
 
 /** A row as a map has it. */
-export type NamedRow = Row & {
+export interface NamedRow extends Omit<Row, 'at' | 'aliases'> {
   readonly name: string;
+  /** Byte offset of the first. */
+  readonly at: number;
+  readonly count: number;
+  /** Of each. */
+  readonly offsets: Uint32Array;
+  readonly runs: readonly Run[];
+  readonly aliases: readonly Run[];
   /** The part of the chip that it belongs to: "interrupts". */
   readonly block: string;
   readonly masks: Masks;
-};
+}
 
 /** What an access does to a register's bits. */
 export interface Masks {
@@ -78,20 +92,37 @@ export interface Masks {
 export type Rows = Readonly<Record<string, Row>>;
 
 /** A register as models and drivers name it: `CTRL.at`, and a mask for each field: `CTRL.SLU`. */
-export type Register<F> = {
+export type Register<F = unknown> = {
   readonly name: string;
   readonly at: number;
   readonly word: number; // at / 4: its place in RegisterFile.words
-  readonly count: number;
-  readonly stride: number;
 } & { readonly [K in keyof F]: number };
 
+/** An array of them: `RAL.at(3)`. */
+export type RegisterArray<F = unknown> = {
+  readonly name: string;
+  readonly count: number;
+  readonly at: (index: number) => number;
+  readonly word: (index: number) => number;
+} & { readonly [K in keyof F]: number };
+
+type FieldsOf<R> = R extends { fields: infer F } ? F : unknown;
+
 export type Registers<T extends Rows> = {
-  readonly [K in keyof T]: Register<T[K] extends { fields: infer F } ? F : unknown>;
+  readonly [K in keyof T]: T[K]['at'] extends number ? Register<FieldsOf<T[K]>> : RegisterArray<FieldsOf<T[K]>>;
 };
 
-/** What every Register has, whatever its fields. */
-export type AnyRegister = Register<unknown>;
+export type AnyRegister = Register | RegisterArray;
+
+/** Byte offset of a register, or of one of an array. */
+export function offsetOf({ at }: Pick<AnyRegister, 'at'>, index = 0): number {
+  return typeof at === 'number' ? at : at(index);
+}
+
+/** Byte offset of a row's first register. */
+export function startOf({ at }: Row): number {
+  return typeof at === 'number' ? at : at[0]!.at;
+}
 
 /** Fields that only read, clear themselves, or are reserved. */
 export const ro = <const B extends FieldBits>(bits: B) => ({ bits, access: 'RO' }) as const;
@@ -128,12 +159,16 @@ export class RegisterMap<T extends Rows = Rows> {
   readonly space: '' | 'config';
   /** What a place is: a word of 4 bytes, or a byte where a register is shorter than a word. */
   readonly unit: 1 | 4;
+  /** As it was given. */
+  readonly table: T;
   readonly rows: readonly NamedRow[];
   readonly r: Registers<T>;
   /** For each place of the space: 1 + index of its row, 0 where there is none. */
   readonly rowAt: Uint16Array;
   /** For each place, the one it is stored at: itself, unless it is an alias. */
   readonly storedAt: Uint32Array;
+  /** For each place, which of an array's registers it is; 0 where it is none. */
+  readonly indexAt: Uint16Array;
 
   /** @param block says which part of the chip a register belongs to: what `section` names, if absent. */
   constructor(chip: string, size: number, table: T, block = ({ section }: Row) => section, space: '' | 'config' = '') {
@@ -143,22 +178,25 @@ export class RegisterMap<T extends Rows = Rows> {
     this.unit = Object.values(table).some(({ width = 4 }) => width < 4) ? 1 : 4;
     this.rowAt = new Uint16Array(size / this.unit);
     this.storedAt = Uint32Array.from(this.rowAt, (_, place) => place);
-    this.rows = Object.entries(table).map(([name, row]) => {
-      return { ...row, name, block: block(row), masks: masksOf(`${chip}: ${name}`, row) };
-    });
+    this.indexAt = new Uint16Array(this.rowAt.length);
+    this.table = table;
+    this.rows = Object.entries(table).map(([name, row]) => namedRow(chip, name, row, block(row)));
     for (const [index, row] of this.rows.entries()) this.#lay(row, index + 1);
-    this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row)])) as Registers<T>;
+    this.r = Object.fromEntries(this.rows.map((row) => [row.name, registerOf(row, table[row.name]!)])) as Registers<T>;
   }
 
-  #lay(row: Row & { name: string }, tag: number): void {
-    const { count = 1, stride = 4, width = 4 } = row;
-    for (const base of [row.at, ...(row.aliases ?? [])]) {
-      for (let i = 0; i < count; i++) {
-        const at = base + i * stride;
-        if (at % width !== 0 || at < 0 || at >= this.size)
-          throw new RangeError(`${this.chip}: ${row.name} at ${hex(at)}`);
-        for (let byte = 0; byte < width; byte += this.unit) this.#take(row, tag, at + byte, row.at + i * stride + byte);
-      }
+  #lay(row: NamedRow, tag: number): void {
+    for (const [index, at] of row.offsets.entries()) this.#layOne(row, tag, at, index);
+    for (const alias of row.aliases)
+      for (const [index, at] of offsetsOf([alias]).entries()) this.#layOne(row, tag, at, index);
+  }
+
+  #layOne(row: NamedRow, tag: number, at: number, index: number): void {
+    const { name, width = 4, offsets } = row;
+    if (at % width !== 0 || at < 0 || at >= this.size) throw new RangeError(`${this.chip}: ${name} at ${hex(at)}`);
+    for (let byte = 0; byte < width; byte += this.unit) {
+      this.#take(row, tag, at + byte, offsets[index]! + byte);
+      this.indexAt[(at + byte) / this.unit] = index;
     }
   }
 
@@ -172,31 +210,25 @@ export class RegisterMap<T extends Rows = Rows> {
 
   /** The same table for a chip of the family, with those rows that it has. */
   kin(chip: string, has = (_row: NamedRow) => true): RegisterMap {
-    const table = Object.fromEntries(this.rows.filter(has).map((row) => [row.name, row]));
-    return new RegisterMap(chip, this.size, table, ({ at }) => this.find(at)!.block);
+    const table = Object.fromEntries(this.rows.filter(has).map(({ name }) => [name, this.table[name]!]));
+    return new RegisterMap(chip, this.size, table, (row) => this.find(startOf(row))!.block);
   }
 
   /** The row that answers at a byte offset. */
   find(offset: number): NamedRow | undefined {
-    return this.rows[(this.rowAt[this.#place(offset)] ?? 0) - 1];
+    return this.rows[(this.rowAt[this.placeOf(offset)] ?? 0) - 1];
   }
 
-  #place(offset: number): number {
+  /** The place of a byte offset. */
+  placeOf(offset: number): number {
     return this.unit === 4 ? offset >>> 2 : offset;
-  }
-
-  /** Which of an array's registers answers at a byte offset within `row`; 0 where it is none. */
-  indexAt(row: Row, offset: number): number {
-    const stored = this.storedAt[this.#place(offset)]! * this.unit;
-    return Math.floor((stored - row.at) / (row.stride ?? 4));
   }
 
   /** "CTRL", "RAL[3]", or "0x01234" where the datasheet has nothing. */
   nameAt(offset: number): string {
     const row = this.find(offset);
     if (row === undefined) return hex(offset);
-    if ((row.count ?? 1) === 1) return row.name;
-    return `${row.name}[${this.indexAt(row, offset)}]`;
+    return row.count === 1 ? row.name : `${row.name}[${this.indexAt[this.placeOf(offset)]}]`;
   }
 
   /** A value's fields: "SLU=1 SPEED=2"; fields that are 0 are left out. */
@@ -283,10 +315,33 @@ export function partly<const F extends Fields>(fields: F, width: 1 | 2 | 4 = 4):
   return { ...fields, ...rest };
 }
 
-function registerOf(row: Row & { name: string }): AnyRegister {
+function namedRow(chip: string, name: string, row: Row, block: string): NamedRow {
+  const runs = typeof row.at === 'number' ? [run(row.at, 1)] : row.at;
+  const offsets = offsetsOf(runs);
+  const { length: count } = offsets;
+  const aliases = (row.aliases ?? []).map((alias) => {
+    return typeof alias === 'number' ? run(alias, count, runs[0]!.stride) : alias;
+  });
+  if (count === 0 || aliases.some((alias) => alias.count > count))
+    throw new RangeError(`${chip}: ${name} has ${count} registers, an alias more`);
+  const masks = masksOf(`${chip}: ${name}`, row);
+  return { ...row, name, block, at: offsets[0]!, count, offsets, runs, aliases, masks };
+}
+
+function offsetsOf(runs: readonly Run[]): Uint32Array {
+  const offsets = runs.flatMap(({ at, count, stride }) => Array.from({ length: count }, (_, i) => at + i * stride));
+  return Uint32Array.from(offsets);
+}
+
+function registerOf(row: NamedRow, { at: given }: Row): AnyRegister {
   const masks = Object.entries(row.fields ?? {}).map(([name, bits]) => [name, maskOf(bits)]);
-  const { name, at, count = 1, stride = 4 } = row;
-  return Object.freeze({ ...Object.fromEntries(masks), name, at, word: at / 4, count, stride });
+  const { name, at, count, offsets } = row;
+  const words = offsets.map((offset) => offset / 4);
+  const place =
+    typeof given === 'number'
+      ? { at, word: at / 4 }
+      : { count, at: (index: number) => offsets[index]!, word: (index: number) => words[index]! };
+  return Object.freeze({ ...Object.fromEntries(masks), name, ...place }) as AnyRegister;
 }
 
 export function hex(value: number, digits = 5): string {

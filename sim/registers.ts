@@ -1,5 +1,12 @@
 /** A device's registers at work: what its table (register-map.ts) promises, access by access. */
-import { type AnyRegister, type Masks, onlyReads, type RegisterMap, type RegisterReset } from './register-map.ts';
+import {
+  type AnyRegister,
+  type Masks,
+  offsetOf,
+  onlyReads,
+  type RegisterMap,
+  type RegisterReset,
+} from './register-map.ts';
 import type { Trace } from './trace.ts';
 
 export * from './register-map.ts';
@@ -33,20 +40,19 @@ export class RegisterFile {
   /** Every register back to its reset value, but those that survive a reset of that kind; hooks do not run. */
   reset(kind: RegisterReset): void {
     for (const row of this.map.rows) {
-      const { survives, count = 1, stride = 4, reset = 0 } = row;
-      if (kind !== 'power-on' && survives?.includes(kind)) continue;
-      for (let i = 0; i < count; i++) this.words[(row.at + i * stride) / 4] = reset;
+      if (kind !== 'power-on' && row.survives?.includes(kind)) continue;
+      for (const offset of row.offsets) this.words[offset / 4] = row.reset ?? 0;
     }
   }
 
   /** `hook(index)` gives the value that a read returns, in place of the stored one. */
   onRead(register: AnyRegister, hook: ReadHook): void {
-    this.#onRead[this.map.rowAt[register.word]! - 1] = hook;
+    this.#onRead[this.map.rowAt[offsetOf(register) >>> 2]! - 1] = hook;
   }
 
   /** `hook(value, index)` runs after a write was stored, with the value as written; behind those there are already. */
   onWrite(register: AnyRegister, hook: WriteHook): void {
-    const row = this.map.rowAt[register.word]! - 1;
+    const row = this.map.rowAt[offsetOf(register) >>> 2]! - 1;
     const before = this.#onWrite[row];
     this.#onWrite[row] =
       before === undefined
@@ -73,7 +79,7 @@ export class RegisterFile {
     const word = this.map.storedAt[offset >>> 2]!;
     const hook = this.#onRead[row - 1];
     const { shown, readClears, readSets } = this.#masks[row - 1]!;
-    const value = hook === undefined ? this.words[word]! : hook(this.#index(row, word));
+    const value = hook === undefined ? this.words[word]! : hook(this.map.indexAt[word]!);
     if ((readClears | readSets) !== 0) this.words[word] = (this.words[word]! & ~readClears) | readSets;
     return (value & shown) >>> 0;
   }
@@ -90,7 +96,7 @@ export class RegisterFile {
     const hook = this.#onWrite[row - 1];
     this.words[word] = (this.words[word]! & ~stores & ~(value & clears)) | (value & (stores | sets));
     if (hook === undefined && onlyReads(this.#masks[row - 1]!)) this.#refuse('write of a read-only register', offset);
-    if (hook !== undefined) hook(value >>> 0, this.#index(row, word));
+    if (hook !== undefined) hook(value >>> 0, this.map.indexAt[word]!);
   }
 
   /**
@@ -114,11 +120,6 @@ export class RegisterFile {
     const row = this.map.rowAt[offset >>> 2] ?? 0;
     const rest = row === 0 ? 0 : this.words[this.map.storedAt[offset >>> 2]!]! & this.#masks[row - 1]!.stores & ~mask;
     this.write32(offset & ~3, rest | ((value << shift) & mask));
-  }
-
-  #index(row: number, word: number): number {
-    const { at, stride = 4 } = this.map.rows[row - 1]!;
-    return (word * 4 - at) / stride;
   }
 
   #refuse(why: string, offset: number): void {

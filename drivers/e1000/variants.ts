@@ -8,7 +8,7 @@
 import { I8254X_SHAPE } from '../../sim/e1000/configuration.ts';
 import { blockOf, I82540EM } from '../../sim/e1000/registers.ts';
 import { configurationMap, msi, msiX, pciExpress, powerManagement } from '../../sim/pci/rows.ts';
-import { partly, RegisterMap, type Row } from '../../sim/registers.ts';
+import { partly, RegisterMap, type Row, type Rows, run } from '../../sim/registers.ts';
 import type { PciId } from '../device.ts';
 import {
   FEATURE_JUMBO,
@@ -63,7 +63,7 @@ export const I82574L = new RegisterMap('82574L', 0x20000, {
     title: 'Interrupt Vector Allocation',
     fields: { RXQ0: [3, 0], RXQ1: [7, 4], TXQ0: [11, 8], TXQ1: [15, 12], OTHER: [19, 16], TX_EVERY_WB: 31 },
   },
-  EITR: { at: 0x000e8, access: 'RW', section: '10.2.4', title: 'Extended Interrupt Throttle', count: 5 },
+  EITR: { at: [run(0x000e8, 5)], access: 'RW', section: '10.2.4', title: 'Extended Interrupt Throttle' },
   EXTCNF_CTRL: {
     at: 0x00f00,
     access: 'RW',
@@ -165,7 +165,7 @@ let i82574l: RegisterMap | undefined;
 /** All registers of a variant: the family's and its own. */
 export function registersOf({ name, is82574 }: Variant): RegisterMap {
   if (!is82574) return I82540EM.kin(name);
-  i82574l ??= new RegisterMap(name, I82574L.size, merged(table(I82540EM), table(I82574L)), blockOf);
+  i82574l ??= new RegisterMap(name, I82574L.size, merged(I82540EM.table, I82574L.table), blockOf);
   return i82574l;
 }
 
@@ -191,11 +191,9 @@ export function configurationOf({ name, vendor, device, is82574 }: Variant): Reg
   });
 }
 
-const table = ({ rows }: RegisterMap): Record<string, Row> => Object.fromEntries(rows.map((row) => [row.name, row]));
-
 /** Fields too: a register that differs has what both have. */
-function merged(rows: Record<string, Row>, others: Record<string, Row>): Record<string, Row> {
-  const all = { ...rows };
+function merged(rows: Rows, others: Rows): Rows {
+  const all: Record<string, Row> = { ...rows };
   for (const [name, row] of Object.entries(others)) {
     const same = rows[name];
     all[name] = same?.fields === undefined ? row : { ...same, ...row, fields: { ...same.fields, ...row.fields } };

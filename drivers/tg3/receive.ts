@@ -235,7 +235,7 @@ export class Receiver {
       : null;
     this.#rings = Array.from({ length: queues }, (_, ring) => {
       const memory = chip.device.dma.alloc(returnEntries * RX_BD, 64);
-      const box = R.MBOX_RET_CON.at + ring * R.MBOX_RET_CON.stride;
+      const box = R.MBOX_RET_CON.at(ring);
       return { memory, words: memory.words, mailbox: box, word: 0, shift: 0, next: 0, refused: -1 };
     });
   }

@@ -7,7 +7,7 @@ const PLACEMENT = ['RCVLPC_NO_RCV_BD_CNT', 'RCVLPC_IN_DISCARDS_CNT', 'RCVLPC_IN_
 
 /** Names as in sim/tg3/registers.ts without the block: TX_STATS_OCTETS. */
 const COUNTERS: readonly { readonly name: string; readonly at: number }[] = BCM57XX.rows
-  .filter(({ name, count = 1 }) => count === 1 && (/^MAC_[TR]X_STATS_/.test(name) || PLACEMENT.includes(name)))
+  .filter(({ name, count }) => count === 1 && (/^MAC_[TR]X_STATS_/.test(name) || PLACEMENT.includes(name)))
   .map(({ name, at }) => ({ name: name.replace(PREFIX, ''), at }));
 
 export class ChipStatistics {

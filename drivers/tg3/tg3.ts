@@ -160,7 +160,7 @@ export class Tg3Driver extends NetDriver {
     chip.set(CPMU_PADRNG_CTL, 1 << 18);
     const mode = chip.read(GRC_MODE);
     chip.write(GRC_MODE, mode | GRC_MODE.PCIE_DL_SEL);
-    const training = PCIE_TL_8.at + 4; // of the data link layer, while that is selected
+    const training = PCIE_TL_8.at(1); // of the data link layer, while that is selected
     bar.write32(training, ((bar.read32(training) & ~0xff) | 0x2c) >>> 0);
     chip.write(GRC_MODE, mode);
     chip.modify(CPMU_LSPD_10MB_CLK, 0x1f0000, 0x130000); // 6.25 MHz

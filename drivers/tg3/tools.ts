@@ -1,5 +1,5 @@
 /** The chip's side of the tools around a card. */
-import type { AnyRegister } from '../../sim/registers.ts';
+import type { Register } from '../../sim/registers.ts';
 import {
   RCB,
   RCB_DISABLED,
@@ -40,7 +40,7 @@ export function tg3Tools(device: PciDevice): ChipTools {
 
 /** Producer rings have their control blocks in registers, the others in SRAM. Of each the card is at one end. */
 function rings(chip: Chip): RingPlace[] {
-  const producer = (name: string, block: AnyRegister, card: AnyRegister, driver: AnyRegister) =>
+  const producer = (name: string, block: Register, card: Register, driver: Register) =>
     ring(
       name,
       RX_BD,

@@ -186,7 +186,7 @@ export class Transmitter {
     if (tail !== start) {
       // The batch's last is reported at once, so that nothing is left behind.
       words[(((tail - 1) & LAST) << 2) + 2]! |= TX_COAL_NOW;
-      this.#bar.write32(R.MBOX_SEND_PROD.at, tail);
+      this.#bar.write32(R.MBOX_SEND_PROD.at(0), tail);
     }
     return at - first;
   }

@@ -61,9 +61,9 @@ function showEverything(): void {
 
 const linuxText = ({ linux }: Model) => (linux === undefined ? '' : `Linux ${linux.module}`);
 
-/** "0x05400 + 8 × 0..15" where a register is an array. */
-function placeOf({ at, count = 1, stride = 4 }: RegisterMap['rows'][number]): string {
-  return count === 1 ? hex(at) : `${hex(at)} +${stride} × ${count}`;
+/** "0x05400 +8 × 16" where a register is an array. */
+function placeOf({ runs }: NamedRow): string {
+  return runs.map(({ at, count, stride }) => (count === 1 ? hex(at) : `${hex(at)} +${stride} × ${count}`)).join(', ');
 }
 
 const byPlace = ({ rows }: RegisterMap) => [...rows].sort((a, b) => a.at - b.at);
@@ -71,8 +71,9 @@ const byPlace = ({ rows }: RegisterMap) => [...rows].sort((a, b) => a.at - b.at)
 function showRegisters({ registers, configuration }: Model, json?: true): void {
   if (json) {
     const { chip, size } = registers;
-    const config = { size: configuration.size, registers: byPlace(configuration) };
-    console.log(JSON.stringify({ chip, size, registers: byPlace(registers), configuration: config }));
+    const plain = (map: RegisterMap) => byPlace(map).map(({ offsets: _, ...row }) => row);
+    const config = { size: configuration.size, registers: plain(configuration) };
+    console.log(JSON.stringify({ chip, size, registers: plain(registers), configuration: config }));
     return;
   }
   showMap(registers, 'rows of registers in');

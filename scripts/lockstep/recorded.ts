@@ -93,12 +93,8 @@ function access(text: string, map: RegisterMap, where: string): Access {
   const [, kind, register, index = '0', value] = ACCESS.exec(text) ?? [];
   if (register === undefined) throw new UsageError(`${where} is no register access: ${quoted(text)}`);
   const row = map.rows.find(({ name }) => name === register);
-  const at = row
-    ? row.at + Number(index) * (row.stride ?? 4)
-    : /^0x[\da-f]{1,5}$/i.test(register)
-      ? Number(register)
-      : -1;
-  if (at < 0 || at % 4 !== 0 || (row && Number(index) >= (row.count ?? 1)))
+  const at = row ? (row.offsets[Number(index)] ?? -1) : /^0x[\da-f]{1,5}$/i.test(register) ? Number(register) : -1;
+  if (at < 0 || at % 4 !== 0)
     throw new UsageError(`${where}: there is no register ${quoted(text.slice(kind!.length).trim().split(' ')[0]!)}`);
   return kind!.toLowerCase() === 'read' ? { does: 'read', at } : { does: 'write', at, value: Number(value) };
 }

@@ -61,10 +61,10 @@ export const slug = (block: string) =>
     .replace(/[^a-z\d]+/g, '-')
     .replace(/^-|-$/g, '');
 
-const whole = (found: Found, named: boolean): Chosen => ({ ...found, first: 0, count: found.row.count ?? 1, named });
+const whole = (found: Found, named: boolean): Chosen => ({ ...found, first: 0, count: found.row.count, named });
 
 function part(found: Found, first: number, last: number): Chosen {
-  const { name, count = 1 } = found.row;
+  const { name, count } = found.row;
   if (count === 1) throw new UsageError(`${name} is one register: leave [${first}] out`);
   if (first <= last && last < count) return { ...found, first, count: last - first + 1, named: true };
   throw new UsageError(`${name} has ${count} registers: give ${name}[0] to ${name}[${count - 1}]`);
@@ -79,7 +79,7 @@ function atOffset(map: RegisterMap, text: string): Chosen {
     const names = near.map(({ name, at }) => `${name} at ${hex(at)}`).join(', ');
     throw new UsageError(`${map.chip} has no register at ${hex(offset)}: near it are ${names}`);
   }
-  return { map, row, first: map.indexAt(row, offset), count: 1, named: true };
+  return { map, row, first: map.indexAt[map.placeOf(offset)]!, count: 1, named: true };
 }
 
 function asPattern(text: string): RegExp {

@@ -24,7 +24,7 @@ export interface Reading {
 }
 
 /** Why a register is not read unless it is asked for. */
-export function unreadOf({ masks, takes, count = 1 }: NamedRow): Unread | undefined {
+export function unreadOf({ masks, takes, count }: NamedRow): Unread | undefined {
   if (masks.shown === 0) return 'write-only';
   if (masks.readSets !== 0) return 'set by reading';
   if (takes) return 'taken by reading';
@@ -41,13 +41,13 @@ const spaceOf = (spaces: Spaces, { space }: RegisterMap): RegisterSpace =>
 /** @param all also those whose reading changes them. */
 export function read(spaces: Spaces, chosen: readonly Chosen[], all: boolean): Reading[] {
   return chosen.flatMap(({ map, row, first, count, named }) => {
-    const { stride = 4, width = 4 } = row;
+    const { width = 4 } = row;
     const space = spaceOf(spaces, map);
     const unread = unreadOf(row);
     const skip = unread === 'write-only' || (unread !== undefined && !named && !all);
     return Array.from({ length: skip && count > MEMORY ? 1 : count }, (_, i) => {
-      const at = row.at + (first + i) * stride;
-      const name = row.count === undefined ? row.name : `${row.name}[${first + i}]`;
+      const at = row.offsets[first + i]!;
+      const name = row.count === 1 ? row.name : `${row.name}[${first + i}]`;
       return { map, row, name, at, value: skip ? null : readFrom(space, at, width), unread };
     });
   });
@@ -75,7 +75,7 @@ export function write(spaces: Spaces, chosen: readonly Chosen[], value: number, 
     throw new UsageError(`${name} is only read: nothing was written`);
   if ((value & ~mask) !== 0) throw new UsageError(`${hex(value, 1)} has bits outside of the mask ${hex(mask, 1)}`);
   if (value > 2 ** (8 * width) - 1) throw new UsageError(`${name} has ${8 * width} bits: ${hex(value, 1)} is too much`);
-  const at = row.at + first * (row.stride ?? 4);
+  const at = row.offsets[first]!;
   const space = spaceOf(spaces, map);
   const readable = unreadOf(row) === undefined || unreadOf(row) === 'memory';
   const before = readable ? readFrom(space, at, width) : null;
@@ -83,7 +83,7 @@ export function write(spaces: Spaces, chosen: readonly Chosen[], value: number, 
   const written = (kept | value) >>> 0;
   writeTo(space, at, width, written);
   return {
-    name: row.count === undefined ? name : `${name}[${first}]`,
+    name: row.count === 1 ? name : `${name}[${first}]`,
     at,
     before,
     written,

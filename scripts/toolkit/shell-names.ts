@@ -2,7 +2,7 @@
 import { inspect } from 'node:util';
 import type { RingPlace } from '../../drivers/chip-tools.ts';
 import type { DmaAllocator, DmaMemory, PciDevice } from '../../drivers/device.ts';
-import { field, hex, maskOf, place } from '../../sim/registers.ts';
+import { field, hex, maskOf, offsetOf, place } from '../../sim/registers.ts';
 import { UsageError } from '../errors.ts';
 import { inHex } from '../families/descriptor-text.ts';
 import type { Driver } from '../families/family.ts';
@@ -45,7 +45,7 @@ function helpFor({ family, tools }: Workbench): Help {
     [`${rings[0]}[5]`, `a descriptor; ${rings[0]}[0..5] several`],
     [
       'read(what)',
-      `a register by name or offset: read('${element}'), read(${hex(tools.registers.r[register]!.at, 1)})`,
+      `a register by name or offset: read('${element}'), read(${hex(offsetOf(tools.registers.r[register]!), 1)})`,
     ],
     ['write(what, value, mask)', 'writes it, or the masked bits of it; shows before and after'],
     ['dump(block)', `a block's registers, or all: dump('${block}'); with true behind also those that reading changes`],
@@ -96,8 +96,8 @@ export class ShellNames {
   #registers(): Names {
     return Object.fromEntries(
       rowsOf(this.#maps).map(({ map, row }) => {
-        const all = { map, row, first: 0, count: row.count ?? 1, named: true };
-        const view = row.count === undefined ? this.#register(all) : this.#array(all);
+        const all = { map, row, first: 0, count: row.count, named: true };
+        const view = row.count === 1 ? this.#register(all) : this.#array(all);
         const set = (value: unknown) => this.#assign(all, value);
         return [row.name, { enumerable: true, get: () => view, set }];
       }),

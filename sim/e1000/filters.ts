@@ -28,7 +28,7 @@ export class Filters {
   /** After the table changed. */
   settle(): void {
     this.#addresses = 0;
-    for (let i = 0; i < RAH.count; i++) if (this.#words[RAH.word + i * 2]! & RAH.AV) this.#addresses = i + 1;
+    for (let i = 0; i < RAH.count; i++) if (this.#words[RAH.word(i)]! & RAH.AV) this.#addresses = i + 1;
   }
 
   /** By destination address; `start` is the frame's first byte. */
@@ -46,8 +46,8 @@ export class Filters {
     const words = this.#words;
     for (let i = 0; i < this.#addresses; i++) {
       if (
-        (words[RAL.word + i * 2]! | 0) === low &&
-        (words[RAH.word + i * 2]! & (RAH.AV | RAH.AS | RAH.RAH)) >>> 0 === (RAH.AV | high) >>> 0
+        (words[RAL.word(i)]! | 0) === low &&
+        (words[RAH.word(i)]! & (RAH.AV | RAH.AS | RAH.RAH)) >>> 0 === (RAH.AV | high) >>> 0
       ) {
         return true;
       }
@@ -57,7 +57,7 @@ export class Filters {
 
   #hashed(high: number, rctl: number): boolean {
     const hash = (high >>> HASH_SHIFT[field(rctl, RCTL.MO) as 0 | 1 | 2 | 3]) & 0xfff;
-    return ((this.#words[MTA.word + (hash >>> 5)]! >>> (hash & 31)) & 1) !== 0;
+    return ((this.#words[MTA.word(hash >>> 5)]! >>> (hash & 31)) & 1) !== 0;
   }
 
   /** Whether a tagged frame passes the VLAN filter. */
@@ -66,6 +66,6 @@ export class Filters {
     if (!(rctl & RCTL.VFE)) return true;
     if (rctl & RCTL.CFIEN && ((tci & 0x1000) !== 0) !== ((rctl & RCTL.CFI) !== 0)) return false;
     const id = tci & 0xfff;
-    return ((this.#words[VFTA.word + (id >>> 5)]! >>> (id & 31)) & 1) !== 0;
+    return ((this.#words[VFTA.word(id >>> 5)]! >>> (id & 31)) & 1) !== 0;
   }
 }

@@ -52,7 +52,7 @@ export class FlowControl {
    */
   received(bytes: Uint8Array, start: number, bitTime: number): number {
     const words = this.#words;
-    const station = isTo(bytes, start, words[RAL.word]!, words[RAH.word]! & RAH.RAH);
+    const station = isTo(bytes, start, words[RAL.word(0)]!, words[RAH.word(0)]! & RAH.RAH);
     if (!station && !isTo(bytes, start, words[FCAL.word]!, words[FCAH.word]!)) return ORDINARY;
     const rctl = words[RCTL.word]!;
     if (get16(bytes, start + 14) !== OPCODE_PAUSE) {
@@ -96,11 +96,11 @@ export class FlowControl {
     const words = this.#words;
     for (let i = 0; i < 4; i++) {
       frame[i] = words[FCAL.word]! >>> (8 * i);
-      frame[6 + i] = words[RAL.word]! >>> (8 * i);
+      frame[6 + i] = words[RAL.word(0)]! >>> (8 * i);
     }
     for (let i = 0; i < 2; i++) {
       frame[4 + i] = words[FCAH.word]! >>> (8 * i);
-      frame[10 + i] = words[RAH.word]! >>> (8 * i);
+      frame[10 + i] = words[RAH.word(0)]! >>> (8 * i);
     }
     put16(frame, 12, words[FCT.word]!);
     put16(frame, 14, OPCODE_PAUSE);

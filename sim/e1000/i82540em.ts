@@ -154,8 +154,8 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     this.eeprom.reset();
     const [low, middle, high] = this.eeprom.words as unknown as [number, number, number];
     if (this.eeprom.signed) {
-      this.#words[RAL.word] = low | (middle << 16);
-      this.#words[RAH.word] = RAH.AV | high;
+      this.#words[RAL.word(0)] = low | (middle << 16);
+      this.#words[RAH.word(0)] = RAH.AV | high;
     }
     this.#filters.settle();
   }

@@ -6,7 +6,7 @@ import type { BusMaster, Window } from '../memory.ts';
 import { Fifo } from '../nic/fifo.ts';
 import { ETHERNET_HEADER, FCS, get16, isBroadcast, MACS, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
-import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
+import { field, type Register, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import type { ChecksumUnit } from './checksum.ts';
 import { DESCRIPTOR, RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
@@ -208,7 +208,7 @@ export class Receive {
     return !bad || storesBad;
   }
 
-  #countLength(register: AnyRegister): void {
+  #countLength(register: Register): void {
     this.#statistics.count(register);
     this.#statistics.count(RLEC);
   }

@@ -4,7 +4,7 @@
  * Source: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453), chapter 13;
  * `section` is its. Names are its names, too. Alternate offsets (table 13-2, kept for 82542 software) are aliases.
  */
-import { never, notYet, partly, RegisterMap, type Row, type Rows, ro, rsvd, sc } from '../registers.ts';
+import { never, notYet, partly, RegisterMap, type Row, type Rows, ro, rsvd, run, sc, startOf } from '../registers.ts';
 
 const counter = (at: number, section: string, title: string) =>
   ({ at, access: 'RC', section, title, live: true }) as const;
@@ -608,41 +608,35 @@ const ROWS = {
     fields: { PCSS: [7, 0], IPOFLD: 8, TUOFLD: 9, IPV6OFL: 10 },
   },
   MTA: {
-    at: 0x05200,
+    at: [run(0x05200, 128)],
     access: 'RW',
     section: '13.5.1',
     title: 'Multicast Table Array',
-    count: 128,
     aliases: [0x00200],
     survives: ['software'],
   },
   RAL: {
-    at: 0x05400,
+    at: [run(0x05400, 16, 8)],
     access: 'RW',
     section: '13.5.2',
     title: 'Receive Address Low',
-    count: 16,
-    stride: 8,
     live: true,
     aliases: [0x00040],
   },
   RAH: {
-    at: 0x05404,
+    at: [run(0x05404, 16, 8)],
     access: 'RW',
     section: '13.5.3',
     title: 'Receive Address High',
-    count: 16,
-    stride: 8,
     live: true,
     fields: { RAH: [15, 0], AS: [17, 16], AV: 31 },
     aliases: [0x00044],
   },
   VFTA: {
-    at: 0x05600,
+    at: [run(0x05600, 128)],
     access: 'RW',
     section: '13.5.4',
     title: 'VLAN Filter Table Array',
-    count: 128,
     aliases: [0x00600],
     survives: ['software'],
   },
@@ -688,62 +682,52 @@ const ROWS = {
     fields: { V4: [3, 0], V6: 16 },
   },
   IP4AT: {
-    at: 0x05840,
+    at: [run(0x05840, 4, 8)],
     access: 'RW',
     section: '13.6.5',
     title: 'IPv4 Address Table',
-    count: 4,
-    stride: 8,
     modelled: wakeUp,
   },
-  IP6AT: { at: 0x05880, access: 'RW', section: '13.6.6', title: 'IPv6 Address Table', count: 4, modelled: wakeUp },
+  IP6AT: { at: [run(0x05880, 4)], access: 'RW', section: '13.6.6', title: 'IPv6 Address Table', modelled: wakeUp },
   WUPL: { at: 0x05900, access: 'RO', section: '13.6.7', title: 'Wakeup Packet Length', modelled: wakeUp },
   WUPM: {
-    at: 0x05a00,
+    at: [run(0x05a00, 32)],
     access: 'RO',
     section: '13.6.8',
     title: 'Wakeup Packet Memory',
-    count: 32,
     modelled: wakeUp,
     survives: ['software'],
   },
   FFLT: {
-    at: 0x05f00,
+    at: [run(0x05f00, 4, 8)],
     access: 'RW',
     section: '13.6.9',
     title: 'Flexible Filter Length Table',
-    count: 4,
-    stride: 8,
     modelled: wakeUp,
     fields: { LEN: [10, 0] },
   },
   FFMT: {
-    at: 0x09000,
+    at: [run(0x09000, 128, 8)],
     access: 'RW',
     section: '13.6.10',
     title: 'Flexible Filter Mask Table',
-    count: 128,
-    stride: 8,
     modelled: wakeUp,
     fields: { MASK: [3, 0] },
     survives: ['software'],
   },
   FFVT: {
-    at: 0x09800,
+    at: [run(0x09800, 128, 8)],
     access: 'RW',
     section: '13.6.11',
     title: 'Flexible Filter Value Table',
-    count: 128,
-    stride: 8,
     modelled: wakeUp,
     survives: ['software'],
   },
   PBM: {
-    at: 0x10000,
+    at: [run(0x10000, 0x4000)],
     access: 'RW',
     section: '13.8.11',
     title: 'Packet Buffer Memory',
-    count: 0x4000,
     modelled: diagnostic,
     survives: ['software'],
   },
@@ -776,8 +760,8 @@ const BLOCKS = [
 ] as const;
 
 /** Which block a register belongs to, in this chip and its kin. */
-export function blockOf({ at }: Row): string {
-  return BLOCKS.findLast(([start]) => start <= at)![1];
+export function blockOf(row: Row): string {
+  return BLOCKS.findLast(([start]) => start <= startOf(row))![1];
 }
 
 export const I82540EM = new RegisterMap('82540EM', 0x20000, ROWS, blockOf);

@@ -1,7 +1,7 @@
 /** A descriptor ring as the chip sees it: base and length, head and tail registers. */
 import type { BusMaster } from '../memory.ts';
 import { DescriptorRing } from '../nic/ring.ts';
-import type { AnyRegister, RegisterFile } from '../registers.ts';
+import type { Register, RegisterFile } from '../registers.ts';
 import { DESCRIPTOR } from './descriptors.ts';
 
 export class Ring extends DescriptorRing {
@@ -16,7 +16,7 @@ export class Ring extends DescriptorRing {
   constructor(
     registers: RegisterFile,
     dma: BusMaster,
-    r: { low: AnyRegister; high: AnyRegister; length: AnyRegister; head: AnyRegister; tail: AnyRegister },
+    r: { low: Register; high: Register; length: Register; head: Register; tail: Register },
   ) {
     super(dma, DESCRIPTOR);
     this.#registers = registers.words;

@@ -3,7 +3,7 @@
  * wrapping, and clear when read; of the 64-bit pairs only reading the high half clears, and it clears both.
  */
 import { FCS } from '../packet.ts';
-import type { AnyRegister, RegisterFile } from '../registers.ts';
+import type { Register, RegisterFile } from '../registers.ts';
 import { I82540EM } from './registers.ts';
 
 const R = I82540EM.r;
@@ -28,7 +28,7 @@ export class Statistics {
     }
   }
 
-  count(register: AnyRegister): void {
+  count(register: Register): void {
     this.#bump(register.word, 1);
   }
 

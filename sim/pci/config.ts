@@ -76,8 +76,8 @@ export class ConfigSpace {
     this.writable = new Uint8Array(map.size);
     this.clearable = new Uint8Array(map.size);
     for (const row of map.rows) {
-      const { masks, count = 1, stride = 4, width = 4, reset = 0 } = row;
-      for (let at = row.at; at < row.at + count * stride; at += stride) {
+      const { masks, offsets, width = 4, reset = 0 } = row;
+      for (const at of offsets) {
         this.poke(at, width, reset);
         put(this.writable, at, width, masks.stores);
         put(this.clearable, at, width, masks.clears);
@@ -136,9 +136,8 @@ export class ConfigSpace {
 
   /** Everything that software can write back to its reset value. */
   reset(): void {
-    for (const { at: first, count = 1, stride = 4, width = 4, reset = 0 } of this.map.rows) {
-      for (let at = first; at < first + count * stride; at += stride)
-        for (let i = 0; i < width; i++) this.#resetByte(at + i, (reset >>> (8 * i)) & 0xff);
+    for (const { offsets, width = 4, reset = 0 } of this.map.rows) {
+      for (const at of offsets) for (let i = 0; i < width; i++) this.#resetByte(at + i, (reset >>> (8 * i)) & 0xff);
     }
     for (const { at, run } of this.#changeHooks) run(at, 1, this.bytes[at]!);
   }

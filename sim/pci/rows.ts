@@ -5,7 +5,7 @@
  * Sources: PCI Local Bus Specification 3.0 (sections below are its, unless they say otherwise), PCI Power Management 1.1,
  * PCI-X Addendum 1.0a, PCI Express Base Specification 3.0. Names of the header are those of pciutils.
  */
-import { RegisterMap, type Row, type Rows, ro } from '../registers.ts';
+import { RegisterMap, type Row, type Rows, ro, run, startOf } from '../registers.ts';
 
 export interface PciIdentity {
   readonly vendor: number;
@@ -54,7 +54,7 @@ export function configurationMap(chip: string, shape: FunctionShape): RegisterMa
   for (const [name, change] of Object.entries(other)) header[name] = { ...header[name]!, ...change };
   const listed = capabilities.map((capability, i) => linked(chip, capability, capabilities[i + 1]?.at ?? 0));
   const rows: Rows = Object.assign(header, ...listed, own);
-  const inPlace = Object.fromEntries(Object.entries(rows).sort(([, a], [, b]) => a.at - b.at));
+  const inPlace = Object.fromEntries(Object.entries(rows).sort(([, a], [, b]) => startOf(a) - startOf(b)));
   return new RegisterMap(chip, size, inPlace, () => BLOCK, 'config');
 }
 
@@ -411,7 +411,7 @@ function expressRows(at: number, section: string, version: number) {
 /** What version 2 adds; an endpoint has no slot and is no root. */
 function expressRows2(at: number, section: string): Rows {
   const none = (offset: number, title: string, count = 1): Row => {
-    return { at: at + offset, access: 'RO', section, title, ...(count > 1 ? { count } : {}) };
+    return { at: count > 1 ? [run(at + offset, count)] : at + offset, access: 'RO', section, title };
   };
   return {
     PCIE_SLOT_ROOT: none(0x14, 'slot and root registers: none', 4),

@@ -385,8 +385,8 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     const low = get32(mac, 2);
     words[SRAM_MAC_HIGH / 4] = MAC_SIGNATURE | high;
     words[SRAM_MAC_LOW / 4] = low;
-    this.#words[R.MAC_ADDR_HIGH.word] = high;
-    this.#words[R.MAC_ADDR_LOW.word] = low;
+    this.#words[R.MAC_ADDR_HIGH.word(0)] = high;
+    this.#words[R.MAC_ADDR_LOW.word(0)] = low;
   }
 
   // Link.

@@ -6,7 +6,7 @@
  */
 import { type Alarm, type Clock, MICROSECOND } from '../clock.ts';
 import type { BusMaster, Window } from '../memory.ts';
-import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
+import { type AnyRegister, field, type Register, type RegisterArray, type RegisterFile } from '../registers.ts';
 import type { Chip } from './chips.ts';
 import { VECTORS } from './configuration.ts';
 import {
@@ -28,7 +28,6 @@ export const RETURN_RINGS = 4;
 const ALL_RINGS = RETURN_RINGS;
 const BLOCK = 32; // bytes written of a status block, in every mode
 const IN_ISR = MBOX_INTERRUPT.IN_ISR;
-const VECTOR_REGISTERS = 6; // words from one vector's limits to the next's
 
 /** The way out for interrupts. */
 export interface Pins {
@@ -121,8 +120,8 @@ export class HostCoalescing {
     return (this.#words[MAC_STATUS.word]! & this.#words[MAC_EVENT.word]!) !== 0;
   }
 
-  #limit(first: AnyRegister, others: AnyRegister, vector: number): number {
-    return this.#words[vector === 0 ? first.word : others.word + (vector - 1) * VECTOR_REGISTERS]!;
+  #limit(first: Register, others: RegisterArray, vector: number): number {
+    return this.#words[vector === 0 ? first.word : others.word(vector - 1)]!;
   }
 
   /** Enough events for a status block, or a timer for them. In the ISR the limits are others, the timers the same. */
@@ -146,7 +145,7 @@ export class HostCoalescing {
   }
 
   #busy(vector: number): boolean {
-    return (this.#words[MBOX_INTERRUPT.word + 2 * vector]! & IN_ISR) !== 0;
+    return (this.#words[MBOX_INTERRUPT.word(vector)]! & IN_ISR) !== 0;
   }
 
   // Status blocks.
@@ -177,7 +176,7 @@ export class HostCoalescing {
     const [high, low] =
       vector === 0
         ? [R.HOSTCC_STATUS_BLK_HOST_HIGH.word, R.HOSTCC_STATUS_BLK_HOST_LOW.word]
-        : [R.HOSTCC_VEC_STATUS_BLK_HIGH.word + 2 * (vector - 1), R.HOSTCC_VEC_STATUS_BLK_LOW.word + 2 * (vector - 1)];
+        : [R.HOSTCC_VEC_STATUS_BLK_HIGH.word(vector - 1), R.HOSTCC_VEC_STATUS_BLK_LOW.word(vector - 1)];
     const start = (this.#words[low]! & ~7) >>> 0;
     // Below 4 GiB it stays a small integer: a product would be a number on the heap for every block.
     const address = this.#words[high] === 0 ? start : this.#words[high]! * 0x1_0000_0000 + start;
@@ -245,7 +244,7 @@ export class HostCoalescing {
     const on = this.#is57765
       ? !(words[MSGINT_MODE.word]! & MSGINT_MODE.ONE_SHOT_DISABLE)
       : words[PCIE_TRANSACTION_CFG.word]! & PCIE_TRANSACTION_CFG.TRANS_CFG_1SHOT_MSI;
-    if (on) words[MBOX_INTERRUPT.word + 2 * vector] = 1;
+    if (on) words[MBOX_INTERRUPT.word(vector)] = 1;
   }
 
   /** After anything changed that INTA# or MSI depends on. */

@@ -21,13 +21,13 @@ export class Filters {
     const low = (bytes[start + 2]! << 24) | (bytes[start + 3]! << 16) | (bytes[start + 4]! << 8) | bytes[start + 5]!;
     if (high & 0x100) return (high === 0xffff && isBroadcast(bytes, start)) || this.#hashed(bytes, start);
     for (let i = 0; i < MAC_ADDR_HIGH.count; i++)
-      if (words[MAC_ADDR_HIGH.word + 2 * i] === high && (words[MAC_ADDR_LOW.word + 2 * i]! | 0) === low) return true;
+      if (words[MAC_ADDR_HIGH.word(i)] === high && (words[MAC_ADDR_LOW.word(i)]! | 0) === low) return true;
     return false;
   }
 
   /** The lowest seven bits of the address's CRC, before its final inversion, number the hash's bits. */
   #hashed(bytes: Uint8Array, start: number): boolean {
     const index = ~crc32(bytes, start, 6) & 0x7f;
-    return ((this.#words[MAC_HASH_REG.word + (index >>> 5)]! >>> (index & 31)) & 1) !== 0;
+    return ((this.#words[MAC_HASH_REG.word(index >>> 5)]! >>> (index & 31)) & 1) !== 0;
   }
 }

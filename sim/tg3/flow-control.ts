@@ -84,8 +84,8 @@ export class FlowControl {
   /** Annex 31B.1: to the group address, from the station's, opcode 1, quanta, zeros. */
   #pause(quanta: number): Uint8Array {
     const frame = this.#frame;
-    const high = this.#words[MAC_ADDR_HIGH.word]!;
-    const low = this.#words[MAC_ADDR_LOW.word]!;
+    const high = this.#words[MAC_ADDR_HIGH.word(0)]!;
+    const low = this.#words[MAC_ADDR_LOW.word(0)]!;
     frame.set(GROUP);
     put16(frame, 6, high);
     put16(frame, 8, low >>> 16);

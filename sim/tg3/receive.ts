@@ -17,7 +17,7 @@ import {
   VLAN_TAG,
 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
-import { type AnyRegister, field, type RegisterFile } from '../registers.ts';
+import { field, type Register, type RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import type { Chip } from './chips.ts';
 import { type HostCoalescing, RETURN_RINGS } from './coalescing.ts';
@@ -211,7 +211,7 @@ export class Receive {
     return !bad || (mode & MAC_RX_MODE.NO_CRC_CHECK) !== 0 || this.#refuse(R.MAC_RX_STATS_FCS_ERRORS);
   }
 
-  #refuse(counter: AnyRegister): boolean {
+  #refuse(counter: Register): boolean {
     this.#statistics.count(counter);
     this.#statistics.count(R.RCVLPC_IN_ERRORS_CNT);
     return false;
@@ -257,7 +257,7 @@ export class Receive {
     if (!std.contiguous || !ret.contiguous || !ret.writable) return 0;
     const coalescing = this.#coalescing;
     const supplied = words[MBOX_STD_PROD.word]! % std.count;
-    const consumed = words[MBOX_RET_CON.word]! % ret.count;
+    const consumed = words[MBOX_RET_CON.word(0)]! % ret.count;
     const longest = Math.min(this.#bufferSize, STANDARD_MTU) - FCS;
     const what = checksWanted(mode);
     let from = coalescing.stdConsumer;
@@ -325,7 +325,7 @@ export class Receive {
     if (this.#starved) return false;
     const to = coalescing.returnProducers[which]!;
     const next = ret.next(to);
-    if (ret.count === 0 || next === words[MBOX_RET_CON.word + 2 * which]! % ret.count) return false;
+    if (ret.count === 0 || next === words[MBOX_RET_CON.word(which)]! % ret.count) return false;
     const bd = ring.locate(from);
     const at = ret.locate(to);
     if (bd < 0 || at < 0 || !ret.writable) {

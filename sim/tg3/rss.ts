@@ -51,7 +51,7 @@ export class Rss {
     if (ports) hash ^= this.#add(bytes, start + headers.l4, 4, size);
     this.hash = hash >>> 0;
     const index = hash & 0x7f;
-    return (this.#words[MAC_RSS_INDIR_TBL.word + (index >>> 3)]! >>> (28 - 4 * (index & 7))) & RINGS;
+    return (this.#words[MAC_RSS_INDIR_TBL.word(index >>> 3)]! >>> (28 - 4 * (index & 7))) & RINGS;
   }
 
   #add(bytes: Uint8Array, from: number, count: number, place: number): number {
@@ -73,9 +73,9 @@ export class Rss {
 
   /** 32 bits of the key from a bit on. */
   #keyAt(bit: number): number {
-    const word = MAC_RSS_HASH_KEY.word + (bit >>> 5);
+    const word = bit >>> 5;
     const shift = bit & 31;
-    const first = this.#words[word]! << shift;
-    return shift === 0 ? first : first | (this.#words[word + 1]! >>> (32 - shift));
+    const first = this.#words[MAC_RSS_HASH_KEY.word(word)]! << shift;
+    return shift === 0 ? first : first | (this.#words[MAC_RSS_HASH_KEY.word(word + 1)]! >>> (32 - shift));
   }
 }

@@ -124,7 +124,7 @@ export class Send {
     this.#longest = blocks.chip.is57765 ? LONGEST_JUMBO : LONGEST;
     this.#engine = new PacketEngine(host, dma, blocks.outlet, MAX_STAGED, () => this.#run());
     registers.onWrite(MBOX_SEND_PROD, () => this.#engine.run());
-    registers.onRead(R.SNDBDI_IN_PROD_IDX, (index) => (index === 0 ? this.#words[MBOX_SEND_PROD.word]! : 0));
+    registers.onRead(R.SNDBDI_IN_PROD_IDX, (index) => (index === 0 ? this.#words[MBOX_SEND_PROD.word(0)]! : 0));
     for (const stage of STAGES) registers.onWrite(stage, () => this.#engine.run());
   }
 
@@ -167,7 +167,7 @@ export class Send {
   /** From where we are to the producer index: at most once around, whatever it says. */
   #work(): void {
     const { count } = this.#ring;
-    const producer = this.#words[MBOX_SEND_PROD.word]! % count;
+    const producer = this.#words[MBOX_SEND_PROD.word(0)]! % count;
     for (let budget = count; budget > 0; ) {
       if (!this.#segmenting && this.#next === producer) return;
       if (this.#engine.held()) return;

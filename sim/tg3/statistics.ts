@@ -1,6 +1,6 @@
 /** The MAC's counters: 32 bits, cleared by reading, each half of them on by a bit of MAC_MODE. They stick at their maximum. */
 import { isBroadcast } from '../packet.ts';
-import type { AnyRegister, RegisterFile } from '../registers.ts';
+import type { Register, RegisterFile } from '../registers.ts';
 import { BCM57XX } from './registers.ts';
 
 const R = BCM57XX.r;
@@ -14,7 +14,7 @@ export class Statistics {
     this.#words = registers.words;
   }
 
-  count(register: AnyRegister, by = 1): void {
+  count(register: Register, by = 1): void {
     const value = this.#words[register.word]!;
     this.#words[register.word] = value > MAX - by ? MAX : value + by;
   }
@@ -41,7 +41,7 @@ export class Statistics {
   }
 
   /** MAC_MODE's clear bits. */
-  clear(first: AnyRegister, last: AnyRegister): void {
+  clear(first: Register, last: Register): void {
     this.#words.fill(0, first.word, last.word + 1);
   }
 }

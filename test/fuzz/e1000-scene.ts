@@ -2,7 +2,7 @@
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister } from '../../sim/registers.ts';
+import type { Register } from '../../sim/registers.ts';
 import { NOWHERE, Scene } from './scene.ts';
 
 const R = I82540EM.r;
@@ -42,7 +42,7 @@ export class E1000Scene extends Scene {
     this.begin();
   }
 
-  #set(register: AnyRegister, value: number): void {
+  #set(register: Register, value: number): void {
     this.card.writeBar(0, register.at, 4, value >>> 0);
   }
 

@@ -51,7 +51,7 @@ export abstract class Scene {
       message: () => undefined,
     });
     const { rows } = this.card.registers.map;
-    this.#offsets = rows.flatMap(({ at, aliases = [] }) => [at, ...aliases]);
+    this.#offsets = rows.flatMap(({ runs, aliases }) => [...runs, ...aliases].map(({ at }) => at));
     this.#partner = new HostPort('partner', {
       onFrame: (bytes, start, length) => this.#look(bytes, start, length),
     });

@@ -1,6 +1,6 @@
 /** The BCM57xx under attack: BDs that make no sense, control blocks, mailboxes and registers of any value. */
 import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister } from '../../sim/registers.ts';
+import { type AnyRegister, offsetOf } from '../../sim/registers.ts';
 import { Tg3 } from '../../sim/tg3/bcm57xx.ts';
 import type { ChipName } from '../../sim/tg3/chips.ts';
 import { SRAM_RET_RCB, SRAM_SEND_RCB, TX_END } from '../../sim/tg3/descriptors.ts';
@@ -67,7 +67,7 @@ export class Tg3Scene extends Scene {
       (a, b) => this.#give(a, b),
       (a, b) => this.#give(a, b),
       (a) => this.#set(a & 0x100 ? R.MBOX_STD_PROD : R.MBOX_JUMBO_PROD, a % RING),
-      (a) => this.card.writeBar(0, R.MBOX_RET_CON.at + 8 * ((a >>> 8) % RETURN_RINGS), 4, a % RING),
+      (a) => this.card.writeBar(0, R.MBOX_RET_CON.at((a >>> 8) % RETURN_RINGS), 4, a % RING),
       (a, b) => this.#set(R.MAC_RX_MODE, R.MAC_RX_MODE.ENABLE | (a % 4 === 0 ? this.value(b) : 0)),
       (a) => this.#set(R.MAC_MODE, 8 | (a % 4 === 0 ? R.MAC_MODE.PORT_INT_LPBACK : 0)),
       (a, b) => this.#controlBlock(a, b),
@@ -78,7 +78,7 @@ export class Tg3Scene extends Scene {
   }
 
   #set(register: AnyRegister, value: number): void {
-    this.card.writeBar(0, register.at, 4, value >>> 0);
+    this.card.writeBar(0, offsetOf(register), 4, value >>> 0);
   }
 
   #sram(at: number, value: number): void {

@@ -311,18 +311,18 @@ await tap.test('any other card: what it has, and a reset of its own', async (t) 
   for (const reset of [() => device.reset(), () => config.write16(express + 8, config.read16(express + 8) | 0x8000)]) {
     device.enable({ memory: true });
     const bar = device.bar(0);
-    bar.write32(RAL.at, 0x1234);
-    t.equal(bar.read32(RAL.at), 0x1234);
+    bar.write32(RAL.at(0), 0x1234);
+    t.equal(bar.read32(RAL.at(0)), 0x1234);
     reset();
     t.equal(config.read16(COMMAND_REGISTER) & 2, 0);
-    t.equal(bar.read32(RAL.at), 0xffffffff);
+    t.equal(bar.read32(RAL.at(0)), 0xffffffff);
     device.enable({ memory: true });
-    t.equal(bar.read32(RAL.at), 0x82000002, 'as its NVM has it');
+    t.equal(bar.read32(RAL.at(0)), 0x82000002, 'as its NVM has it');
   }
   config.write32(0x10, 0xffffffff);
   t.equal(config.read32(0x10), 0xfffe0000);
   t.equal(
-    device.bar(0).read32(RAL.at),
+    device.bar(0).read32(RAL.at(0)),
     0x82000002,
     'where its BARs are is for its user to say: it is there all the same',
   );

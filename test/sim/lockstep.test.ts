@@ -50,7 +50,7 @@ test('a trace is a script: its accesses, and the time between them', (t) => {
     { does: 'phy', register: 1 },
     { does: 'write', at: I82540EM.r.MDIC.at, value: 0x04201140 },
     { does: 'pass', ms: 10_000 },
-    { does: 'write', at: MTA.at + 4 * 127, value: 0x80000000 },
+    { does: 'write', at: MTA.at(127), value: 0x80000000 },
     { does: 'read', at: 0x5f00 },
   ]);
 });

@@ -5,17 +5,26 @@ import {
   type Access,
   field,
   maskOf,
+  offsetOf,
   partly,
   place,
   RegisterFile,
   RegisterMap,
+  type Run,
   ro,
   rsvd,
+  run,
   sc,
 } from '../../sim/registers.ts';
 import type { Trace } from '../../sim/trace.ts';
 
-const row = (at: number, access: Access, more: object = {}) => ({ at, access, title: '', section: '', ...more });
+const row = <const A extends number | readonly Run[]>(at: A, access: Access, more: object = {}) => ({
+  at,
+  access,
+  title: '',
+  section: '',
+  ...more,
+});
 
 const MAP = new RegisterMap('toy', 0x100, {
   RO: row(0x00, 'RO', { reset: 0x11223344 }),
@@ -30,8 +39,8 @@ const MAP = new RegisterMap('toy', 0x100, {
   W1S: row(0x14, 'W1S', { fields: { MASK: [15, 0] }, survives: ['software', 'bus'] }),
   RS: row(0x18, 'RS', { fields: { SEMAPHORE: 0 } }),
   BOTH: row(0x1c, 'RC/W1C', { reset: 0xf0, fields: { CAUSES: [7, 0] } }),
-  ARRAY: row(0x40, 'RW', { count: 4, stride: 8, reset: 5, aliases: [0x80] }),
-  BETWEEN: row(0x44, 'RW', { count: 3, stride: 8 }),
+  ARRAY: row([run(0x40, 4, 8)], 'RW', { reset: 5, aliases: [0x80] }),
+  BETWEEN: row([run(0x44, 3, 8)], 'RW'),
   MIXED: row(0xa0, 'RW', {
     reset: 0x1010,
     fields: {
@@ -45,6 +54,7 @@ const MAP = new RegisterMap('toy', 0x100, {
       RSVD_25: rsvd(25),
     },
   }),
+  RUNS: row([run(0xb0, 2, 4), run(0xc0, 3, 8)], 'RW', { aliases: [run(0xe0, 4)] }),
   PART: row(0xa4, 'RW', { fields: partly({ A: 31, B: [15, 8] }) }),
 });
 const { r } = MAP;
@@ -62,14 +72,16 @@ function file() {
 
 const wrong: [string, Record<string, object>, RegExp][] = [
   ['two rows at one offset', { A: row(0, 'RW'), B: row(0, 'RO') }, /B overlaps A at 0x00000/],
-  ['an array that runs into a row', { A: row(8, 'RW'), B: row(0, 'RW', { count: 3 }) }, /B overlaps A at 0x00008/],
-  ['an array over itself', { A: row(0, 'RW', { count: 2, stride: 0 }) }, /A overlaps A/],
+  ['an array that runs into a row', { A: row(8, 'RW'), B: row([run(0, 3)], 'RW') }, /B overlaps A at 0x00008/],
+  ['an array over itself', { A: row([run(0, 2, 0)], 'RW') }, /A overlaps A/],
   ['an alias on a row', { A: row(0, 'RW'), B: row(4, 'RW', { aliases: [0] }) }, /B overlaps A/],
   ['a row past the end', { A: row(0x100, 'RW') }, /A at 0x00100/],
-  ['an array past the end', { A: row(0xf8, 'RW', { count: 3 }) }, /A at 0x00100/],
+  ['an array past the end', { A: row([run(0xf8, 3)], 'RW') }, /A at 0x00100/],
   ['a row off a word', { A: row(2, 'RW') }, /A at 0x00002/],
-  ['a stride off a word', { A: row(0, 'RW', { count: 2, stride: 6 }) }, /A at 0x00006/],
+  ['a stride off a word', { A: row([run(0, 2, 6)], 'RW') }, /A at 0x00006/],
   ['a row before the start', { A: row(-4, 'RW') }, /toy: A/],
+  ['an alias of more than there are', { A: row([run(0, 2)], 'RW', { aliases: [run(8, 3)] }) }, /toy: A has 2/],
+  ['no register at all', { A: row([], 'RW') }, /toy: A has 0/],
   ['a reset value that no field has', { A: row(0, 'RW', { reset: 3, fields: { B: 0 } }) }, /toy: A resets to 0x3/],
   ['a field beyond its register', { A: row(0, 'RW', { width: 1, fields: { B: 8 } }) }, /toy: A.B is beyond/],
   ['one bit of two accesses', { A: row(0, 'RW', { fields: { B: [3, 0], C: ro(2) } }) }, /toy: A.C has bits/],
@@ -120,7 +132,12 @@ test('the gaps are the runs that no row describes', (t) => {
     [0x8c, 0x8c],
     [0x94, 0x94],
     [0x9c, 0x9c],
-    [0xa8, 0xfc],
+    [0xa8, 0xac],
+    [0xb8, 0xbc],
+    [0xc4, 0xc4],
+    [0xcc, 0xcc],
+    [0xd4, 0xdc],
+    [0xf0, 0xfc],
   ]);
 });
 
@@ -138,10 +155,10 @@ const modes: [keyof typeof r, number, number, number, number][] = [
 for (const [name, first, written, then, again] of modes) {
   test(`${name}: read, write, read twice`, (t) => {
     const { registers } = file();
-    t.is(registers.read32(r[name].at), first);
-    registers.write32(r[name].at, written);
-    t.is(registers.read32(r[name].at), then);
-    t.is(registers.read32(r[name].at), again);
+    t.is(registers.read32(offsetOf(r[name])), first);
+    registers.write32(offsetOf(r[name]), written);
+    t.is(registers.read32(offsetOf(r[name])), then);
+    t.is(registers.read32(offsetOf(r[name])), again);
   });
 }
 
@@ -195,7 +212,31 @@ test('the members of an array are apart, its alias is the same register', (t) =>
     [5, 7, 5, 7],
   );
   registers.write32(0x98, 9);
-  t.is(registers.words[r.ARRAY.word + 6], 9);
+  t.is(registers.words[r.ARRAY.word(3)], 9);
+});
+
+test('an array in several runs is one register, with an alias that has a stride of its own', (t) => {
+  const { registers } = file();
+  const { RUNS } = r;
+  t.is(RUNS.count, 5);
+  t.deepEqual(
+    [0, 1, 2, 3, 4].map((i) => RUNS.at(i)),
+    [0xb0, 0xb4, 0xc0, 0xc8, 0xd0],
+  );
+  for (let i = 0; i < RUNS.count; i++) {
+    registers.write32(RUNS.at(i), 100 + i);
+    t.is(registers.words[RUNS.word(i)], 100 + i);
+    t.is(MAP.nameAt(RUNS.at(i)), `RUNS[${i}]`);
+  }
+  t.deepEqual(
+    [0xe0, 0xe4, 0xe8, 0xec].map((at) => registers.read32(at)),
+    [100, 101, 102, 103],
+  );
+  t.is(MAP.nameAt(0xec), 'RUNS[3]');
+  const seen: number[] = [];
+  registers.onWrite(RUNS, (_, index) => seen.push(index));
+  for (const at of [0xc8, 0xec, 0xd0]) registers.write32(at, 0);
+  t.deepEqual(seen, [3, 3, 4]);
 });
 
 test('bytes and halves of a register are read in place', (t) => {
@@ -210,11 +251,11 @@ test('bytes and halves of a register are read in place', (t) => {
 
 test('a byte that is written leaves its neighbours', (t) => {
   const { registers } = file();
-  registers.write(r.ARRAY.at, 4, 0x11223344);
-  registers.write(r.ARRAY.at + 1, 1, 0xff);
-  t.is(registers.read32(r.ARRAY.at), 0x1122ff44);
-  registers.write(r.ARRAY.at + 2, 2, 0xaabb);
-  t.is(registers.read32(r.ARRAY.at), 0xaabbff44);
+  registers.write(r.ARRAY.at(0), 4, 0x11223344);
+  registers.write(r.ARRAY.at(0) + 1, 1, 0xff);
+  t.is(registers.read32(r.ARRAY.at(0)), 0x1122ff44);
+  registers.write(r.ARRAY.at(0) + 2, 2, 0xaabb);
+  t.is(registers.read32(r.ARRAY.at(0)), 0xaabbff44);
 });
 
 test('a byte written to W1C or W1S does nothing to its neighbours', (t) => {
@@ -270,7 +311,7 @@ test('a write to RO with a hook is the hook’s affair', (t) => {
 test('hooks hear the index, from an alias too, and the value as written, after it was stored', (t) => {
   const { registers } = file();
   const seen: number[][] = [];
-  registers.onWrite(r.ARRAY, (value, index) => seen.push([value, index, registers.words[r.ARRAY.word + index * 2]!]));
+  registers.onWrite(r.ARRAY, (value, index) => seen.push([value, index, registers.words[r.ARRAY.word(index)]!]));
   registers.onRead(r.ARRAY, (index) => 100 + index);
   registers.write32(0x50, 3);
   registers.write32(0x98, 4);
@@ -294,9 +335,9 @@ test('a reset puts every register back, but those that survive its kind', (t) =>
   const dirty = () => {
     registers.words[r.RW.word] = 0;
     registers.words[r.W1S.word] = 0xff;
-    registers.words[r.ARRAY.word + 6] = 0;
+    registers.words[r.ARRAY.word(3)] = 0;
   };
-  const values = () => [r.RW.word, r.W1S.word, r.ARRAY.word + 6].map((word) => registers.words[word]);
+  const values = () => [r.RW.word, r.W1S.word, r.ARRAY.word(3)].map((word) => registers.words[word]);
   for (const [kind, ...expected] of [
     ['software', 0, 0xff, 5],
     ['bus', 0x80000001, 0xff, 5],
@@ -314,6 +355,6 @@ test('several hooks on one register run one after the other', (t) => {
   const seen: string[] = [];
   for (const name of ['first', 'second', 'third'])
     registers.onWrite(MAP.r.ARRAY, (value, index) => seen.push(`${name} ${value} ${index}`));
-  registers.write(MAP.r.ARRAY.at + MAP.r.ARRAY.stride, 4, 7);
+  registers.write(MAP.r.ARRAY.at(1), 4, 7);
   t.deepEqual(seen, ['first 7 1', 'second 7 1', 'third 7 1']);
 });

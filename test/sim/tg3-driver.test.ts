@@ -513,7 +513,7 @@ test('a transmitter that hangs is reset, and carries frames again', async (t) =>
   driver.on('reset', () => events.push('reset'));
   driver.on('link', () => events.push(driver.link.up ? 'up' : 'down'));
   let deaf = true;
-  meddle(model, { lost: (offset) => deaf && offset === R.MBOX_SEND_PROD.at });
+  meddle(model, { lost: (offset) => deaf && offset === R.MBOX_SEND_PROD.at(0) });
   const send = (count: number) => {
     const packets = Array.from({ length: count }, () => packetOf(driver, broadcast()));
     return driver.transmit(packets, 0, count);
@@ -760,7 +760,7 @@ function sentLengths(device: SimDevice): number[] {
   bar.write32(R.MEM_WIN_BASE_ADDR.at, 0x104);
   const ring = bar.read32(R.MEM_WIN_DATA.at);
   const words = new Uint32Array(4);
-  return Array.from({ length: bar.read32(R.MBOX_SEND_PROD.at) }, (_, i) => {
+  return Array.from({ length: bar.read32(R.MBOX_SEND_PROD.at(0)) }, (_, i) => {
     device.function.dma.read(ring + 16 * i, new Uint8Array(words.buffer), 0, 16);
     return words[2]! >>> 16;
   });
@@ -912,7 +912,7 @@ for (const interrupts of [['msix'], ['intx']] as const) {
         numbers,
         Array.from({ length: 50 }, (_, i) => i),
       );
-    const consumed = Array.from({ length: 4 }, (_, ring) => device.bar(0).read32(R.MBOX_RET_CON.at + 8 * ring));
+    const consumed = Array.from({ length: 4 }, (_, ring) => device.bar(0).read32(R.MBOX_RET_CON.at(ring)));
     t.true(
       consumed.every((count) => count > 0),
       `${consumed}`,

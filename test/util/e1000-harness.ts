@@ -7,7 +7,7 @@ import { E1000, type E1000Options } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister, RegisterMap } from '../../sim/registers.ts';
+import { type AnyRegister, offsetOf, type RegisterMap } from '../../sim/registers.ts';
 import type { Trace } from '../../sim/trace.ts';
 import { HostPort, Link, type LinkOptions, type Station } from '../../sim/wire/index.ts';
 
@@ -166,11 +166,11 @@ export class Bench {
   // Registers.
 
   read(register: AnyRegister, index = 0): number {
-    return this.card.readBar(0, register.at + index * register.stride, 4);
+    return this.card.readBar(0, offsetOf(register, index), 4);
   }
 
   write(register: AnyRegister, value: number, index = 0): void {
-    this.card.writeBar(0, register.at + index * register.stride, 4, value >>> 0);
+    this.card.writeBar(0, offsetOf(register, index), 4, value >>> 0);
   }
 
   set(register: AnyRegister, bits: number): void {

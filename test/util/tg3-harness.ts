@@ -5,7 +5,7 @@
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import type { AnyRegister, RegisterMap } from '../../sim/registers.ts';
+import { type AnyRegister, offsetOf, type RegisterMap } from '../../sim/registers.ts';
 import { Tg3, type Tg3Options } from '../../sim/tg3/bcm57xx.ts';
 import {
   FW_MAGIC,
@@ -210,11 +210,11 @@ export class Bench {
   // Registers and the chip's memory.
 
   read(register: AnyRegister, index = 0): number {
-    return this.card.readBar(0, register.at + index * register.stride, 4);
+    return this.card.readBar(0, offsetOf(register, index), 4);
   }
 
   write(register: AnyRegister, value: number, index = 0): void {
-    this.card.writeBar(0, register.at + index * register.stride, 4, value >>> 0);
+    this.card.writeBar(0, offsetOf(register, index), 4, value >>> 0);
   }
 
   set(register: AnyRegister, bits: number): void {

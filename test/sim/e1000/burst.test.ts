@@ -7,7 +7,7 @@ import { openSim, type SimDevice } from '../../../drivers/backends/sim.ts';
 import { Clock, MILLISECOND } from '../../../sim/clock.ts';
 import { E1000 } from '../../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../../sim/e1000/registers.ts';
-import type { AnyRegister } from '../../../sim/registers.ts';
+import type { Register } from '../../../sim/registers.ts';
 import { Link } from '../../../sim/wire/link.ts';
 
 const R = I82540EM.r;
@@ -144,7 +144,7 @@ class Scene {
   }
 }
 
-function write(card: SimDevice, register: AnyRegister, value: number): void {
+function write(card: SimDevice, register: Register, value: number): void {
   card.bar(0).write32(register.at, value >>> 0);
 }
 

@@ -157,13 +157,13 @@ test('the image sums to BABAh (5.6.35), and carries the station address', (t) =>
     0xbaba,
   );
   t.deepEqual([...card.eeprom.words.subarray(0, 3)], [0x5452, 0xfe00, 0xbadc]);
-  t.is(card.registers.words[R.RAL.word], 0xfe005452);
-  t.is(card.registers.words[R.RAH.word], 0x8000badc);
+  t.is(card.registers.words[R.RAL.word(0)], 0xfe005452);
+  t.is(card.registers.words[R.RAH.word(0)], 0x8000badc);
 });
 
 test('without its signature nothing is loaded from the image (table 5-2)', (t) => {
   const { card } = new Bench({ eeprom: new Uint16Array(64) });
-  t.is(card.registers.words[R.RAH.word], 0);
+  t.is(card.registers.words[R.RAH.word(0)], 0);
 });
 
 test('CTRL_EXT.EE_RST loads the image again (13.4.6)', (t) => {

@@ -454,7 +454,7 @@ for (const seed of [1, 2, 3, 4]) {
     const guard = b.ram.slice(b.ram.length / 2);
     b.space.unmap(BASE);
     b.space.map(BASE, b.ram.subarray(0, b.ram.length / 2));
-    const offsets = b.card.registers.map.rows.flatMap(({ at, aliases = [] }) => [at, ...aliases]);
+    const offsets = b.card.registers.map.rows.flatMap(({ runs, aliases }) => [...runs, ...aliases].map(({ at }) => at));
     const values = [0, 0xffffffff, 2, BASE, BASE + 0x80000 - 128, 0x100, 0x0403_0201, IC];
     for (let i = 0; i < 25_000; i++) {
       const offset = upTo(8) === 0 ? upTo(0x20000) : offsets[upTo(offsets.length)]!;

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { I82540EM } from '../../../sim/e1000/registers.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../../sim/pci/config.ts';
+import { offsetOf } from '../../../sim/registers.ts';
 import { Bench, R, Recorder } from '../../util/e1000-harness.ts';
 
 const off = { up: false };
@@ -12,9 +13,9 @@ function bench(): Bench {
   return made;
 }
 
-const rows = I82540EM.rows.map((row) => ({ count: 1, stride: 4, reset: 0, writable: row.masks.stores, ...row }));
+const rows = I82540EM.rows.map((row) => ({ reset: 0, writable: row.masks.stores, ...row }));
 const plain = rows.filter((row) => !row.live);
-const members = (row: (typeof rows)[number]) => [row.at, row.at + (row.count - 1) * row.stride];
+const members = ({ offsets }: (typeof rows)[number]) => [offsets[0]!, offsets.at(-1)!];
 
 test('every register reads its reset value after power-on (chapter 13)', (t) => {
   const { card } = bench();
@@ -68,11 +69,11 @@ test('WUS is cleared by writing ones', (t) => {
 test('the 82542’s offsets are the same registers (table 13-2)', (t) => {
   const { card } = bench();
   for (const row of rows)
-    for (const alias of row.aliases ?? []) {
-      const last = (row.count - 1) * row.stride;
-      card.writeBar(0, alias + last, 4, 0x00000380);
-      t.is(card.readBar(0, row.at + last, 4), card.readBar(0, alias + last, 4), row.name);
-      t.is(card.readBar(0, alias + last, 4) & row.writable, 0x380 & row.writable, row.name);
+    for (const { at, count, stride } of row.aliases) {
+      const last = at + (count - 1) * stride;
+      card.writeBar(0, last, 4, 0x00000380);
+      t.is(card.readBar(0, row.offsets[count - 1]!, 4), card.readBar(0, last, 4), row.name);
+      t.is(card.readBar(0, last, 4) & row.writable, 0x380 & row.writable, row.name);
     }
 });
 
@@ -159,12 +160,13 @@ for (const [kind, act, expected] of resets) {
   test(`a ${kind} reset: what it clears and what it leaves (13.4.1)`, (t) => {
     const b = bench();
     const { words } = b.card.registers;
-    for (const name of Object.keys(expected)) words[R[name as 'RCTL'].word] = 2;
+    const wordOf = (name: string) => offsetOf(R[name as 'RCTL']) / 4;
+    for (const name of Object.keys(expected)) words[wordOf(name)] = 2;
     b.mdio(4, 0x0101);
     act(b);
     for (const [name, cleared] of Object.entries(expected)) {
-      const row = I82540EM.find(R[name as 'RCTL'].at)!;
-      t.is(words[R[name as 'RCTL'].word], cleared ? (row.reset ?? 0) : 2, name);
+      const row = I82540EM.find(4 * wordOf(name))!;
+      t.is(words[wordOf(name)], cleared ? (row.reset ?? 0) : 2, name);
     }
     b.card.config.write(COMMAND, 2, COMMAND_MEMORY);
     t.is(b.mdio(4), kind === 'CTRL.RST' ? 0x0101 : 0x0de1, 'the PHY has its own reset');

@@ -4,7 +4,7 @@
  */
 import test from 'ava';
 import { COMMAND, COMMAND_MASTER } from '../../../sim/pci/config.ts';
-import type { AnyRegister } from '../../../sim/registers.ts';
+import { type AnyRegister, offsetOf } from '../../../sim/registers.ts';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
 import { BCM57XX_CONFIGURATION } from '../../../sim/tg3/configuration.ts';
 import { ethernet } from '../../util/packets.ts';
@@ -27,8 +27,8 @@ class PreBoot extends Bench {
     const [standard, returned, sent] = shadows;
     this.#shadows = new Map([
       [R.MBOX_STD_PROD.at, standard],
-      [R.MBOX_RET_CON.at, returned],
-      [R.MBOX_SEND_PROD.at, sent],
+      [R.MBOX_RET_CON.at(0), returned],
+      [R.MBOX_SEND_PROD.at(0), sent],
     ]);
     this.up();
   }
@@ -40,12 +40,12 @@ class PreBoot extends Bench {
   }
 
   override read(register: AnyRegister, index = 0): number {
-    const at = register.at + index * register.stride;
+    const at = offsetOf(register, index);
     return this.card.config.read(at < MIRROR ? at : this.#select(at), 4);
   }
 
   override write(register: AnyRegister, value: number, index = 0): void {
-    const at = register.at + index * register.stride;
+    const at = offsetOf(register, index);
     const shadow = at < MIRROR ? at : this.#shadows.get(at);
     this.card.config.write(shadow ?? this.#select(at), 4, value >>> 0);
   }
@@ -107,7 +107,7 @@ for (const name of Object.keys(CHIPS) as ChipName[]) {
       t.is(b.read(mailbox), 0x123, shadow);
       config.write(low - 4, 4, 0x77);
       t.is(b.read(mailbox), 0x123, 'the high half');
-      t.is(config.read(low - 4, 4), b.card.readBar(0, mailbox.at - 4, 4));
+      t.is(config.read(low - 4, 4), b.card.readBar(0, offsetOf(mailbox) - 4, 4));
       b.write(mailbox, 0x234);
       t.is(config.read(low, 4), 0x234, 'reads as the mailbox does');
       config.write(low, 1, 0x56);

@@ -15,7 +15,7 @@ import {
   TX_VLE,
 } from '../../../../sim/e1000/descriptors.ts';
 import { I82540EM } from '../../../../sim/e1000/registers.ts';
-import type { AnyRegister, RegisterMap } from '../../../../sim/registers.ts';
+import { type AnyRegister, offsetOf, type Register, type RegisterMap } from '../../../../sim/registers.ts';
 import { MAC, type Observation, type Player, type Side, type Step } from '../../../lockstep/step.ts';
 import { HEADER_BYTES } from './script.ts';
 
@@ -107,7 +107,7 @@ export class E1000Player implements Player {
     return { what: `PHY register ${register}`, value: value & (MDIC.E | MDIC.DATA) };
   }
 
-  async #poll(register: AnyRegister, done: number): Promise<number> {
+  async #poll(register: Register, done: number): Promise<number> {
     let value = 0;
     for (let i = 0; i < POLLS; i++) {
       value = this.#bar.read32(register.at);
@@ -118,7 +118,7 @@ export class E1000Player implements Player {
   }
 
   #write(register: AnyRegister, value: number, index = 0): void {
-    this.#bar.write32(register.at + index * register.stride, value >>> 0);
+    this.#bar.write32(offsetOf(register, index), value >>> 0);
   }
 
   /** As a driver would (317453 chapter 14), without moderation: what happens is told at once. */

@@ -1,7 +1,7 @@
 /** What two cards of the 8254x are told to do: a fixed part that looks at everything once, then at random from a seed. */
 import { I82540EM } from '../../../../sim/e1000/registers.ts';
 import { foldChecksum, Headers, parseHeaders, pseudoHeaderSum, put16, put32 } from '../../../../sim/packet.ts';
-import type { Row } from '../../../../sim/registers.ts';
+import type { NamedRow } from '../../../../sim/registers.ts';
 import { Prng } from '../../../../sim/wire/prng.ts';
 import { MAC, type Step } from '../../../lockstep/step.ts';
 
@@ -20,11 +20,8 @@ export function makeScript(seed: number, steps: number): Step[] {
   return [...fixedPart(), ...randomPart(new Prng(seed), steps)];
 }
 
-type NamedRow = Row & { readonly name: string };
-
 /** Every register of an array, but for one so long that the first ones tell: the packet buffer. */
-const everyOffset = ({ at, count = 1, stride = 4 }: NamedRow) =>
-  Array.from({ length: Math.min(count, ARRAY_MOST) }, (_, i) => at + i * stride);
+const everyOffset = ({ offsets }: NamedRow) => [...offsets.subarray(0, ARRAY_MOST)];
 const read = (at: number): Step => ({ does: 'read', at });
 const write = (at: number, value: number): Step => ({ does: 'write', at, value });
 
@@ -53,7 +50,7 @@ function fixedPart(): Step[] {
  * Where the multicast table has the hash of OTHER (13.5.1), which is no multicast address. QEMU looks there for any frame;
  * the manual has the table for multicast frames, and so has our model. From then on their rings would differ.
  */
-const OTHER_HASH = { at: MTA.at + 4 * 119, bit: 1 << 27 };
+const OTHER_HASH = { at: MTA.at(119), bit: 1 << 27 };
 
 /** What random steps may write: registers that store, and none that says where rings are or when something happens. */
 const LEFT_ALONE = /^(RD|TD|RX|TX|RCTL|TCTL|RADV|TADV|TIDV|ITR|WU|FC|PBA|VET)/;
