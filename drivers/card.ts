@@ -1,5 +1,5 @@
 /** A card as every block of its driver sees it: its registers, its memory and time, and waiting that ends. */
-import { type AnyRegister, offsetOf } from '../sim/registers.ts';
+import { type AnyRegister, encode, type FieldValues, fieldsMask, offsetOf } from '../sim/registers.ts';
 import { DeviceError, type PciDevice, type RegisterSpace } from './device.ts';
 import { goneError } from './net-driver.ts';
 
@@ -25,8 +25,20 @@ export abstract class Card {
     return this.bar.read32(offsetOf(register, index));
   }
 
-  write(register: AnyRegister, value: number, index = 0): void {
-    this.bar.write32(offsetOf(register, index), value >>> 0);
+  /**
+   * A whole word, or fields of which those not named are 0: `write(TCTL, { EN: 1, CT: 15 })`.
+   * @throws RangeError where a value does not fit its field.
+   */
+  write<M>(register: AnyRegister & { readonly fields: M }, value: number | FieldValues<M>, index = 0): void {
+    const word = typeof value === 'number' ? value : encode(register, value);
+    this.bar.write32(offsetOf(register, index), word >>> 0);
+  }
+
+  /** Gives fields these values and leaves the others as they are read; returns what was written. */
+  modify<M>(register: AnyRegister & { readonly fields: M }, values: FieldValues<M>): number {
+    const word = (this.read(register) & ~fieldsMask(register, values)) | encode(register, values);
+    this.write(register, word);
+    return word;
   }
 
   set(register: AnyRegister, bits: number): void {

@@ -94,6 +94,7 @@ export type Rows = Readonly<Record<string, Row>>;
 /** A register as models and drivers name it: `CTRL.at`, and a mask for each field: `CTRL.SLU`. */
 export type Register<F = unknown> = {
   readonly name: string;
+  readonly fields: { readonly [K in keyof F]: number };
   readonly at: number;
   readonly word: number; // at / 4: its place in RegisterFile.words
 } & { readonly [K in keyof F]: number };
@@ -101,6 +102,7 @@ export type Register<F = unknown> = {
 /** An array of them: `RAL.at(3)`. */
 export type RegisterArray<F = unknown> = {
   readonly name: string;
+  readonly fields: { readonly [K in keyof F]: number };
   readonly count: number;
   readonly at: (index: number) => number;
   readonly word: (index: number) => number;
@@ -113,6 +115,33 @@ export type Registers<T extends Rows> = {
 };
 
 export type AnyRegister = Register | RegisterArray;
+
+/** Values for fields of `M`, a register's masks: `{ EN: 1, CT: 15 }`. */
+export type FieldValues<M> = [keyof M] extends [never] ? never : { readonly [K in keyof M]?: number | boolean };
+
+/**
+ * The word in which fields have these values, and all other bits are 0.
+ * @throws RangeError where a value does not fit its field.
+ */
+export function encode<M>(register: { readonly name: string; readonly fields: M }, values: FieldValues<M>): number {
+  const masks = register.fields as Readonly<Record<string, number>>;
+  let word = 0;
+  for (const [name, value] of Object.entries(values as Readonly<Record<string, number | boolean>>)) {
+    const mask = masks[name] ?? 0;
+    const most = mask === 0 ? -1 : field(mask, mask);
+    const number = Number(value);
+    if (!Number.isInteger(number) || number < 0 || number > most)
+      throw new RangeError(`${register.name}.${name} takes 0 to ${most}, not ${value}`);
+    word |= place(mask, number);
+  }
+  return word >>> 0;
+}
+
+/** The masks of those fields, together. */
+export function fieldsMask<M>({ fields }: { readonly fields: M }, values: FieldValues<M>): number {
+  const masks = fields as Readonly<Record<string, number>>;
+  return Object.keys(values as object).reduce((mask, name) => mask | masks[name]!, 0) >>> 0;
+}
 
 /** Byte offset of a register, or of one of an array. */
 export function offsetOf({ at }: Pick<AnyRegister, 'at'>, index = 0): number {
@@ -334,14 +363,14 @@ function offsetsOf(runs: readonly Run[]): Uint32Array {
 }
 
 function registerOf(row: NamedRow, { at: given }: Row): AnyRegister {
-  const masks = Object.entries(row.fields ?? {}).map(([name, bits]) => [name, maskOf(bits)]);
+  const fields = Object.fromEntries(Object.entries(row.fields ?? {}).map(([name, bits]) => [name, maskOf(bits)]));
   const { name, at, count, offsets } = row;
   const words = offsets.map((offset) => offset / 4);
   const place =
     typeof given === 'number'
       ? { at, word: at / 4 }
       : { count, at: (index: number) => offsets[index]!, word: (index: number) => words[index]! };
-  return Object.freeze({ ...Object.fromEntries(masks), name, ...place }) as AnyRegister;
+  return Object.freeze({ ...fields, fields: Object.freeze(fields), name, ...place }) as AnyRegister;
 }
 
 export function hex(value: number, digits = 5): string {

@@ -5,6 +5,7 @@
  * the bring-up below follows its chapter 14.
  */
 import { ETHERTYPE_MAC_CONTROL } from '../../sim/packet.ts';
+import { encode } from '../../sim/registers.ts';
 import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
 import type { Pause } from '../mii.ts';
 import {
@@ -67,10 +68,10 @@ async function resetChip(chip: Chip): Promise<void> {
   const { CTRL, IMC, ICR, RCTL, TCTL } = R;
   chip.write(IMC, 0xffffffff);
   chip.write(RCTL, 0);
-  chip.write(TCTL, TCTL.PSP);
+  chip.write(TCTL, { PSP: 1 });
   chip.flush();
   await chip.device.time.delay(10 * MILLISECOND); // what is being transferred now may finish
-  chip.set(CTRL, CTRL.RST);
+  chip.modify(CTRL, { RST: 1 });
   await chip.device.time.delay(5 * MILLISECOND); // 13.4.1: the NVM takes up to 5 ms to load
   await chip.poll(CTRL, CTRL.RST, 0, 100 * MILLISECOND, 'resetting');
   if (chip.variant.is82574) {
@@ -86,7 +87,7 @@ async function resetChip(chip: Chip): Promise<void> {
 function setRequiredBits(chip: Chip): void {
   const { CTRL_EXT, GCR } = R74;
   chip.clear(R.CTRL, 1 << 29);
-  chip.write(CTRL_EXT, (chip.read(CTRL_EXT) & ~CTRL_EXT.PHYPDEN_CLEAR) | CTRL_EXT.PHYPDEN_SET);
+  chip.modify(CTRL_EXT, { PHYPDEN_CLEAR: 0, PHYPDEN_SET: 1 });
   chip.set(GCR, 1 << 22);
 }
 
@@ -98,7 +99,7 @@ export class E1000Driver extends NetDriver {
   protected readonly interrupts: InterruptControl;
   protected readonly counters: ChipStatistics;
   readonly #modes: readonly InterruptMode[];
-  readonly #bufferSizeBits: number;
+  readonly #bufferSize: { readonly BSIZE: number; readonly BSEX: number }; // as RCTL has it
   #fifoTransmit = 0; // KB of the packet buffer, as they are divided
   #control = 0; // what CTRL was told last
 
@@ -111,7 +112,7 @@ export class E1000Driver extends NetDriver {
     this.#chip = chip;
     this.#modes = options.interrupts ?? ['msix', 'msi', 'intx'];
     const room = chooseBufferSize(bufferSize - HEADROOM);
-    this.#bufferSizeBits = room.bits;
+    this.#bufferSize = room.fields;
     this.rx = new Receiver(chip, this.pool, rxDescriptors, room.bytes);
     this.tx = new Transmitter(chip, txDescriptors);
     this.filters = new E1000Filters(chip, mac);
@@ -149,15 +150,14 @@ export class E1000Driver extends NetDriver {
     const chip = this.#chip;
     const { CTRL, FCAL, FCAH, FCT, FCTTV, VET } = R;
     // Let the PHY decide speed and duplex: set link up, detect speed, force nothing.
-    const cleared = chip.read(CTRL) & ~(CTRL.LRST | CTRL.PHY_RST | CTRL.ILOS | CTRL.FRCSPD | CTRL.FRCDPLX);
-    this.#control = (cleared & ~(CTRL.RFCE | CTRL.TFCE | CTRL.VME)) | CTRL.SLU | CTRL.ASDE;
-    chip.write(CTRL, this.#control);
+    const unforced = { LRST: 0, PHY_RST: 0, ILOS: 0, FRCSPD: 0, FRCDPLX: 0, RFCE: 0, TFCE: 0, VME: 0 };
+    this.#control = chip.modify(CTRL, { ...unforced, SLU: 1, ASDE: 1 });
     // PAUSE frames as 802.3 Annex 31B has them. RFCE and TFCE follow once negotiation is done.
     chip.write(FCAL, 0x00c28001);
-    chip.write(FCAH, 0x0100);
-    chip.write(FCT, ETHERTYPE_MAC_CONTROL);
-    chip.write(FCTTV, 0xffff); // as long as can be: XON ends it
-    chip.write(VET, 0x8100);
+    chip.write(FCAH, { ADDRESS: 0x0100 });
+    chip.write(FCT, { TYPE: ETHERTYPE_MAC_CONTROL });
+    chip.write(FCTTV, { TTV: 0xffff }); // as long as can be: XON ends it
+    chip.write(VET, { TYPE: 0x8100 });
     this.#dividePacketBuffer();
     this.#applyVlanMode();
     this.counters.discard(); // 14.3: what the counters hold after a reset means nothing
@@ -166,7 +166,7 @@ export class E1000Driver extends NetDriver {
   /** 13.4.16: transmit must hold two of the longest frames (one leaves, one comes), receive has the rest. */
   #dividePacketBuffer(): void {
     this.#fifoTransmit = this.#fifoWanted();
-    this.#chip.write(R.PBA, this.#chip.variant.fifo - this.#fifoTransmit);
+    this.#chip.write(R.PBA, { RXA: this.#chip.variant.fifo - this.#fifoTransmit });
     this.#applyThresholds();
   }
 
@@ -180,9 +180,9 @@ export class E1000Driver extends NetDriver {
     const { FCRTH, FCRTL } = R;
     const frame = this.mtu + FRAME_OVERHEAD;
     const receive = (this.#chip.variant.fifo - this.#fifoTransmit) * 1024;
-    const high = Math.min(receive * 0.9, receive - frame) & ~7;
-    this.#chip.write(FCRTH, high);
-    this.#chip.write(FCRTL, (Math.max(8, high - frame) & ~7) | FCRTL.XONE);
+    const high = Math.floor(Math.min(receive * 0.9, receive - frame) / 8); // both in units of 8 bytes
+    this.#chip.write(FCRTH, { RTH: high });
+    this.#chip.write(FCRTL, { RTL: Math.max(1, Math.floor(high - frame / 8)), XONE: 1 });
   }
 
   /** 14.4: receive initialisation. */
@@ -197,25 +197,27 @@ export class E1000Driver extends NetDriver {
 
   /** RCTL, from everything that has a say in it (13.4.22). */
   protected applyReceiveMode(): void {
-    const { RCTL } = R;
     const { promiscuous, allMulticast, storeBad, vlans } = this.filters;
     // CRC stripped; broadcasts accepted; the hash takes address bits 47:36 (MO = 0); half-empty rings interrupt (RDMTS 0).
-    let control = RCTL.EN | RCTL.SECRC | RCTL.BAM | this.#bufferSizeBits;
-    if (promiscuous) control |= RCTL.UPE;
-    if (promiscuous || allMulticast) control |= RCTL.MPE;
-    if (storeBad) control |= RCTL.SBP;
-    if (this.mtu > ETHERNET_MTU) control |= RCTL.LPE;
-    // With no VLAN in it the filter would drop every tagged frame: it is on from the first.
-    if (this.has(FEATURE_VLAN_FILTER) && vlans.size > 0 && !promiscuous) control |= RCTL.VFE;
     this.rx.keepBad = storeBad;
-    this.#chip.write(RCTL, control);
+    this.#chip.write(R.RCTL, {
+      EN: 1,
+      SECRC: 1,
+      BAM: 1,
+      ...this.#bufferSize,
+      UPE: promiscuous,
+      MPE: promiscuous || allMulticast,
+      SBP: storeBad,
+      LPE: this.mtu > ETHERNET_MTU,
+      // With no VLAN in it the filter would drop every tagged frame: it is on from the first.
+      VFE: this.has(FEATURE_VLAN_FILTER) && vlans.size > 0 && !promiscuous,
+    });
   }
 
   #applyReceiveChecksum(): void {
-    const { RXCSUM } = R;
     const on = this.has(FEATURE_RX_CHECKSUM);
     this.rx.checksums = on;
-    this.#chip.write(RXCSUM, on ? RXCSUM.IPOFLD | RXCSUM.TUOFLD : 0);
+    this.#chip.write(R.RXCSUM, { IPOFLD: on, TUOFLD: on });
   }
 
   /** CTRL.VME strips tags and lets descriptors insert them: one switch for both (13.4.1). */
@@ -235,21 +237,19 @@ export class E1000Driver extends NetDriver {
   /** 14.5: transmit initialisation. */
   #initialiseTransmit(): void {
     const chip = this.#chip;
-    const { TIPG } = R;
     this.tx.features = this.features.enabled;
     this.tx.mtu = this.mtu;
     this.tx.setUp(chip);
     // The shortest legal gap on copper: 8, 8 and 6 (13.4.34).
-    chip.write(TIPG, 8 | (8 << 10) | (6 << 20));
+    chip.write(R.TIPG, { IPGT: 8, IPGR1: 8, IPGR2: 6 });
     this.#applyTransmitControl(true);
   }
 
   /** Pad short frames; 16 tries; collision distance 64 bytes, or 512 bit times at half duplex (13.4.33, table 13-76). */
   #applyTransmitControl(fullDuplex: boolean): void {
     const { TCTL } = R;
-    const distance = fullDuplex ? 0x40 : 0x200;
-    const extra = this.#chip.variant.transmitControl;
-    this.#chip.write(TCTL, TCTL.EN | TCTL.PSP | TCTL.RTLC | (0x0f << 4) | (distance << 12) | extra);
+    const control = encode(TCTL, { EN: 1, PSP: 1, RTLC: 1, CT: 15, COLD: fullDuplex ? 0x40 : 0x200 });
+    this.#chip.write(TCTL, control | this.#chip.variant.transmitControl);
   }
 
   /** The reset turns receive and transmit off, and waits until DMA has settled. */
@@ -367,16 +367,15 @@ export class E1000Driver extends NetDriver {
 }
 
 /** RCTL's buffer sizes (13.4.22), the largest first: what fits behind the headroom. */
-function chooseBufferSize(room: number): { bytes: number; bits: number } {
-  const { BSEX } = R.RCTL;
+function chooseBufferSize(room: number): { bytes: number; fields: { BSIZE: number; BSEX: number } } {
   const sizes = [
-    { bytes: 16384, bits: BSEX | (1 << 16) },
-    { bytes: 8192, bits: BSEX | (2 << 16) },
-    { bytes: 4096, bits: BSEX | (3 << 16) },
-    { bytes: 2048, bits: 0 },
-    { bytes: 1024, bits: 1 << 16 },
-    { bytes: 512, bits: 2 << 16 },
-    { bytes: 256, bits: 3 << 16 },
+    { bytes: 16384, fields: { BSEX: 1, BSIZE: 1 } },
+    { bytes: 8192, fields: { BSEX: 1, BSIZE: 2 } },
+    { bytes: 4096, fields: { BSEX: 1, BSIZE: 3 } },
+    { bytes: 2048, fields: { BSEX: 0, BSIZE: 0 } },
+    { bytes: 1024, fields: { BSEX: 0, BSIZE: 1 } },
+    { bytes: 512, fields: { BSEX: 0, BSIZE: 2 } },
+    { bytes: 256, fields: { BSEX: 0, BSIZE: 3 } },
   ];
   const size = sizes.find(({ bytes }) => bytes <= room);
   if (size === undefined) throw new DeviceError('INVALID', `${room} bytes behind the headroom: the card wants 256`);

@@ -70,8 +70,8 @@ export class InterruptControl {
 
   #routeVectors(): void {
     const { IVAR, CTRL_EXT, EIAC } = R74;
-    this.#chip.set(CTRL_EXT, CTRL_EXT.PBA_CLR); // MSI-X pending bits clear by themselves
-    this.#chip.write(IVAR, VALID | (VALID << 8) | ((VALID | 1) << 16));
+    this.#chip.modify(CTRL_EXT, { PBA_CLR: 1 }); // MSI-X pending bits clear by themselves
+    this.#chip.write(IVAR, { RXQ0: VALID, TXQ0: VALID, OTHER: VALID | 1 });
     this.#chip.write(EIAC, QUEUES); // the queues' causes clear when their message goes: nobody need read ICR
   }
 

@@ -22,6 +22,7 @@ import {
   TX_VLE,
 } from '../../sim/e1000/descriptors.ts';
 import { get16, put16, subtractFromChecksum } from '../../sim/packet.ts';
+import { encode } from '../../sim/registers.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
 import type { TransmitLimits } from '../netdev.ts';
 import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
@@ -126,7 +127,8 @@ export class Transmitter {
     chip.write(R.TADV, 0);
     // Prefetch by the cache line, write back as soon as a descriptor asks for it: WTHRESH 0 (13.4.43).
     const { TXDCTL } = R;
-    chip.write(TXDCTL, TXDCTL.GRAN | 31 | (1 << 8) | chip.variant.transmitDescriptorControl);
+    const thresholds = encode(TXDCTL, { GRAN: 1, PTHRESH: 31, HTHRESH: 1 });
+    chip.write(TXDCTL, thresholds | chip.variant.transmitDescriptorControl);
   }
 
   /** Descriptors in use. */

@@ -34,9 +34,4 @@ export class Chip extends Card {
     this.write(R.MEM_WIN_DATA, value);
     this.write(R.MEM_WIN_BASE_ADDR, 0);
   }
-
-  /** Changes the bits under `mask`. */
-  modify(register: { readonly name: string; readonly at: number }, mask: number, bits: number): void {
-    this.bar.write32(register.at, ((this.bar.read32(register.at) & ~mask) | bits) >>> 0);
-  }
 }

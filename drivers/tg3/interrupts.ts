@@ -14,7 +14,7 @@ import { type Chip, R } from './chip.ts';
 import { HOST_CONTROL } from './reset.ts';
 import { MAX_VECTORS, type StatusBlocks } from './status.ts';
 
-const { HOSTCC_MODE, MISC_HOST_CTRL, MSGINT_MODE, MAC_STATUS, PCISTATE } = R;
+const { HOSTCC_MODE, MISC_HOST_CTRL, MAC_STATUS, PCISTATE } = R;
 /** 32 bytes of status block; ticks count from the first event. */
 const COALESCING = HOSTCC_MODE.ENABLE | HOSTCC_MODE._32BYTE | HOSTCC_MODE.CLRTICK_RXBD | HOSTCC_MODE.CLRTICK_TXBD;
 const SILENT = 1;
@@ -81,8 +81,7 @@ export class InterruptControl {
     }
     chip.write(HOSTCC_MODE, COALESCING);
     if (this.mode === 'intx') return;
-    const several = this.vectors > 1 ? MSGINT_MODE.MULTIVEC_EN : 0;
-    chip.write(MSGINT_MODE, (chip.read(MSGINT_MODE) & ~MSGINT_MODE.MULTIVEC_EN) | MSGINT_MODE.ENABLE | several);
+    chip.modify(R.MSGINT_MODE, { ENABLE: 1, MULTIVEC_EN: this.vectors > 1 });
   }
 
   /** INTA# may be asserted, MSI be sent: the mailboxes decide. */

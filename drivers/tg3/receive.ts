@@ -10,7 +10,6 @@ import {
   RX_VLAN as BD_VLAN,
   RCB,
   RCB_DISABLED,
-  RCB_USE_EXT,
   RX_ADDR_LOW,
   RX_BAD_CRC,
   RX_BD,
@@ -256,10 +255,10 @@ export class Receiver {
     ring.describe(STANDARD_ROOM, RX_END);
     chip.write(R.RCVDBDI_STD_ADDR_HIGH, 0);
     chip.write(R.RCVDBDI_STD_ADDR_LOW, ring.memory.iova);
-    // The 577xx is told the size of the buffers, too: bits 15:2.
-    chip.write(R.RCVDBDI_STD_LEN_FLAGS, (STANDARD_ENTRIES << 16) | (is577xx ? STANDARD_ROOM << 2 : 0));
+    // The 577xx is told the size of the buffers, too.
+    chip.write(R.RCVDBDI_STD_LEN_FLAGS, { SIZE: STANDARD_ENTRIES, BUFFER: is577xx ? STANDARD_ROOM : 0 });
     chip.write(R.RCVDBDI_STD_NIC_ADDR, SRAM_STD_BDS);
-    chip.write(R.RCVBDI_STD_THRESH, Math.max(1, Math.min(ring.limit >> 3, replenish)));
+    chip.write(R.RCVBDI_STD_THRESH, { BDS: Math.max(1, Math.min(ring.limit >> 3, replenish)) });
     if (is577xx) chip.write(R.STD_REPLENISH_LWM, 128);
   }
 
@@ -268,17 +267,17 @@ export class Receiver {
     const ring = this.#jumbo;
     if (ring === null) return;
     ring.limit = mtu > ETHERNET_MTU ? Math.min(this.#descriptors, JUMBO_ENTRIES) - 1 : 0;
-    chip.write(R.RCVBDI_JUMBO_THRESH, Math.max(1, ring.limit >> 3));
+    chip.write(R.RCVBDI_JUMBO_THRESH, { BDS: Math.max(1, ring.limit >> 3) });
     chip.write(R.JMB_REPLENISH_LWM, 64);
     if (ring.limit === 0) {
-      chip.write(R.RCVDBDI_JUMBO_LEN_FLAGS, RCB_DISABLED);
+      chip.write(R.RCVDBDI_JUMBO_LEN_FLAGS, { DISABLED: 1 });
       return;
     }
     ring.pool = this.#longBuffers();
     ring.describe(JUMBO_ROOM, RX_END | RX_JUMBO);
     chip.write(R.RCVDBDI_JUMBO_ADDR_HIGH, 0);
     chip.write(R.RCVDBDI_JUMBO_ADDR_LOW, ring.memory.iova);
-    chip.write(R.RCVDBDI_JUMBO_LEN_FLAGS, (JUMBO_ENTRIES << 16) | RCB_USE_EXT);
+    chip.write(R.RCVDBDI_JUMBO_LEN_FLAGS, { SIZE: JUMBO_ENTRIES, USE_EXT: 1 });
     chip.write(R.RCVDBDI_JUMBO_NIC_ADDR, SRAM_JUMBO_BDS);
   }
 

@@ -14,7 +14,7 @@ const BLOCK_LIMIT = 100 * MILLISECOND;
 const FIRMWARE_LIMIT = 1000 * MILLISECOND;
 
 /** Little-endian words for descriptors and the status block, bytes in their order for frames. */
-export const SWAPS = GRC_MODE.WSWAP_NONFRM_DATA | GRC_MODE.BSWAP_DATA | GRC_MODE.WSWAP_DATA;
+export const SWAPS = { WSWAP_NONFRM_DATA: 1, BSWAP_DATA: 1, WSWAP_DATA: 1 } as const;
 /** Registers as little-endian words, status blocks with a tag, indirect access; INTA# is masked on top until work is wanted. */
 export const HOST_CONTROL =
   MISC_HOST_CTRL.WORD_SWAP | MISC_HOST_CTRL.PCISTATE_RW | MISC_HOST_CTRL.INDIR_ACCESS | MISC_HOST_CTRL.TAGGED_STATUS;
@@ -27,7 +27,7 @@ const SEND_BLOCKS = [R.SNDBDS_MODE, R.SNDBDI_MODE, R.SNDDATAI_MODE, R.RDMAC_MODE
 export async function stopBlocks(chip: Chip): Promise<void> {
   await stopBlock(chip, R.MAC_RX_MODE);
   for (const block of [...RECEIVE_BLOCKS, ...SEND_BLOCKS]) await stopBlock(chip, block);
-  chip.clear(R.MAC_MODE, R.MAC_MODE.TDE_ENABLE);
+  chip.modify(R.MAC_MODE, { TDE_ENABLE: 0 });
   await stopBlock(chip, R.MAC_TX_MODE);
   await stopBlock(chip, R.HOSTCC_MODE);
   await stopBlock(chip, R.WDMAC_MODE);
@@ -57,19 +57,18 @@ export async function resetChip(chip: Chip): Promise<boolean> {
   const { device, variant } = chip;
   const { config, time } = device;
   setHostControl(chip);
-  chip.write(R.MEMARB_MODE, R.MEMARB_MODE.ENABLE);
+  chip.write(R.MEMARB_MODE, { ENABLE: 1 });
   await stopBlocks(chip);
   await tolerant(lockNvram(chip)); // so that nobody is in the middle of a write; the reset lets go of it
   chip.writeSram(SRAM_FW_MAILBOX, FW_MAGIC);
   const command = config.read16(COMMAND);
   if (variant.is577xx) chip.write(R.GRC_FASTBOOT_PC, 0);
   else if (chip.read(R.PCIE_PHY_TSTCTL) === (R.PCIE_PHY_TSTCTL.PCIE10 | R.PCIE_PHY_TSTCTL.PSCRAM)) {
-    chip.write(R.PCIE_PHY_TSTCTL, R.PCIE_PHY_TSTCTL.PSCRAM);
+    chip.write(R.PCIE_PHY_TSTCTL, { PSCRAM: 1 });
   }
   // The PCIe block and the 5750's PHY keep going.
-  const keep = GRC_MISC_CFG.GPHY_RESET_DISABLE;
-  chip.write(GRC_MISC_CFG, keep);
-  chip.write(GRC_MISC_CFG, keep | GRC_MISC_CFG.CORECLK_RESET | (variant.is577xx ? 0 : GRC_MISC_CFG.KEEP_GPHY_POWER));
+  chip.write(GRC_MISC_CFG, { GPHY_RESET_DISABLE: 1 });
+  chip.write(GRC_MISC_CFG, { GPHY_RESET_DISABLE: 1, CORECLK_RESET: 1, KEEP_GPHY_POWER: !variant.is577xx });
   await time.delay(120 * MICROSECOND);
   config.read32(COMMAND); // the first access may be lost, and configuration space comes back first
   await time.delay(120 * MICROSECOND);
@@ -77,11 +76,11 @@ export async function resetChip(chip: Chip): Promise<boolean> {
   config.write32(R.PCISTATE.at, R.PCISTATE.ROM_ENABLE | R.PCISTATE.ROM_RETRY_ENABLE);
   config.write16(COMMAND, command);
   if (chip.gone) throw goneError(device);
-  chip.write(R.MEMARB_MODE, R.MEMARB_MODE.ENABLE);
+  chip.write(R.MEMARB_MODE, { ENABLE: 1 });
   const answered = await firmwareAnswers(chip);
   chip.write(GRC_MODE, SWAPS);
   chip.write(R.MAC_MODE, 0);
-  chip.write(R.MAC_MI_MODE, variant.is577xx ? R.MAC_MI_MODE._500KHZ_CONST : R.MAC_MI_MODE.BASE);
+  chip.write(R.MAC_MI_MODE, variant.is577xx ? { _500KHZ_CONST: 1 } : { BASE: 3 });
   if (!variant.is577xx) chip.set(R.PCIE_TL, 1 << 25); // 5750: an erratum of its PCIe block
   await time.delay(80 * MICROSECOND);
   return answered;

@@ -56,21 +56,35 @@ export async function createTg3(device: PciDevice, options: Tg3Options = {}): Pr
 export const RINGS = { least: 32, most: 512 } as const;
 
 /** MAC_MODE: its engines and counters; and PORT_MODE. */
-const MAC_ENGINES =
-  R.MAC_MODE.TDE_ENABLE |
-  R.MAC_MODE.RDE_ENABLE |
-  R.MAC_MODE.FHDE_ENABLE |
-  R.MAC_MODE.RXSTAT_ENABLE |
-  R.MAC_MODE.TXSTAT_ENABLE;
-const PORT_MII = 1 << 2; // 10 and 100 Mbit/s
-const PORT_GMII = 2 << 2;
+const MAC_ENGINES = { TDE_ENABLE: 1, RDE_ENABLE: 1, FHDE_ENABLE: 1, RXSTAT_ENABLE: 1, TXSTAT_ENABLE: 1 } as const;
+const PORT_MII = 1; // 10 and 100 Mbit/s
+const PORT_GMII = 2; // MAC_MODE.PORT_MODE
 /** MAC_TX_LENGTHS: the gap between frames, and the slot time, which half duplex at 1000 Mbit/s needs longer. */
-const GAPS = (6 << 8) | (2 << 12);
+const GAPS = { IPG: 6, IPG_CRS: 2 } as const;
 const SLOT_TIME = 0x20;
 const SLOT_TIME_1000_HALF = 0xff;
 /** How often block 0 is looked at for a change of the link, which interrupts only while somebody waits for work. */
 const LINK_LOOK = 100 * MILLISECOND;
-const DMA_ERRORS = 0x3fc; // RDMAC_MODE and WDMAC_MODE: attention on whatever can go wrong
+/** RDMAC_MODE and WDMAC_MODE: attention on whatever can go wrong. */
+const DMA_ERRORS = {
+  TGTABORT_ENAB: 1,
+  MSTABORT_ENAB: 1,
+  PARITYERR_ENAB: 1,
+  ADDROFLOW_ENAB: 1,
+  FIFOOFLOW_ENAB: 1,
+  FIFOURUN_ENAB: 1,
+  FIFOOREAD_ENAB: 1,
+  LNGREAD_ENAB: 1,
+} as const;
+/** MAC_RX_MODE: frames go to the return rings by what their headers hash to. */
+const SPREAD = {
+  RSS_ENABLE: 1,
+  RSS_ITBL_HASH_BITS: 7,
+  RSS_IPV4_HASH_EN: 1,
+  RSS_TCP_IPV4_HASH_EN: 1,
+  RSS_IPV6_HASH_EN: 1,
+  RSS_TCP_IPV6_HASH_EN: 1,
+} as const;
 /** The RSS specification's example key: it spreads well. */
 const RSS_KEY = [
   0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
@@ -143,13 +157,12 @@ export class Tg3Driver extends NetDriver {
     const { GRC_MODE, GRC_MISC_CFG, GRC_LOCAL_CTRL, DMA_RW_CTRL } = R;
     if (chip.variant.is577xx) {
       this.#mendPcie();
-      chip.modify(DMA_RW_CTRL, DMA_RW_CTRL.DIS_CACHE_ALIGNMENT, DMA_RW_CTRL.DIS_CACHE_ALIGNMENT);
-    } else chip.write(DMA_RW_CTRL, 0x76180000);
+      chip.modify(DMA_RW_CTRL, { DIS_CACHE_ALIGNMENT: 1 });
+    } else chip.write(DMA_RW_CTRL, { PCI_WRITE_CMD: 7, PCI_READ_CMD: 6, WRITE_WATER: 3 });
     // The fields of checksums hold the pseudo header's sums; rings are the host's.
-    const rings = GRC_MODE.HOST_STACKUP | GRC_MODE.HOST_SENDBDS;
-    chip.write(GRC_MODE, SWAPS | rings | GRC_MODE.NO_TX_PHDR_CSUM | GRC_MODE.IRQ_ON_MAC_ATTN);
-    chip.modify(GRC_MISC_CFG, 0xff, 65 << 1); // the timer counts microseconds, from 66 MHz
-    chip.set(GRC_LOCAL_CTRL, GRC_LOCAL_CTRL.INT_ON_ATTN | GRC_LOCAL_CTRL.AUTO_SEEPROM);
+    chip.write(GRC_MODE, { ...SWAPS, HOST_STACKUP: 1, HOST_SENDBDS: 1, NO_TX_PHDR_CSUM: 1, IRQ_ON_MAC_ATTN: 1 });
+    chip.modify(GRC_MISC_CFG, { PRESCALER: 65 }); // the timer counts microseconds, from 66 MHz
+    chip.modify(GRC_LOCAL_CTRL, { INT_ON_ATTN: 1, AUTO_SEEPROM: 1 });
   }
 
   /** Errata of the 577xx's PCIe block, as Linux's tg3_reset_hw mends them. */
@@ -157,13 +170,13 @@ export class Tg3Driver extends NetDriver {
     const chip = this.#chip;
     const { GRC_MODE, CPMU_PADRNG_CTL, CPMU_LSPD_10MB_CLK, PCIE_TL_8 } = R;
     const { bar } = chip;
-    chip.set(CPMU_PADRNG_CTL, 1 << 18);
+    chip.modify(CPMU_PADRNG_CTL, { RDIV2: 1 });
     const mode = chip.read(GRC_MODE);
     chip.write(GRC_MODE, mode | GRC_MODE.PCIE_DL_SEL);
     const training = PCIE_TL_8.at(1); // of the data link layer, while that is selected
     bar.write32(training, ((bar.read32(training) & ~0xff) | 0x2c) >>> 0);
     chip.write(GRC_MODE, mode);
-    chip.modify(CPMU_LSPD_10MB_CLK, 0x1f0000, 0x130000); // 6.25 MHz
+    chip.modify(CPMU_LSPD_10MB_CLK, { MACCLK: 0x13 }); // 6.25 MHz
   }
 
   /** How the packet memory is divided, and when it counts as short. */
@@ -171,12 +184,12 @@ export class Tg3Driver extends NetDriver {
     const chip = this.#chip;
     const { BUFMGR_MODE } = R;
     const [receive, high] = this.#watermarks();
-    chip.write(R.BUFMGR_MB_RDMA_LOW_WATER, 0);
-    chip.write(R.BUFMGR_MB_MACRX_LOW_WATER, receive);
-    chip.write(R.BUFMGR_MB_HIGH_WATER, high);
+    chip.write(R.BUFMGR_MB_RDMA_LOW_WATER, { MBUFS: 0 });
+    chip.write(R.BUFMGR_MB_MACRX_LOW_WATER, { MBUFS: receive });
+    chip.write(R.BUFMGR_MB_HIGH_WATER, { MBUFS: high });
     chip.write(R.BUFMGR_DMA_LOW_WATER, 5);
     chip.write(R.BUFMGR_DMA_HIGH_WATER, 10);
-    chip.write(BUFMGR_MODE, BUFMGR_MODE.ENABLE | BUFMGR_MODE.ATTN_ENABLE);
+    chip.write(BUFMGR_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
     await chip.poll(
       BUFMGR_MODE,
       BUFMGR_MODE.ENABLE,
@@ -204,18 +217,17 @@ export class Tg3Driver extends NetDriver {
 
   #initialiseMac(): void {
     const chip = this.#chip;
-    const { MAC_MODE, SNDDATAI_STATSCTRL } = R;
     this.filters.applyMac();
     this.#applyLongest();
-    chip.write(R.MAC_TX_LENGTHS, GAPS | SLOT_TIME);
-    chip.write(R.MAC_RCV_RULE_CFG, 1 << 3); // every frame is of class 1
+    chip.write(R.MAC_TX_LENGTHS, { ...GAPS, SLOT_TIME });
+    chip.write(R.MAC_RCV_RULE_CFG, { DEFAULT_CLASS: 1 }); // every frame is of class 1
     chip.write(R.RCVLPC_CONFIG, 0x181);
-    if (chip.variant.is577xx) chip.set(R.RDMA_RSRVCTRL_REG, R.RDMA_RSRVCTRL_REG.FIFO_OFLW_FIX);
-    chip.clear(R.RCVLPC_STATS_ENABLE, R.RCVLPC_STATS_ENABLE.DACK_FIX);
-    chip.write(R.RCVLPC_STATSCTRL, 1);
+    if (chip.variant.is577xx) chip.modify(R.RDMA_RSRVCTRL_REG, { FIFO_OFLW_FIX: 1 });
+    chip.modify(R.RCVLPC_STATS_ENABLE, { DACK_FIX: 0 });
+    chip.write(R.RCVLPC_STATSCTRL, { ENABLE: 1 });
     chip.write(R.SNDDATAI_STATSENAB, 0xffffff);
-    chip.write(SNDDATAI_STATSCTRL, SNDDATAI_STATSCTRL.ENABLE | SNDDATAI_STATSCTRL.FASTUPD);
-    chip.write(MAC_MODE, MAC_ENGINES | MAC_MODE.RXSTAT_CLEAR | MAC_MODE.TXSTAT_CLEAR | PORT_GMII);
+    chip.write(R.SNDDATAI_STATSCTRL, { ENABLE: 1, FASTUPD: 1 });
+    chip.write(R.MAC_MODE, { ...MAC_ENGINES, RXSTAT_CLEAR: 1, TXSTAT_CLEAR: 1, PORT_MODE: PORT_GMII });
     this.#spreadConnections();
   }
 
@@ -240,38 +252,34 @@ export class Tg3Driver extends NetDriver {
   /** From memory inwards; descriptors are fetched from here on. */
   #startBlocks(): void {
     const chip = this.#chip;
-    const { RCVCC_MODE, RCVLPC_MODE, WDMAC_MODE, RDMAC_MODE, RCVDCC_MODE, SNDDATAC_MODE, SNDBDC_MODE } = R;
-    const { RCVBDI_MODE, RCVDBDI_MODE, SNDDATAI_MODE, SNDBDI_MODE, SNDBDS_MODE } = R;
-    chip.write(RCVCC_MODE, RCVCC_MODE.ENABLE | RCVCC_MODE.ATTN_ENABLE);
-    chip.write(RCVLPC_MODE, RCVLPC_MODE.ENABLE);
-    const { is577xx } = chip.variant;
-    chip.write(WDMAC_MODE, WDMAC_MODE.ENABLE | DMA_ERRORS | (is577xx ? WDMAC_MODE.STATUS_TAG_FIX : 0));
-    chip.write(RDMAC_MODE, RDMAC_MODE.ENABLE | DMA_ERRORS | this.#readModes());
-    chip.write(RCVDCC_MODE, RCVDCC_MODE.ENABLE | RCVDCC_MODE.ATTN_ENABLE);
-    chip.write(SNDDATAC_MODE, SNDDATAC_MODE.ENABLE);
-    chip.write(SNDBDC_MODE, SNDBDC_MODE.ENABLE | SNDBDC_MODE.ATTN_ENABLE);
-    chip.write(RCVBDI_MODE, RCVBDI_MODE.ENABLE | RCVBDI_MODE.RCB_ATTN_ENAB);
-    chip.write(RCVDBDI_MODE, RCVDBDI_MODE.ENABLE | RCVDBDI_MODE.INV_RING_SZ);
-    chip.write(SNDDATAI_MODE, SNDDATAI_MODE.ENABLE | (1 << 3)); // 3: segmentation by hardware
-    chip.write(SNDBDI_MODE, SNDBDI_MODE.ENABLE | SNDBDI_MODE.ATTN_ENABLE);
-    chip.write(SNDBDS_MODE, SNDBDS_MODE.ENABLE | SNDBDS_MODE.ATTN_ENABLE);
+    chip.write(R.RCVCC_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
+    chip.write(R.RCVLPC_MODE, { ENABLE: 1 });
+    const { is577xx, shortLimit } = chip.variant;
+    chip.write(R.WDMAC_MODE, { ENABLE: 1, ...DMA_ERRORS, STATUS_TAG_FIX: is577xx });
+    chip.write(R.RDMAC_MODE, {
+      ENABLE: 1,
+      ...DMA_ERRORS,
+      FIFO_LONG_BURST: 3,
+      IPV4_LSO_EN: 1,
+      IPV6_LSO_EN: is577xx,
+      JMB_2K_MMRR: shortLimit === 2048 && this.mtu <= ETHERNET_MTU,
+    });
+    chip.write(R.RCVDCC_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
+    chip.write(R.SNDDATAC_MODE, { ENABLE: 1 });
+    chip.write(R.SNDBDC_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
+    chip.write(R.RCVBDI_MODE, { ENABLE: 1, RCB_ATTN_ENAB: 1 });
+    chip.write(R.RCVDBDI_MODE, { ENABLE: 1, INV_RING_SZ: 1 });
+    chip.write(R.SNDDATAI_MODE, { ENABLE: 1, HW_LSO_PRE_DMA: 1 });
+    chip.write(R.SNDBDI_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
+    chip.write(R.SNDBDS_MODE, { ENABLE: 1, ATTN_ENABLE: 1 });
     this.rx.fill();
     this.log(`produced ${this.rx.used} receive buffers`);
-  }
-
-  #readModes(): number {
-    const { RDMAC_MODE } = R;
-    const { is577xx, shortLimit } = this.#chip.variant;
-    let modes = RDMAC_MODE.FIFO_LONG_BURST | RDMAC_MODE.IPV4_LSO_EN;
-    if (is577xx) modes |= RDMAC_MODE.IPV6_LSO_EN;
-    if (shortLimit === 2048 && this.mtu <= ETHERNET_MTU) modes |= RDMAC_MODE.JMB_2K_MMRR;
-    return modes;
   }
 
   #startMacs(): void {
     const chip = this.#chip;
     chip.write(R.MAC_LOW_WMARK_MAX_RX_FRAME, chip.variant.is577xx ? 1 : 2);
-    chip.write(R.MAC_LED_CTRL, R.MAC_LED_CTRL.MODE_PHY_1);
+    chip.write(R.MAC_LED_CTRL, { MODE_PHY_1: 1 });
     this.#applyTransmitMode(false);
     this.log('transmit MAC enabled');
     this.applyReceiveMode();
@@ -279,31 +287,27 @@ export class Tg3Driver extends NetDriver {
   }
 
   #applyTransmitMode(sendPause: boolean): void {
-    const { MAC_TX_MODE } = R;
-    let mode = MAC_TX_MODE.ENABLE;
-    if (this.#chip.variant.is577xx) mode |= MAC_TX_MODE.MBUF_LOCKUP_FIX;
-    // PAUSE for as long as can be: XON ends it.
-    if (sendPause) mode |= MAC_TX_MODE.FLOW_CTRL_ENABLE | MAC_TX_MODE.LONG_PAUSE_ENABLE;
-    this.#chip.write(MAC_TX_MODE, mode);
+    this.#chip.write(R.MAC_TX_MODE, {
+      ENABLE: 1,
+      MBUF_LOCKUP_FIX: this.#chip.variant.is577xx,
+      FLOW_CTRL_ENABLE: sendPause,
+      LONG_PAUSE_ENABLE: sendPause, // for as long as can be: XON ends it
+    });
   }
 
   /** MAC_RX_MODE, from everything that has a say in it. */
   protected applyReceiveMode(): void {
-    const { MAC_RX_MODE } = R;
     const strip = this.has(FEATURE_VLAN_STRIP);
-    let mode = MAC_RX_MODE.ENABLE;
-    if (!strip) mode |= MAC_RX_MODE.KEEP_VLAN_TAG;
-    if (this.filters.promiscuous) mode |= MAC_RX_MODE.PROMISC;
-    if (this.link.rxPause) mode |= MAC_RX_MODE.FLOW_CTRL_ENABLE;
-    if (this.#chip.variant.is577xx) mode |= MAC_RX_MODE.IPV6_CSUM_ENABLE;
-    if (this.rx.queues > 1) {
-      mode |= MAC_RX_MODE.RSS_ENABLE | MAC_RX_MODE.RSS_ITBL_HASH_BITS;
-      mode |= MAC_RX_MODE.RSS_IPV4_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV4_HASH_EN;
-      mode |= MAC_RX_MODE.RSS_IPV6_HASH_EN | MAC_RX_MODE.RSS_TCP_IPV6_HASH_EN;
-    }
     this.rx.vlanStrip = strip;
     this.applyMulticast();
-    this.#chip.write(MAC_RX_MODE, mode);
+    this.#chip.write(R.MAC_RX_MODE, {
+      ENABLE: 1,
+      KEEP_VLAN_TAG: !strip,
+      PROMISC: this.filters.promiscuous,
+      FLOW_CTRL_ENABLE: this.link.rxPause,
+      IPV6_CSUM_ENABLE: this.#chip.variant.is577xx,
+      ...(this.rx.queues > 1 ? SPREAD : {}),
+    });
   }
 
   protected override applyMulticast(): void {
@@ -342,10 +346,9 @@ export class Tg3Driver extends NetDriver {
 
   /** The MAC's attention makes it into block 0, and interrupts. */
   #watchLink(): void {
-    const { MAC_EVENT, MAC_STATUS, MAC_MI_STAT } = R;
-    this.#chip.write(MAC_MI_STAT, MAC_MI_STAT.LNKSTAT_ATTN_ENAB);
-    this.#chip.write(MAC_STATUS, MAC_STATUS.LNKSTATE_CHANGED);
-    this.#chip.write(MAC_EVENT, MAC_EVENT.LNKSTATE_CHANGED);
+    this.#chip.write(R.MAC_MI_STAT, { LNKSTAT_ATTN_ENAB: 1 });
+    this.#chip.write(R.MAC_STATUS, { LNKSTATE_CHANGED: 1 });
+    this.#chip.write(R.MAC_EVENT, { LNKSTATE_CHANGED: 1 });
     const look = this.device.time.every(LINK_LOOK, () => {
       if (this.ready) this.guard(() => this.interrupts.lookAtLink());
       if (!this.ready) look.stop();
@@ -358,10 +361,11 @@ export class Tg3Driver extends NetDriver {
 
   protected applyLink({ speed, fullDuplex, txPause }: LinkState): void {
     const chip = this.#chip;
-    const { MAC_MODE } = R;
     const port = speed === 1000 ? PORT_GMII : PORT_MII;
-    chip.write(MAC_MODE, MAC_ENGINES | port | (fullDuplex ? 0 : MAC_MODE.HALF_DUPLEX)); // whole: not from what it reads as
-    chip.write(R.MAC_TX_LENGTHS, GAPS | (speed === 1000 && !fullDuplex ? SLOT_TIME_1000_HALF : SLOT_TIME));
+    // Whole: not from what it reads as.
+    chip.write(R.MAC_MODE, { ...MAC_ENGINES, PORT_MODE: port, HALF_DUPLEX: !fullDuplex });
+    const slow = speed === 1000 && !fullDuplex;
+    chip.write(R.MAC_TX_LENGTHS, { ...GAPS, SLOT_TIME: slow ? SLOT_TIME_1000_HALF : SLOT_TIME });
     this.#applyTransmitMode(txPause);
     this.applyReceiveMode();
   }

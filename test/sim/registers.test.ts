@@ -3,7 +3,9 @@ import test from 'ava';
 import fc from 'fast-check';
 import {
   type Access,
+  encode,
   field,
+  fieldsMask,
   maskOf,
   offsetOf,
   partly,
@@ -55,6 +57,7 @@ const MAP = new RegisterMap('toy', 0x100, {
     },
   }),
   RUNS: row([run(0xb0, 2, 4), run(0xc0, 3, 8)], 'RW', { aliases: [run(0xe0, 4)] }),
+  CTRL: { at: 0xa8, access: 'RW', title: '', section: '', fields: { EN: 0, SPEED: [9, 8] } },
   PART: row(0xa4, 'RW', { fields: partly({ A: 31, B: [15, 8] }) }),
 });
 const { r } = MAP;
@@ -132,7 +135,7 @@ test('the gaps are the runs that no row describes', (t) => {
     [0x8c, 0x8c],
     [0x94, 0x94],
     [0x9c, 0x9c],
-    [0xa8, 0xac],
+    [0xac, 0xac],
     [0xb8, 0xbc],
     [0xc4, 0xc4],
     [0xcc, 0xcc],
@@ -348,6 +351,21 @@ test('a reset puts every register back, but those that survive its kind', (t) =>
     registers.reset(kind);
     t.deepEqual(values(), expected, kind);
   }
+});
+
+test('fields are written by name: the word has their values, and nothing else', (t) => {
+  t.is(encode(r.CTRL, { EN: true, SPEED: 2 }), 0x201);
+  t.is(encode(r.CTRL, {}), 0);
+  t.is(fieldsMask(r.CTRL, { EN: 0, SPEED: 0 }), 0x301);
+  for (const values of [{ SPEED: 4 }, { SPEED: -1 }, { SPEED: 1.5 }, { EN: Number.NaN }])
+    t.throws(() => encode(r.CTRL, values), { instanceOf: RangeError, message: /^CTRL\.(SPEED|EN) takes 0 to / });
+});
+
+test('a field of another register is none', (t) => {
+  // @ts-expect-error: it does not compile
+  t.throws(() => encode(r.CTRL, { LOW: 1 }), { instanceOf: RangeError });
+  // @ts-expect-error: neither does a field of a register that has none
+  t.throws(() => encode(r.RO, { LOW: 1 }), { instanceOf: RangeError });
 });
 
 test('several hooks on one register run one after the other', (t) => {
