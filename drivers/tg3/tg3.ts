@@ -221,7 +221,7 @@ export class Tg3Driver extends NetDriver {
     this.#applyLongest();
     chip.write(R.MAC_TX_LENGTHS, { ...GAPS, SLOT_TIME });
     chip.write(R.MAC_RCV_RULE_CFG, { DEFAULT_CLASS: 1 }); // every frame is of class 1
-    chip.write(R.RCVLPC_CONFIG, 0x181);
+    chip.write(R.RCVLPC_CONFIG, { BAD_FRAMES_CLASS: 1, ACTIVE_LISTS: 16, LISTS_PER_GROUP: 1 });
     if (chip.variant.is577xx) chip.modify(R.RDMA_RSRVCTRL_REG, { FIFO_OFLW_FIX: 1 });
     chip.modify(R.RCVLPC_STATS_ENABLE, { DACK_FIX: 0 });
     chip.write(R.RCVLPC_STATSCTRL, { ENABLE: 1 });
@@ -278,7 +278,7 @@ export class Tg3Driver extends NetDriver {
 
   #startMacs(): void {
     const chip = this.#chip;
-    chip.write(R.MAC_LOW_WMARK_MAX_RX_FRAME, chip.variant.is577xx ? 1 : 2);
+    chip.write(R.MAC_LOW_WMARK_MAX_RX_FRAME, { FRAMES: chip.variant.is577xx ? 1 : 2 });
     chip.write(R.MAC_LED_CTRL, { MODE_PHY_1: 1 });
     this.#applyTransmitMode(false);
     this.log('transmit MAC enabled');
