@@ -1,0 +1,307 @@
+/** The way of a frame in. */
+import { never, partly, run, sc } from '../../registers.ts';
+import { block, counter } from './block.ts';
+
+export const RECEIVE = {
+  ...block('Receive list placement', {
+    RCVLPC_MODE: {
+      at: 0x2000,
+      access: 'RW',
+      title: 'block on, and its attentions',
+      live: true,
+      fields: { RESET: sc(0), ENABLE: 1, CLASS0_ATTN_ENAB: 2, MAPOOR_AATTN_ENAB: 3, STAT_OFLOW_ENAB: 4 },
+    },
+    RCVLPC_STATUS: {
+      at: 0x2004,
+      access: 'RO',
+      title: 'frames of class 0, classes out of range, counters that overflowed',
+      fields: { CLASS0: 2, MAPOOR: 3, STAT_OFLOW: 4 },
+    },
+    RCVLPC_LOCK: {
+      at: 0x2008,
+      access: 'RW',
+      title: 'asks for lists, and has them',
+      fields: { REQ: [15, 0], GRANT: [31, 16] },
+    },
+    RCVLPC_NON_EMPTY_BITS: {
+      at: 0x200c,
+      access: 'RO',
+      title: 'which lists hold frames',
+      fields: { VALUE: [15, 0] },
+    },
+    RCVLPC_CONFIG: {
+      at: 0x2010,
+      access: 'RW',
+      title: 'how many lists there are, and where bad frames go',
+      fields: partly({
+        LISTS_PER_GROUP: [2, 0],
+        ACTIVE_LISTS: [7, 3],
+        BAD_FRAMES_CLASS: [12, 8],
+        DEFAULT_QUEUE: [14, 13],
+      }),
+    },
+    RCVLPC_STATSCTRL: {
+      at: 0x2014,
+      access: 'RW',
+      title: 'counters on',
+      fields: { ENABLE: 0, FASTUPD: 1 },
+    },
+    RCVLPC_STATS_ENABLE: {
+      at: 0x2018,
+      access: 'RW',
+      title: 'which counters count, and three workarounds',
+      reset: 0x7fffff,
+      fields: partly({ ASF_FIX: 1, DACK_FIX: 18, LNGBRST_RFIX: 22 }),
+    },
+    RCVLPC_STATS_INCMASK: {
+      at: 0x201c,
+      access: 'RW',
+      title: 'which counters count a frame and which its bytes',
+    },
+    RCVLPC_SELLST: {
+      at: [run(0x2100, 64)],
+      access: 'RW',
+      title: 'lists: head, tail, count',
+    },
+    RCVLPC_COS_CNT: { at: [run(0x2200, 16)], access: 'RW', title: 'frames by class' },
+    RCVLPC_DROP_FILTER_CNT: counter(0x2240, 'frames that a rule dropped'),
+    RCVLPC_DMA_WQ_FULL_CNT: counter(0x2244, 'times that the write DMA queue was full'),
+    RCVLPC_DMA_HIPRIO_WQ_FULL_CNT: counter(0x2248, 'times that its queue of high priority was full'),
+    RCVLPC_NO_RCV_BD_CNT: counter(0x224c, 'frames that found no buffer, and waited'),
+    RCVLPC_IN_DISCARDS_CNT: counter(0x2250, 'frames dropped for want of room'),
+    RCVLPC_IN_ERRORS_CNT: counter(0x2254, 'frames dropped as they were bad'),
+    RCVLPC_RCV_THRESH_HIT_CNT: counter(0x2258, 'times that the receive threshold was reached'),
+  }),
+  ...block('Receive data/BD initiator', {
+    RCVDBDI_MODE: {
+      at: 0x2400,
+      access: 'RW',
+      title: 'block on, and its attentions',
+      live: true,
+      fields: { RESET: sc(0), ENABLE: 1, JUMBOBD_NEEDED: 2, FRM_TOO_BIG: 3, INV_RING_SZ: 4, LRG_RING_SZ: 16 },
+    },
+    RCVDBDI_STATUS: {
+      at: 0x2404,
+      access: 'RO',
+      title: 'no jumbo buffer, a frame too long, a ring of no valid size',
+      fields: { JUMBOBD_NEEDED: 2, FRM_TOO_BIG: 3, INV_RING_SZ: 4 },
+    },
+    RCVDBDI_SPLIT_FRAME_MINSZ: {
+      at: 0x2408,
+      access: 'RW',
+      title: 'shortest frame whose header is split off',
+    },
+    RCVDBDI_JUMBO_ADDR_HIGH: {
+      at: 0x2440,
+      access: 'RW',
+      title: 'jumbo ring, host address, high',
+    },
+    RCVDBDI_JUMBO_ADDR_LOW: {
+      at: 0x2444,
+      access: 'RW',
+      title: 'jumbo ring, host address, low',
+    },
+    RCVDBDI_JUMBO_LEN_FLAGS: {
+      at: 0x2448,
+      access: 'RW',
+      title: 'jumbo ring, length and flags',
+      fields: { USE_EXT: 0, DISABLED: 1, BUFFER: [15, 2], SIZE: [31, 16] },
+    },
+    RCVDBDI_JUMBO_NIC_ADDR: {
+      at: 0x244c,
+      access: 'RW',
+      title: 'jumbo ring, address on the NIC',
+    },
+    RCVDBDI_STD_ADDR_HIGH: {
+      at: 0x2450,
+      access: 'RW',
+      title: 'standard ring, host address, high',
+    },
+    RCVDBDI_STD_ADDR_LOW: {
+      at: 0x2454,
+      access: 'RW',
+      title: 'standard ring, host address, low',
+    },
+    RCVDBDI_STD_LEN_FLAGS: {
+      at: 0x2458,
+      access: 'RW',
+      title: 'standard ring, length and flags',
+      fields: { USE_EXT: 0, DISABLED: 1, BUFFER: [15, 2], SIZE: [31, 16] },
+    },
+    RCVDBDI_STD_NIC_ADDR: {
+      at: 0x245c,
+      access: 'RW',
+      title: 'standard ring, address on the NIC',
+    },
+    RCVDBDI_MINI_ADDR_HIGH: {
+      at: 0x2460,
+      access: 'RW',
+      title: 'mini ring, host address, high',
+    },
+    RCVDBDI_MINI_ADDR_LOW: {
+      at: 0x2464,
+      access: 'RW',
+      title: 'mini ring, host address, low',
+    },
+    RCVDBDI_MINI_LEN_FLAGS: {
+      at: 0x2468,
+      access: 'RW',
+      title: 'mini ring, length and flags',
+      fields: { USE_EXT: 0, DISABLED: 1, BUFFER: [15, 2], SIZE: [31, 16] },
+    },
+    RCVDBDI_MINI_NIC_ADDR: {
+      at: 0x246c,
+      access: 'RW',
+      title: 'mini ring, address on the NIC',
+    },
+    RCVDBDI_JUMBO_CON_IDX: {
+      at: 0x2470,
+      access: 'RO',
+      title: 'how far the jumbo ring is used',
+      live: true,
+    },
+    RCVDBDI_STD_CON_IDX: {
+      at: 0x2474,
+      access: 'RO',
+      title: 'how far the standard ring is used',
+      live: true,
+    },
+    RCVDBDI_MINI_CON_IDX: {
+      at: 0x2478,
+      access: 'RO',
+      title: 'how far the mini ring is used',
+      live: true,
+    },
+    RCVDBDI_BD_PROD_IDX: {
+      at: [run(0x2480, 16)],
+      access: 'RO',
+      title: 'up to where each return ring is filled',
+      live: true,
+    },
+    RCVDBDI_HWDIAG: {
+      at: 0x24c0,
+      access: 'RW',
+      title: 'state machine of the block',
+    },
+  }),
+  ...block('Receive data completion', {
+    RCVDCC_MODE: {
+      at: 0x2800,
+      access: 'RW',
+      title: 'block on, and its attention',
+      live: true,
+      fields: { RESET: sc(0), ENABLE: 1, ATTN_ENABLE: 2 },
+    },
+  }),
+  ...block('Receive BD initiator', {
+    RCVBDI_MODE: {
+      at: 0x2c00,
+      access: 'RW',
+      title: 'block on, and attention where a ring has no buffers',
+      live: true,
+      fields: { RESET: sc(0), ENABLE: 1, RCB_ATTN_ENAB: 2 },
+    },
+    RCVBDI_STATUS: {
+      at: 0x2c04,
+      access: 'RO',
+      title: 'whether a ring has no buffers',
+      fields: { RCB_ATTN: 2 },
+    },
+    RCVBDI_JUMBO_PROD_IDX: {
+      at: 0x2c08,
+      access: 'RO',
+      title: 'up to where the jumbo ring is filled',
+      live: true,
+    },
+    RCVBDI_STD_PROD_IDX: {
+      at: 0x2c0c,
+      access: 'RO',
+      title: 'up to where the standard ring is filled',
+      live: true,
+    },
+    RCVBDI_MINI_PROD_IDX: {
+      at: 0x2c10,
+      access: 'RO',
+      title: 'up to where the mini ring is filled',
+      live: true,
+    },
+    RCVBDI_MINI_THRESH: {
+      at: 0x2c14,
+      access: 'RW',
+      title: 'mini buffers to fetch at a time',
+    },
+    RCVBDI_STD_THRESH: {
+      at: 0x2c18,
+      access: 'RW',
+      title: 'standard buffers to fetch at a time',
+      modelled: never('BDs are fetched when they are used; the register stores'),
+      fields: { BDS: [9, 0] },
+    },
+    RCVBDI_JUMBO_THRESH: {
+      at: 0x2c1c,
+      access: 'RW',
+      title: 'jumbo buffers to fetch at a time',
+      modelled: never('BDs are fetched when they are used; the register stores'),
+      fields: { BDS: [9, 0] },
+    },
+    STD_REPLENISH_LWM: {
+      at: 0x2d00,
+      access: 'RW',
+      title: 'standard buffers on the card below which more are fetched',
+      modelled: never('BDs are fetched when they are used; the register stores'),
+    },
+    JMB_REPLENISH_LWM: {
+      at: 0x2d04,
+      access: 'RW',
+      title: 'jumbo buffers on the card below which more are fetched',
+      modelled: never('BDs are fetched when they are used; the register stores'),
+    },
+  }),
+  ...block('Receive BD completion', {
+    RCVCC_MODE: {
+      at: 0x3000,
+      access: 'RW',
+      title: 'block on, and its attention',
+      live: true,
+      fields: { RESET: sc(0), ENABLE: 1, ATTN_ENABLE: 2 },
+    },
+    RCVCC_STATUS: {
+      at: 0x3004,
+      access: 'RO',
+      title: 'whether it saw an error',
+      fields: { ERROR_ATTN: 2 },
+    },
+    RCVCC_JUMBO_PROD_IDX: {
+      at: 0x3008,
+      access: 'RO',
+      title: 'jumbo buffers that were fetched',
+      live: true,
+    },
+    RCVCC_STD_PROD_IDX: {
+      at: 0x300c,
+      access: 'RO',
+      title: 'standard buffers that were fetched',
+      live: true,
+    },
+    RCVCC_MINI_PROD_IDX: {
+      at: 0x3010,
+      access: 'RO',
+      title: 'mini buffers that were fetched',
+      live: true,
+    },
+  }),
+  ...block('Receive list selector', {
+    RCVLSC_MODE: {
+      at: 0x3400,
+      access: 'RO',
+      title: 'block on: older chips only',
+      fields: { RESET: 0, ENABLE: 1, ATTN_ENABLE: 2 },
+    },
+    RCVLSC_STATUS: {
+      at: 0x3404,
+      access: 'RO',
+      title: 'whether it saw an error: older chips only',
+      fields: { ERROR_ATTN: 2 },
+    },
+  }),
+};
