@@ -4,7 +4,6 @@
  * Time is the model's clock. Where that is virtual somebody has to move it: see clock-steps.ts.
  */
 import { Clock } from '../../sim/clock.ts';
-import { COMMAND, COMMAND_IO, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
 import { closedError, SpaceBase, type Width } from './base.ts';
@@ -80,7 +79,7 @@ export class SimDevice implements PciDevice {
     this.#check();
     const bars = saveBars(this.config);
     this.interrupts.disable();
-    this.function.reset('bus');
+    this.function.reset('function');
     restoreBars(this.config, bars);
   }
 
@@ -136,9 +135,8 @@ class BarSpace extends SpaceBase {
   readonly #model: PciFunction;
   readonly #index: number;
   readonly #region: Region;
-  readonly #config: Uint8Array;
-  readonly #last: number; // the last offset of the fast path; -1 closes it
-  #decode: number; // the command register's bit for this BAR; 0 once closed
+  readonly #decoding: Uint8Array;
+  #last: number; // the last offset of the fast path; -1 closes it
   #closed = false;
 
   constructor(model: PciFunction, index: number, region: Region) {
@@ -147,20 +145,19 @@ class BarSpace extends SpaceBase {
     this.#model = model;
     this.#index = index;
     this.#region = region;
-    this.#config = model.config.bytes;
-    this.#decode = region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY;
+    this.#decoding = model.decoding;
     this.#last = model.msixBar === index ? -1 : region.size - 4;
   }
 
   override read32(offset: number): number {
-    if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
+    if (this.#decoding[this.#index] === 1 && offset >= 0 && offset <= this.#last) {
       return this.#region.read(offset, 4) >>> 0;
     }
     return this.read(offset, 4);
   }
 
   override write32(offset: number, value: number): void {
-    if ((this.#config[COMMAND]! & this.#decode) !== 0 && offset >= 0 && offset <= this.#last) {
+    if (this.#decoding[this.#index] === 1 && offset >= 0 && offset <= this.#last) {
       this.#region.write(offset, 4, value >>> 0);
     } else {
       this.write(offset, 4, value);
@@ -178,7 +175,7 @@ class BarSpace extends SpaceBase {
   }
 
   close(): void {
-    this.#decode = 0;
+    this.#last = -1;
     this.#closed = true;
   }
 }

@@ -7,7 +7,8 @@
  */
 import { I8254X_SHAPE } from '../../sim/e1000/configuration.ts';
 import { blockOf, I82540EM } from '../../sim/e1000/registers.ts';
-import { configurationMap, msi, msiX, pciExpress, powerManagement } from '../../sim/pci/rows.ts';
+import { msi, msiX, pciExpress, powerManagement } from '../../sim/pci/capabilities/index.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 import { partly, RegisterMap, type Row, type Rows, run } from '../../sim/registers.ts';
 import type { PciId } from '../device.ts';
 import {
@@ -182,9 +183,9 @@ export function configurationOf({ name, vendor, device, is82574 }: Variant): Reg
       3: { kind: 'memory', size: 0x4000 },
     },
     capabilities: [
-      powerManagement(0xc8, 0xc822),
+      powerManagement(0xc8, { capabilities: 0xc822 }),
       msi(0xd0),
-      pciExpress(0xe0, 1),
+      pciExpress(0xe0, { version: 1 }),
       msiX(0xa0, { vectors: 5, bar: 3, table: 0, pending: 0x2000 }),
     ],
     size: 4096,

@@ -663,7 +663,7 @@ const ROWS = {
     section: '13.6.3',
     title: 'Wakeup Status',
     modelled: wakeUp,
-    survives: ['software', 'bus'],
+    survives: ['software', 'bus', 'function'],
   },
   MANC: {
     at: 0x05820,

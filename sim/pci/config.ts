@@ -1,20 +1,13 @@
 /**
  * PCI configuration space: PCI Local Bus Specification 3.0, chapter 6 (sections below are its).
  *
- * What is there, rows say (rows.ts). Here it is bytes with a write mask and a write-1-to-clear mask each, so that an access of
+ * What is there, rows say (configuration.ts). Here it is bytes with a write mask and a write-1-to-clear mask each, so that an access of
  * any width, at any place, is the same loop.
  */
-import { type NamedRow, onlyReads, type RegisterMap } from '../registers.ts';
+import { type NamedRow, onlyReads, type RegisterMap, type RegisterReset } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 
-export {
-  CAP_MSI,
-  CAP_MSI_X,
-  CAP_PCI_EXPRESS,
-  CAP_PCI_X,
-  CAP_POWER_MANAGEMENT,
-  CAP_VITAL_PRODUCT_DATA,
-} from './rows.ts';
+export * from './capabilities/ids.ts';
 
 // 6.1, figure 6-1: the header every function has.
 export const VENDOR_ID = 0x00;
@@ -41,6 +34,9 @@ export const COMMAND_IO = 1 << 0;
 export const COMMAND_MEMORY = 1 << 1;
 export const COMMAND_MASTER = 1 << 2;
 export const COMMAND_INTX_DISABLE = 1 << 10;
+
+// 6.2.5.2: expansion ROM base address.
+export const ROM_ENABLE = 1;
 
 // 6.2.3: status register.
 export const STATUS_INTERRUPT = 1 << 3;
@@ -134,9 +130,10 @@ export class ConfigSpace {
     runAt(this.#changeHooks, at, width, value);
   }
 
-  /** Everything that software can write back to its reset value. */
-  reset(): void {
-    for (const { offsets, width = 4, reset = 0 } of this.map.rows) {
+  /** Everything that software can write back to its reset value, but for what survives such a reset. */
+  reset(kind: RegisterReset = 'power-on'): void {
+    for (const { offsets, width = 4, reset = 0, survives } of this.map.rows) {
+      if (kind !== 'power-on' && survives?.includes(kind)) continue;
       for (const at of offsets) for (let i = 0; i < width; i++) this.#resetByte(at + i, (reset >>> (8 * i)) & 0xff);
     }
     for (const { at, run } of this.#changeHooks) run(at, 1, this.bytes[at]!);

@@ -6,8 +6,14 @@
  */
 import type { Clock } from '../clock.ts';
 import { type AddressSpace, BusMaster } from '../memory.ts';
-import { field, type RegisterMap } from '../registers.ts';
+import type { RegisterReset } from '../registers.ts';
 import type { Trace } from '../trace.ts';
+import { AdvancedErrors } from './capabilities/advanced-errors.ts';
+import type { CapabilityPart } from './capabilities/capability.ts';
+import { Msi } from './capabilities/msi.ts';
+import { MsiX } from './capabilities/msi-x.ts';
+import { PciExpress } from './capabilities/pci-express.ts';
+import { PowerManagement } from './capabilities/power-management.ts';
 import {
   BAR0,
   COMMAND,
@@ -16,10 +22,12 @@ import {
   COMMAND_MASTER,
   COMMAND_MEMORY,
   ConfigSpace,
+  EXPANSION_ROM,
+  ROM_ENABLE,
   STATUS,
   STATUS_INTERRUPT,
 } from './config.ts';
-import type { MsiXPlace } from './rows.ts';
+import type { ConfigurationMap } from './configuration.ts';
 
 /** `size` bytes of `bytes` from `start`. */
 export interface PacketMemory {
@@ -36,10 +44,12 @@ export interface Host {
    * that DMA memory is in: then frames move with copyWithin, which neither allocates nor loops.
    */
   packetMemory(size: number): PacketMemory;
-  /** The level of INTA#. */
+  /** The level of the function's interrupt line, whichever of INTA# to INTD# that is. */
   intx(asserted: boolean): void;
   /** A message-signalled interrupt: MSI or MSI-X, vector 0 up; address and data as software programmed them. */
   message(vector: number, addressLow: number, addressHigh: number, data: number): void;
+  /** Software has reset the function by a register in configuration space. */
+  wasReset?(): void;
 }
 
 /** A region behind a base address register. Offsets are bytes from its start; hostile ones included. */
@@ -50,18 +60,14 @@ export interface Region {
   write(offset: number, width: 1 | 2 | 4, value: number): void;
 }
 
-/** power-on: as if mains came back. bus: RST# or FLR. Registers of the chip that reset themselves are the chip's own affair. */
-export type ResetKind = 'power-on' | 'bus';
+/**
+ * power-on: as if mains came back. bus: RST#. function: this one alone (PCIe 3.0, 6.6.2).
+ * Registers of the chip that reset themselves are the chip's own affair.
+ */
+export type ResetKind = Exclude<RegisterReset, 'software'>;
 
-// 6.8.1: MSI capability. 6.8.2: MSI-X capability.
-const MSI_CONTROL = 2;
-const MSI_ENABLE = 1;
-const MSIX_CONTROL = 2;
-const MSIX_LAST_VECTOR = 0x7ff;
-const MSIX_ENABLE = 0x8000;
-const MSIX_MASK_ALL = 0x4000;
-const MSIX_ENTRY = 4; // words: address low, address high, data, control
-const MSIX_VECTOR_MASKED = 1;
+/** Where `bars` would have the expansion ROM. */
+export const ROM_INDEX = 6;
 
 export abstract class PciFunction {
   readonly config: ConfigSpace;
@@ -69,38 +75,40 @@ export abstract class PciFunction {
   readonly dma: BusMaster;
   /** By BAR index; null where there is none. */
   readonly bars: (Region | null)[] = [null, null, null, null, null, null];
+  /** The expansion ROM, where there is one. */
+  rom: Region | null = null;
+  /** By BAR index, the ROM behind them: 1 where accesses reach the chip. Drivers' backends look here, and call the region. */
+  readonly decoding = new Uint8Array(ROM_INDEX + 1);
   #trace: Trace | null = null;
   #intx = false;
-  readonly #msi: number; // place of the MSI capability, 0 for none
-  readonly #msix: number;
-  readonly #msixPlace: MsiXPlace | null;
-  readonly #msixTable: Uint32Array;
-  readonly #msixPending: Uint32Array;
+  readonly #parts: ReadonlyMap<string, CapabilityPart>;
+  readonly #power: PowerManagement | null;
+  readonly #msi: Msi | null;
+  readonly #msix: MsiX | null;
+  readonly #express: PciExpress | null;
+  readonly #errors: AdvancedErrors | null;
 
-  /** @param configuration what is in its configuration space, MSI and MSI-X with it: rows.ts. */
-  constructor(host: Host, configuration: RegisterMap) {
+  /** @param configuration what is in its configuration space. */
+  constructor(host: Host, configuration: ConfigurationMap) {
     this.host = host;
     this.config = new ConfigSpace(configuration);
     this.dma = new BusMaster(host.memory);
-    const placeOf = (name: string) => configuration.rows.find((row) => row.name === name)?.at ?? 0;
-    this.#msi = placeOf('MSI_CAP');
-    this.#msix = placeOf('MSIX_CAP');
-    this.#msixPlace = this.#msix === 0 ? null : this.#findMsiX(this.#msix);
-    const vectors = this.#msixPlace?.vectors ?? 0;
-    this.#msixTable = new Uint32Array(vectors * MSIX_ENTRY);
-    this.#msixPending = new Uint32Array((vectors + 31) >> 5);
-    this.#maskAllVectors();
-    this.config.onChange(COMMAND, 2, () => this.#commandWritten());
-    if (this.#msi !== 0) this.config.onChange(this.#msi, 14, () => this.#settlePin());
-    if (this.#msix !== 0) this.config.onChange(this.#msix, 12, () => this.#msixChanged());
+    this.#parts = new Map(
+      configuration.capabilities.flatMap(({ name, attach }) => (attach ? [[name, attach(this)]] : [])),
+    );
+    this.#power = this.part(PowerManagement);
+    this.#msi = this.part(Msi);
+    this.#msix = this.part(MsiX);
+    this.#express = this.part(PciExpress);
+    this.#errors = this.part(AdvancedErrors);
+    this.config.onChange(COMMAND, 2, () => this.settle());
+    this.config.onChange(EXPANSION_ROM, 4, () => this.settle());
   }
 
-  /** The MSI-X table and pending bits overlay a BAR (6.8.2). */
-  #findMsiX(at: number): MsiXPlace {
-    const { config } = this;
-    const [table, pending] = [config.peek(at + 4, 4), config.peek(at + 8, 4)];
-    const vectors = field(config.peek(at + MSIX_CONTROL, 2), MSIX_LAST_VECTOR) + 1;
-    return { vectors, bar: table & 7, table: (table & ~7) >>> 0, pending: (pending & ~7) >>> 0 };
+  /** The capability of that kind, at work; null where the function has none. */
+  part<Part extends CapabilityPart>(kind: abstract new (...parts: never[]) => Part): Part | null {
+    for (const part of this.#parts.values()) if (part instanceof kind) return part;
+    return null;
   }
 
   /** The chip's own state back to its reset values. */
@@ -123,150 +131,69 @@ export abstract class PciFunction {
 
   /** What is behind a BAR. @throws RangeError where configuration space has none of that size. */
   protected addBar(index: number, region: Region): void {
-    const at = BAR0 + 4 * index;
-    const row = this.config.map.find(at)!;
-    const address = row.masks.stores;
-    if ((address & -address) >>> 0 !== region.size)
-      throw new RangeError(`${this.config.map.chip}: ${row.name} is not of ${region.size} bytes`);
+    this.#checkSize(BAR0 + 4 * index, region);
     this.bars[index] = region;
   }
 
+  /** What is behind the expansion ROM's; its writes go nowhere. */
+  protected addRom(region: Region): void {
+    this.#checkSize(EXPANSION_ROM, region);
+    this.rom = region;
+  }
+
+  #checkSize(at: number, { size }: Region): void {
+    const { name, masks } = this.config.map.find(at)!;
+    const address = masks.stores & (at === EXPANSION_ROM ? ~ROM_ENABLE : ~0);
+    if ((address & -address) >>> 0 !== size)
+      throw new RangeError(`${this.config.map.chip}: ${name} is not of ${size} bytes`);
+  }
+
+  // Interrupts.
+
   /** The BAR that the MSI-X table overlays; -1 without MSI-X. */
   get msixBar(): number {
-    return this.#msixPlace?.bar ?? -1;
+    return this.#msix?.bar ?? -1;
   }
 
   /** Vectors in the MSI-X table, enabled or not; 0 without MSI-X. */
   get msixVectors(): number {
-    return this.#msixPlace?.vectors ?? 0;
+    return this.#msix?.vectors ?? 0;
   }
 
-  /** Whether there is an MSI capability, enabled or not. */
-  get hasMsi(): boolean {
-    return this.#msi !== 0;
+  /** Messages that the MSI capability asks for, enabled or not; 0 without MSI. */
+  get msiVectors(): number {
+    return this.#msi?.vectors ?? 0;
   }
 
   /** Which kind of message `host.message` is called for just now. */
   get messageKind(): 'msi' | 'msix' | null {
-    return this.#msixEnabled ? 'msix' : this.#msiEnabled ? 'msi' : null;
+    if (this.#msix?.enabled) return 'msix';
+    return this.#msi?.enabled ? 'msi' : null;
+  }
+
+  /** Vectors of that kind that software allows. */
+  get messageVectors(): number {
+    if (this.#msix?.enabled) return this.#msix.vectors;
+    return this.#msi?.enabled ? this.#msi.allotted : 0;
   }
 
   /** Masks a vector in the MSI-X table itself: for a host that keeps the guest's table from the function, as hypervisors do. */
   maskVector(vector: number, masked: boolean): void {
-    if (vector >= this.msixVectors) return;
-    this.#msixTable[vector * MSIX_ENTRY + 3] = masked ? MSIX_VECTOR_MASKED : 0;
-    if (!masked) this.#releasePending();
+    this.#msix?.mask(vector, masked);
   }
 
-  get messageVectors(): number {
-    return this.#msixEnabled ? this.#msixPlace!.vectors : this.#msiEnabled ? 1 : 0;
-  }
-
-  get #msiEnabled(): boolean {
-    return this.#msi !== 0 && (this.config.peek(this.#msi + MSI_CONTROL, 2) & MSI_ENABLE) !== 0;
-  }
-
-  get #msixEnabled(): boolean {
-    return this.#msix !== 0 && (this.config.peek(this.#msix + MSIX_CONTROL, 2) & MSIX_ENABLE) !== 0;
-  }
-
-  /** The level of the chip's interrupt line: what INTx shows, and a message at each rising edge while MSI is on. */
+  /** The level of the chip's interrupt line: what INTx shows, and message 0 at each rising edge while MSI is on. */
   protected interrupt(asserted: boolean): void {
     if (asserted === this.#intx) return;
     this.#intx = asserted;
     this.#settlePin();
-    if (asserted && this.#msiEnabled && !this.#msixEnabled) this.#sendMsi();
+    if (asserted && this.messageKind === 'msi') this.#msi!.raise(0);
   }
 
-  #sendMsi(): void {
-    if (!this.dma.enabled) return; // a message is a memory write: no bus mastering, no message (6.8.1.1)
-    const { config } = this;
-    const at = this.#msi;
-    this.host.message(0, config.peek(at + 4, 4), config.peek(at + 8, 4), config.peek(at + 12, 2));
-  }
-
-  /** Raises an MSI-X vector: sent, or left pending while it is masked (6.8.2.4 and 6.8.3.4). */
+  /** Raises a vector of MSI-X, or of MSI where that is on instead. */
   protected interruptVector(vector: number): void {
-    if (!this.#msixEnabled || vector >= this.#msixPlace!.vectors) return;
-    const entry = vector * MSIX_ENTRY;
-    const control = this.config.peek(this.#msix + MSIX_CONTROL, 2);
-    if (control & MSIX_MASK_ALL || this.#msixTable[entry + 3]! & MSIX_VECTOR_MASKED || !this.dma.enabled) {
-      this.#msixPending[vector >> 5]! |= 1 << (vector & 31);
-      return;
-    }
-    this.host.message(vector, this.#msixTable[entry]!, this.#msixTable[entry + 1]!, this.#msixTable[entry + 2]!);
-  }
-
-  #releasePending(): void {
-    for (let vector = 0; vector < (this.#msixPlace?.vectors ?? 0); vector++) {
-      const bit = 1 << (vector & 31);
-      if ((this.#msixPending[vector >> 5]! & bit) === 0) continue;
-      this.#msixPending[vector >> 5]! &= ~bit;
-      this.interruptVector(vector); // pends again where it is still masked
-    }
-  }
-
-  #msixChanged(): void {
-    this.#settlePin();
-    if (this.#msixEnabled) this.#releasePending();
-  }
-
-  #maskAllVectors(): void {
-    this.#msixTable.fill(0);
-    for (let entry = 3; entry < this.#msixTable.length; entry += MSIX_ENTRY)
-      this.#msixTable[entry] = MSIX_VECTOR_MASKED;
-    this.#msixPending.fill(0);
-  }
-
-  /** Host software reads behind a BAR. All ones where decoding is off or nothing answers. */
-  readBar(index: number, offset: number, width: 1 | 2 | 4): number {
-    const region = this.#decoded(index, offset, width);
-    if (region === null) return 0xffffffff >>> (32 - 8 * width);
-    const word = this.#msixWord(index, offset);
-    if (word === null) return region.read(offset, width) >>> 0;
-    return ((word >>> ((offset & 3) * 8)) & (0xffffffff >>> (32 - 8 * width))) >>> 0;
-  }
-
-  writeBar(index: number, offset: number, width: 1 | 2 | 4, value: number): void {
-    const region = this.#decoded(index, offset, width);
-    if (region === null || this.#writeMsix(index, offset, width, value)) return;
-    region.write(offset, width, value >>> 0);
-  }
-
-  /** Whether accesses behind a BAR reach the chip: drivers' backends ask once and then call the region itself. */
-  decodes(index: number): boolean {
-    const region = this.bars[index];
-    if (region == null) return false;
-    return (this.config.peek(COMMAND, 2) & (region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
-  }
-
-  #decoded(index: number, offset: number, width: number): Region | null {
-    const region = this.bars[index] ?? null;
-    return region !== null && this.decodes(index) && offset >= 0 && offset + width <= region.size ? region : null;
-  }
-
-  #msixWord(index: number, offset: number): number | null {
-    const place = this.#msixPlace;
-    if (place === null || place.bar !== index) return null;
-    return this.#msixTable[(offset - place.table) >> 2] ?? this.#msixPending[(offset - place.pending) >> 2] ?? null;
-  }
-
-  #writeMsix(index: number, offset: number, width: number, value: number): boolean {
-    const place = this.#msixPlace;
-    if (place === null || place.bar !== index || this.#msixWord(index, offset) === null) return false;
-    const word = (offset - place.table) >> 2;
-    // Software must use aligned words (6.8.2); the pending bits only read.
-    if (word >= 0 && word < this.#msixTable.length && width === 4 && offset % 4 === 0) {
-      this.#msixTable[word] = value;
-      if (word % MSIX_ENTRY === 3) this.#releasePending();
-    }
-    return true;
-  }
-
-  #commandWritten(): void {
-    this.dma.enabled = (this.config.peek(COMMAND, 2) & COMMAND_MASTER) !== 0;
-    this.#settlePin();
-    if (this.dma.enabled && this.#msixEnabled) this.#releasePending();
+    if (this.#msix?.enabled) this.#msix.raise(vector);
+    else this.#msi?.raise(vector);
   }
 
   /** INTx is silent while MSI or MSI-X is on (6.8.1.3) or it is disabled; the status bit shows the cause all the same. */
@@ -275,13 +202,77 @@ export abstract class PciFunction {
     const status = config.peek(STATUS, 2) & ~STATUS_INTERRUPT;
     config.poke(STATUS, 2, this.#intx ? status | STATUS_INTERRUPT : status);
     const disabled = (config.peek(COMMAND, 2) & COMMAND_INTX_DISABLE) !== 0;
-    this.host.intx(this.#intx && !disabled && !this.#msiEnabled && !this.#msixEnabled);
+    this.host.intx(this.#intx && !disabled && this.messageKind === null && this.powerState === 0);
   }
 
+  // Accesses.
+
+  /** 0 to 3: D0 to D3hot. */
+  get powerState(): number {
+    return this.#power?.state ?? 0;
+  }
+
+  /** Host software reads behind a BAR. All ones where decoding is off or nothing answers. */
+  readBar(index: number, offset: number, width: 1 | 2 | 4): number {
+    const region = this.#decoded(index, offset, width);
+    if (region === null) return 0xffffffff >>> (32 - 8 * width);
+    const word = this.#msix?.read(index, offset) ?? null;
+    if (word === null) return region.read(offset, width) >>> 0;
+    return ((word >>> ((offset & 3) * 8)) & (0xffffffff >>> (32 - 8 * width))) >>> 0;
+  }
+
+  writeBar(index: number, offset: number, width: 1 | 2 | 4, value: number): void {
+    const region = this.#decoded(index, offset, width);
+    if (region === null || this.#msix?.write(index, offset, width, value)) return;
+    if (index !== ROM_INDEX) region.write(offset, width, value >>> 0);
+  }
+
+  #decoded(index: number, offset: number, width: number): Region | null {
+    const region = this.#region(index);
+    if (region !== null && this.decoding[index] === 1 && offset >= 0 && offset + width <= region.size) return region;
+    this.#express?.unsupported();
+    this.#errors?.unsupported();
+    return null;
+  }
+
+  #region(index: number): Region | null {
+    return (index === ROM_INDEX ? this.rom : this.bars[index]) ?? null;
+  }
+
+  /** @internal What hangs on the command register, the power state and which interrupts are on, for capabilities that change it. */
+  settle(): void {
+    const command = this.powerState === 0 ? this.config.peek(COMMAND, 2) : 0;
+    for (let index = 0; index <= ROM_INDEX; index++) this.decoding[index] = this.#decodes(index, command) ? 1 : 0;
+    const mastered = this.dma.enabled;
+    this.dma.enabled = (command & COMMAND_MASTER) !== 0;
+    this.#settlePin();
+    if (!mastered && this.dma.enabled) this.#release();
+  }
+
+  #decodes(index: number, command: number): boolean {
+    const region = this.#region(index);
+    if (region === null) return false;
+    if (index === ROM_INDEX && (this.config.peek(EXPANSION_ROM, 4) & ROM_ENABLE) === 0) return false; // 6.2.5.2
+    return (command & (region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
+  }
+
+  #release(): void {
+    if (this.#msix?.enabled) this.#msix.release();
+    else this.#msi?.release();
+  }
+
+  // Reset and snapshot.
+
   reset(kind: ResetKind): void {
-    this.config.reset();
-    this.#maskAllVectors();
+    for (const part of this.#parts.values()) part.reset(kind);
+    this.config.reset(kind);
     this.resetChip(kind);
+  }
+
+  /** @internal Software asks for a reset of this function, by a capability. */
+  softwareReset(): void {
+    this.reset('function');
+    this.host.wasReset?.();
   }
 
   /** Everything that a fresh function of the same kind needs to go on from here. */
@@ -290,8 +281,7 @@ export abstract class PciFunction {
       config: this.config.bytes.slice(),
       refused: this.config.refused,
       intx: this.#intx,
-      msixTable: this.#msixTable.slice(),
-      msixPending: this.#msixPending.slice(),
+      capabilities: Object.fromEntries(Array.from(this.#parts, ([name, part]) => [name, part.save()])),
       faults: this.dma.faults,
       chip: this.saveChip(),
     };
@@ -302,19 +292,16 @@ export abstract class PciFunction {
       config: Uint8Array;
       refused: number;
       intx: boolean;
-      msixTable: Uint32Array;
-      msixPending: Uint32Array;
+      capabilities: Record<string, unknown>;
       faults: number;
       chip: unknown;
     };
     this.config.bytes.set(state.config);
     this.config.refused = state.refused;
-    this.dma.enabled = (this.config.peek(COMMAND, 2) & COMMAND_MASTER) !== 0;
     this.dma.faults = state.faults;
-    this.#msixTable.set(state.msixTable);
-    this.#msixPending.set(state.msixPending);
-    this.restoreChip(state.chip);
+    for (const [name, part] of this.#parts) part.restore(state.capabilities[name]);
     this.#intx = state.intx;
-    this.#settlePin();
+    this.settle();
+    this.restoreChip(state.chip);
   }
 }

@@ -9,6 +9,7 @@ import { TellsWhatIsMissing } from '../nic/missing.ts';
 import type { Outlet } from '../nic/packet-engine.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, get32 } from '../packet.ts';
+import { VitalProductData } from '../pci/capabilities/index.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { field, RegisterFile } from '../registers.ts';
 import type { Trace } from '../trace.ts';
@@ -44,8 +45,6 @@ const { GRC_LOCAL_CTRL, GRC_MISC_CFG, GRC_MODE, MAC_MODE, MAC_STATUS, MISC_HOST_
 const MIRROR = 0x100; // configuration space at the start of BAR 0
 const REGISTERS = 0x8000; // what is above is a window on SRAM
 const PCIE_PAGES = 0x7c00;
-const PRODUCT_DATA = 0x54; // in configuration space; its address is in front of it
-const PRODUCT_DATA_DONE = 0x8000; // of a read; a write clears it
 const PORT_MODE_MII = 1; // MAC_MODE.PORT_MODE
 const PORT_MODE_GMII = 2;
 const SIGNATURE = 0x4b657654; // "KevT": what follows it in SRAM is valid
@@ -135,7 +134,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   // PCI.
 
   #describePci(): void {
-    const { chip, config } = this;
+    const { chip, config, nvram } = this;
     this.addBar(0, {
       kind: 'memory',
       size: BAR_SIZE,
@@ -143,7 +142,8 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
       write: (offset, width, value) => this.#write(offset, width, value),
     });
     if (chip.is57765) this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined });
-    this.#describeProductData();
+    // Boot code answers.
+    this.part(VitalProductData)!.source = (address) => (nvram.boots ? nvram.productData(address) : null);
     config.onChange(MISC_HOST_CTRL.at, 4, () => this.#hostControlWritten());
     this.#describeWindows();
     const { registers, written } = shadowsOf(chip);
@@ -153,20 +153,6 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
 
   #writeThrough({ at, of }: Shadow): void {
     this.config.onWrite(at, 4, (offset, width, value) => this.registers.write(of + offset - at, width, value));
-  }
-
-  /**
-   * PCI 3.0, appendix I: the NVRAM's vital product data, four bytes at a time. The flag changes when that is done; boot code
-   * does it, and writes nothing, as all of the data are read-only ones.
-   */
-  #describeProductData(): void {
-    const { config, nvram } = this;
-    config.onWrite(PRODUCT_DATA - 2, 2, () => {
-      const address = config.peek(PRODUCT_DATA - 2, 2);
-      if (!nvram.boots) return;
-      if (!(address & PRODUCT_DATA_DONE)) config.poke(PRODUCT_DATA, 4, nvram.productData(address & ~3));
-      config.poke(PRODUCT_DATA - 2, 2, address ^ PRODUCT_DATA_DONE);
-    });
   }
 
   /** The indirect ways to registers and memory, through configuration space. */

@@ -6,15 +6,14 @@
  */
 import {
   type Capability,
-  configurationMap,
-  type FunctionShape,
   msi,
   msiX,
   pciExpress,
   powerManagement,
   vitalProductData,
-} from '../pci/rows.ts';
-import { partly, type RegisterMap, type Row, type Rows, ro, rsvd } from '../registers.ts';
+} from '../pci/capabilities/index.ts';
+import { type ConfigurationMap, configurationMap, type FunctionShape } from '../pci/configuration.ts';
+import { partly, type Row, type Rows, ro, rsvd } from '../registers.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
 
 export const BAR_SIZE = 0x1_0000;
@@ -212,13 +211,13 @@ function shape(chip: Chip): FunctionShape {
   const { device, revision, is57765 } = chip;
   const bar = { kind: 'memory', size: BAR_SIZE, wide: true, prefetchable: is57765 } as const;
   const front: Capability[] = [
-    powerManagement(0x48, is57765 ? 0x0003 : 0x0002), // no PME# claimed: nothing here wakes
+    powerManagement(0x48, { capabilities: is57765 ? 0x0003 : 0x0002 }), // no PME# claimed: nothing here wakes
     vitalProductData(0x50),
     msi(0x58),
   ];
   const rest = is57765
-    ? [msiX(0xa0, { vectors: VECTORS, bar: 2, table: 0, pending: 0x120 }), pciExpress(0xac, 2)]
-    : [pciExpress(0xd0, 1)];
+    ? [msiX(0xa0, { vectors: VECTORS, bar: 2, table: 0, pending: 0x120 }), pciExpress(0xac, { version: 2 })]
+    : [pciExpress(0xd0, { version: 1 })];
   return {
     identity: { vendor: 0x14e4, device, revision, subsystemVendor: 0x14e4, subsystem: device, class: 0x020000 },
     bars: is57765 ? { 0: bar, 2: bar } : { 0: bar },
@@ -231,4 +230,4 @@ function shape(chip: Chip): FunctionShape {
 /** Of each chip. */
 export const BCM57XX_CONFIGURATION = Object.fromEntries(
   Object.entries<Chip>(CHIPS).map(([name, chip]) => [name, configurationMap(chip.name, shape(chip))]),
-) as Record<ChipName, RegisterMap>;
+) as Record<ChipName, ConfigurationMap>;

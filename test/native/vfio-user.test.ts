@@ -13,8 +13,9 @@ import {
 } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { msiX } from '../../sim/pci/capabilities/index.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
-import { configurationMap, msiX } from '../../sim/pci/rows.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { serve } from '../../vm/vfio-user/server.ts';

@@ -6,9 +6,10 @@ import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { openSim } from '../../drivers/backends/sim.ts';
 import { DeviceError } from '../../drivers/device.ts';
 import { Clock, MICROSECOND, MILLISECOND } from '../../sim/clock.ts';
+import { msi, msiX } from '../../sim/pci/capabilities/index.ts';
 import { BAR0, COMMAND, STATUS } from '../../sim/pci/config.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 import { type Host, PciFunction } from '../../sim/pci/function.ts';
-import { configurationMap, msi, msiX } from '../../sim/pci/rows.ts';
 
 const PROBE = configurationMap('probe', {
   identity: { vendor: 0x8086, device: 0x1234, revision: 7, subsystemVendor: 1, subsystem: 2, class: 0x020000 },

@@ -2,6 +2,7 @@
 import test from 'ava';
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace } from '../../sim/memory.ts';
+import { msi, msiX, powerManagement } from '../../sim/pci/capabilities/index.ts';
 import {
   BAR0,
   CAP_MSI,
@@ -19,8 +20,8 @@ import {
   STATUS_INTERRUPT,
   VENDOR_ID,
 } from '../../sim/pci/config.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 import { PciFunction, type ResetKind } from '../../sim/pci/function.ts';
-import { configurationMap, msi, msiX, powerManagement } from '../../sim/pci/rows.ts';
 
 const ID = { vendor: 0x8086, device: 0x1533, revision: 3, subsystemVendor: 0x1af4, subsystem: 0x1100, class: 0x020000 };
 const MSI = 0x50;
@@ -160,7 +161,7 @@ test('the capability list leads from the pointer to every capability, and ends (
 
 test('a capability off a word or out of the space is refused', (t) => {
   for (const at of [0x3c, 0x42, 0xfc]) {
-    const shape = { identity: ID, capabilities: [powerManagement(at, 0)] };
+    const shape = { identity: ID, capabilities: [powerManagement(at, { capabilities: 0 })] };
     t.throws(() => configurationMap('toy', shape), { instanceOf: RangeError });
   }
 });

@@ -2,8 +2,9 @@ import { I82574L } from '../../drivers/e1000/variants.ts';
 import { IO_SIZE, REGISTERS_SIZE } from '../../sim/e1000/configuration.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
+import { msi, msiX } from '../../sim/pci/capabilities/index.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 import type { Host } from '../../sim/pci/function.ts';
-import { configurationMap, msi, msiX } from '../../sim/pci/rows.ts';
 
 const { EECD, EERD, ICR } = I82540EM.r;
 const R74 = I82574L.r;

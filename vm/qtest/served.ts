@@ -85,7 +85,8 @@ const FLR = 0x80;
 export class ServedQemu implements Servable {
   readonly config: SharedConfig;
   readonly bars: ({ readonly size: number; readonly kind: 'memory' | 'io' } | null)[] = Array(BARS).fill(null);
-  readonly hasMsi: boolean;
+  readonly msiVectors: number;
+  readonly rom = null;
   readonly msixVectors: number;
   readonly #slot: Slot;
   readonly #monitor: Monitor;
@@ -106,13 +107,13 @@ export class ServedQemu implements Servable {
     const { config: inner, bell } = slot;
     this.#messages = new MessageCapabilities(inner, (index) => slot.bar(index));
     const { msi, msix } = this.#messages.available;
-    this.hasMsi = msi > 0 && bell !== null && this.#messages.reaches(bell.address);
+    this.msiVectors = msi > 0 && bell !== null && this.#messages.reaches(bell.address) ? 1 : 0;
     this.msixVectors = bell === null ? 0 : Math.min(msix, MOST_VECTORS);
     this.config = new SharedConfig(inner);
     this.#keepBars(slot.assigned);
-    this.#msi = this.#keepMessages(CAP_MSI, this.hasMsi, MSI_BYTES);
+    this.#msi = this.#keepMessages(CAP_MSI, this.msiVectors > 0, MSI_BYTES);
     this.#msix = this.#keepMessages(CAP_MSI_X, this.msixVectors > 0, 2);
-    if (this.hasMsi) this.#makeMsi(this.#msi);
+    if (this.msiVectors > 0) this.#makeMsi(this.#msi);
     if (this.msixVectors > 0) this.#table = this.#makeMsiX(this.#msix);
     this.#keepReset(findCapability(inner, CAP_PCI_EXPRESS));
     slot.onLine = (line, asserted) => this.#lineChanged(line, asserted);
@@ -213,7 +214,7 @@ export class ServedQemu implements Servable {
   get messageKind(): 'msi' | 'msix' | null {
     const { config } = this;
     if (this.#table !== null && (config.peek(this.#msix + CONTROL, 2) & MSIX_ENABLE) !== 0) return 'msix';
-    return this.hasMsi && (config.peek(this.#msi + CONTROL, 2) & MSI_ENABLE) !== 0 ? 'msi' : null;
+    return this.msiVectors > 0 && (config.peek(this.#msi + CONTROL, 2) & MSI_ENABLE) !== 0 ? 'msi' : null;
   }
 
   maskVector(vector: number, masked: boolean): void {

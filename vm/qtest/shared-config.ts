@@ -2,7 +2,7 @@ import { readFrom, writeTo } from '../../drivers/backends/base.ts';
 import { identityOf } from '../../drivers/backends/configuration.ts';
 import type { RegisterSpace } from '../../drivers/device.ts';
 import { CAPABILITIES, ConfigSpace } from '../../sim/pci/config.ts';
-import { configurationMap } from '../../sim/pci/rows.ts';
+import { configurationMap } from '../../sim/pci/configuration.ts';
 
 /** Configuration space that is the device's, except for the bytes kept here. */
 export class SharedConfig extends ConfigSpace {

@@ -94,6 +94,10 @@ export class ClientInterrupts {
     this.#indexes[index]!.fire(vector);
   }
 
+  assigned(index: number, vector: number): boolean {
+    return this.#indexes[index]!.assigned(vector);
+  }
+
   assign(index: number, vector: number, eventfd: number): void {
     const vectors = this.#indexes[index]!;
     vectors.assign(vector, eventfd);

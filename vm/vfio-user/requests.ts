@@ -5,7 +5,9 @@
  * All of it is hostile input. Nothing is read before the payload is known to be long enough, an error is a reply, and
  * a model is only touched inside of its regions.
  */
+
 import { closeReceived, isEventfd } from '../../native/index.ts';
+import { INTERRUPT_PIN } from '../../sim/pci/config.ts';
 import {
   COMMAND_DEVICE_GET_INFO,
   COMMAND_DEVICE_GET_IRQ_INFO,
@@ -84,7 +86,7 @@ const CAPABILITIES = JSON.stringify({
 
 /** Vectors by index: INTx, MSI, MSI-X, ERR, REQ; the last two, which QEMU wants, are never signalled. */
 export function interruptCounts(model: Servable): readonly number[] {
-  return [1, model.hasMsi ? 1 : 0, model.msixVectors, 1, 1];
+  return [model.config.read(INTERRUPT_PIN, 1) === 0 ? 0 : 1, model.msiVectors, model.msixVectors, 1, 1];
 }
 
 /** Descriptors that came with a request; those that nobody took are closed when it was served. */
@@ -235,7 +237,7 @@ export class Requests {
         return this.#writeMulti(message);
       case COMMAND_DEVICE_RESET:
         if (message.payload !== 0) return EINVAL;
-        this.#model.reset('bus');
+        this.#model.reset('function');
         return 0;
       default:
         return ENOTSUP;
@@ -298,6 +300,7 @@ export class Requests {
 
   #regionSize(index: number): number {
     if (index < REGION_ROM) return this.#model.bars[index]?.size ?? 0;
+    if (index === REGION_ROM) return this.#model.rom?.size ?? 0;
     return index === REGION_CONFIG ? this.#model.config.bytes.length : 0;
   }
 
@@ -308,7 +311,7 @@ export class Requests {
     const size = this.#regionSize(index);
     message.payload = REGION_INFO_BYTES;
     message.setU32(0, REGION_INFO_BYTES);
-    message.setU32(4, size > 0 ? REGION_FLAG_READ | REGION_FLAG_WRITE : 0);
+    message.setU32(4, size === 0 ? 0 : index === REGION_ROM ? REGION_FLAG_READ : REGION_FLAG_READ | REGION_FLAG_WRITE);
     message.setU32(12, 0);
     message.setU64(16, size);
     message.setU64(24, 0);
@@ -328,10 +331,7 @@ export class Requests {
     for (let done = this.#done; done < count; ) {
       if (this.#mustStop(done)) return UNFINISHED;
       const width = widthAt(offset + done, count - done);
-      const value =
-        region === REGION_CONFIG
-          ? this.#model.config.read(offset + done, width)
-          : this.#model.readBar(region, offset + done, width);
+      const value = this.#readOnce(region, offset + done, width);
       const at = REGION_ACCESS_BYTES + done;
       if (width === 4) message.setU32(at, value);
       else if (width === 2) message.setU16(at, value);
@@ -340,6 +340,12 @@ export class Requests {
     }
     message.payload = REGION_ACCESS_BYTES + count;
     return 0;
+  }
+
+  #readOnce(region: number, offset: number, width: 1 | 2 | 4): number {
+    if (region === REGION_CONFIG) return this.#model.config.read(offset, width);
+    if (region === REGION_ROM) return this.#model.rom!.read(offset, width); // enabled or not, as the kernel's VFIO has it
+    return this.#model.readBar(region, offset, width);
   }
 
   /** Whether this is the place to go on from in another turn. */
@@ -472,6 +478,12 @@ export class Requests {
   /** The client keeps the guest's MSI-X table to itself: a vector is open while it has an eventfd. */
   #maskTable(start: number, count: number, masked: boolean): void {
     for (let i = 0; i < count; i++) this.#model.maskVector(start + i, masked);
+  }
+
+  /** The function's MSI-X table was reset under the client, which goes on with the eventfds that it has given. */
+  openVectors(): void {
+    for (let vector = 0; vector < this.#model.msixVectors; vector++)
+      this.#model.maskVector(vector, !this.#interrupts.assigned(IRQ_MSIX, vector));
   }
 
   #act(action: number, index: number, vector: number): void {

@@ -157,6 +157,7 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
       signals: {
         intx: (asserted) => interrupts()?.line(asserted),
         message: (vector) => interrupts()?.fire(messageIndex(this.model), vector),
+        wasReset: () => this.#client?.requests.openVectors(),
       },
       distant: {
         read: (...access) => this.#client?.dma.read(...access) ?? false,
@@ -229,7 +230,7 @@ class VfioUserServer<Model extends Servable> implements Server<Model> {
   /** The card is reset as its slot would reset it, before the memory that it knows of goes. */
   #tidyUp(client: Session): void {
     this.#client = null;
-    if (client.requests.ready) this.model.reset('bus');
+    if (client.requests.ready) this.model.reset('function');
     this.#memory.clear();
     this.#interrupts.clear();
     const { requests, refused } = client.requests.counters;
