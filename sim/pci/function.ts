@@ -23,6 +23,7 @@ import {
   COMMAND_MEMORY,
   ConfigSpace,
   EXPANSION_ROM,
+  INTERRUPT_PIN,
   ROM_ENABLE,
   STATUS,
   STATUS_INTERRUPT,
@@ -199,10 +200,11 @@ export abstract class PciFunction {
   /** INTx is silent while MSI or MSI-X is on (6.8.1.3) or it is disabled; the status bit shows the cause all the same. */
   #settlePin(): void {
     const { config } = this;
+    const asserted = this.#intx && config.peek(INTERRUPT_PIN, 1) !== 0;
     const status = config.peek(STATUS, 2) & ~STATUS_INTERRUPT;
-    config.poke(STATUS, 2, this.#intx ? status | STATUS_INTERRUPT : status);
+    config.poke(STATUS, 2, asserted ? status | STATUS_INTERRUPT : status);
     const disabled = (config.peek(COMMAND, 2) & COMMAND_INTX_DISABLE) !== 0;
-    this.host.intx(this.#intx && !disabled && this.messageKind === null && this.powerState === 0);
+    this.host.intx(asserted && !disabled && this.messageKind === null && this.powerState === 0);
   }
 
   // Accesses.
