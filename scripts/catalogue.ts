@@ -1,7 +1,7 @@
 /** What a name on the command line stands for: a model, a target, a backend; and which driver goes with which card. */
 import type { PciId } from '../drivers/device.ts';
 import { UsageError } from './errors.ts';
-import { type DrivenFamily, type Family, idText, type Model } from './families/family.ts';
+import { type DrivenFamily, type Family, functionOf, idText, type Model } from './families/family.ts';
 import { FAMILIES } from './families/index.ts';
 import type { LinuxDriver } from './families/linux-driver.ts';
 
@@ -50,8 +50,17 @@ export function findModel(name: string): Model {
   throw new UsageError(`no model ${JSON.stringify(name)}: there is ${MODELS.map(({ name }) => name).join(', ')}`);
 }
 
+/** "board/1" is a board's function 1, alone. */
 export function modelNamed(name: string): Model | undefined {
-  return MODELS.find((model) => model.name === name) ?? modelBroughtBy(name);
+  return numbered(name, (whole) => MODELS.find((model) => model.name === whole) ?? modelBroughtBy(whole));
+}
+
+function numbered(name: string, find: (name: string) => Model | undefined): Model | undefined {
+  const [, whole = name, digit] = /^(.+)\/([0-7])$/.exec(name) ?? [];
+  const model = find(whole);
+  if (model === undefined || digit === undefined) return model;
+  const { board, ...rest } = model;
+  return board && { ...rest, name: `${model.name}/${digit}`, make: functionOf(board, Number(digit)) };
 }
 
 /** The first model of the module at that path. */
@@ -60,7 +69,8 @@ function modelBroughtBy(module: string): Model | undefined {
 }
 
 export function familyOf(model: Model): Family {
-  return FAMILIES.find(({ models }) => models.includes(model))!;
+  const [name] = model.name.split('/');
+  return FAMILIES.find(({ models }) => models.some((own) => own.name === name))!;
 }
 
 /** What a target on the command line stands for: a model in this process, or a device outside of it. */
@@ -81,7 +91,7 @@ export interface OutsideTarget {
 
 /** "sim:MODEL", "vfio-user:/tmp/nic0", "./my-card.js". */
 export function findTarget(target: string): Target {
-  const brought = modelBroughtBy(target);
+  const brought = numbered(target, modelBroughtBy);
   if (brought !== undefined) return { model: brought };
   const [name, ...rest] = target.split(':');
   const address = rest.join(':');

@@ -28,7 +28,7 @@ outliveTerminal();
 
 /** Modules that bring families of their own come first: what a command lists and looks up is then complete. */
 async function loadPlugins(words: readonly string[]): Promise<void> {
-  if (!words.some((word) => /\.m?[jt]s$/.test(word))) return;
+  if (!words.some((word) => /\.m?[jt]s(\/[0-7])?$/.test(word))) return;
   const { loadPlugin, pluginsIn } = await import('./families/plugin.ts');
   for (const path of pluginsIn(words)) await loadPlugin(path);
 }

@@ -19,7 +19,12 @@ export type Nic =
       readonly netdev?: string;
       readonly mac?: string;
     }
-  | { readonly kind: 'vfio-user'; readonly socket: string };
+  | {
+      readonly kind: 'vfio-user';
+      readonly socket: string;
+      /** Where its further functions are, from 1 on: in the same slot. */
+      readonly functions?: readonly string[];
+    };
 
 export interface MachineOptions extends GuestOptions {
   readonly qemu: Qemu;
@@ -57,8 +62,11 @@ function nicArguments(nic: Nic, index: number, count: number): string[] {
   // The guest's cards come in our order; left alone QEMU would plug those in JSON last.
   const addr = (FIRST_SLOT + index).toString(16);
   if (nic.kind === 'vfio-user') {
-    const socket = { path: nic.socket, type: 'unix' };
-    return ['-device', JSON.stringify({ driver: 'vfio-user-pci', addr, socket })];
+    const sockets = [nic.socket, ...(nic.functions ?? [])];
+    return sockets.flatMap((path, number) => {
+      const place = sockets.length === 1 ? { addr } : { addr: `${addr}.${number}`, multifunction: number === 0 };
+      return ['-device', JSON.stringify({ driver: 'vfio-user-pci', ...place, socket: { path, type: 'unix' } })];
+    });
   }
   const { netdev = count > 1 ? 'hubport,hubid=0' : 'user,restrict=on' } = nic;
   const { mac = `52:54:00:00:00:${(index + 1).toString(16).padStart(2, '0')}` } = nic;

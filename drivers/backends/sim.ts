@@ -4,6 +4,7 @@
  * Time is the model's clock. Where that is virtual somebody has to move it: see clock-steps.ts.
  */
 import { Clock } from '../../sim/clock.ts';
+import type { Board, HostOf } from '../../sim/nic/board.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
 import { closedError, SpaceBase, type Width } from './base.ts';
@@ -24,7 +25,49 @@ export interface SimOptions {
 
 /** Opens a model as firmware would leave it for a driver: its BARs assigned, decoding and bus mastering off. */
 export function openSim(makeFunction: (host: Host) => PciFunction, options: SimOptions): SimDevice {
-  return new SimDevice(makeFunction, options);
+  const slot = new Slot(options);
+  return new SimDevice(makeFunction(slot.host), slot, options.name);
+}
+
+/** Opens all of a board's functions, in one host: "sim:board/0" and so on, or as `options.name` has it. */
+export function openSimBoard<Kind extends Board>(
+  makeBoard: (hostOf: HostOf) => Kind,
+  options: SimOptions,
+): { readonly board: Kind; readonly devices: readonly SimDevice[] } {
+  const { clock = new Clock(), memory = new HostMemory(options.dmaBytes) } = options;
+  const slots = new Map<number, Slot>();
+  const board = makeBoard((number) => {
+    const slot = new Slot({ ...options, clock, memory });
+    slots.set(number, slot);
+    return slot.host;
+  });
+  const devices = board.functions.map((it, number) => {
+    return new SimDevice(it, slots.get(number)!, `${options.name}/${number}`);
+  });
+  return { board, devices };
+}
+
+/** What a function is plugged into. */
+class Slot {
+  readonly clock: Clock;
+  readonly memory: HostMemory;
+  readonly interrupts: SimInterrupts;
+  readonly host: Host;
+
+  constructor({ clock = new Clock(), memory, dmaBytes }: SimOptions) {
+    const host = memory ?? new HostMemory(dmaBytes);
+    const interrupts = new SimInterrupts(clock);
+    this.clock = clock;
+    this.memory = host;
+    this.interrupts = interrupts;
+    this.host = {
+      clock,
+      memory: host.space,
+      packetMemory: (size) => host.packetMemory(size),
+      intx: (asserted) => interrupts.lineChanged(asserted),
+      message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
+    };
+  }
 }
 
 export class SimDevice implements PciDevice {
@@ -40,19 +83,10 @@ export class SimDevice implements PciDevice {
   readonly #bars: readonly (BarSpace | null)[];
   #closed = false;
 
-  constructor(makeFunction: (host: Host) => PciFunction, options: SimOptions) {
-    const memory = options.memory ?? new HostMemory(options.dmaBytes);
-    this.name = options.name;
-    this.clock = options.clock ?? new Clock();
-    this.interrupts = new SimInterrupts(this.clock);
-    const { interrupts, clock } = this;
-    const model = makeFunction({
-      clock,
-      memory: memory.space,
-      packetMemory: (size) => memory.packetMemory(size),
-      intx: (asserted) => interrupts.lineChanged(asserted),
-      message: (_vector, low, high, data) => interrupts.messageArrived(low, high, data),
-    });
+  constructor(model: PciFunction, { clock, memory, interrupts }: Slot, name: string) {
+    this.name = name;
+    this.clock = clock;
+    this.interrupts = interrupts;
     this.function = model;
     this.config = new ConfigRegisters(model, () => this.#check());
     this.#bars = model.bars.map((region, index) => (region === null ? null : new BarSpace(model, index, region)));

@@ -26,6 +26,7 @@ const AFTER = `
 At the other end of the card's wire there is a second card with the user-space driver, which --peer joins to something;
 or, with stream=PATH, whoever connects to that socket and speaks as QEMU's -netdev stream does.
 One client at a time; the next one waits until the present one has gone. The card is reset in between.
+A board of several functions listens for clients of function 1 at PATH.1, of function 2 at PATH.2, and so on.
 
 Examples:
   fauxnic serve ${EXAMPLE.model} --socket /tmp/nic0 --peer echo
@@ -98,15 +99,16 @@ async function run(name: string, options: ServeOptions): Promise<void> {
   });
   try {
     say('card', `${about(what)}, ${Network.nameOf(card, 0)}`);
-    say('socket', socket);
+    const sockets = 'model' in what ? network.socketsOf(socket) : [socket];
+    for (const path of sockets) say('socket', path);
     say('peer', peer.kind === 'stream' ? 'whoever connects to the stream' : network.peer.about);
-    say('try', qemu(resolve(socket)));
+    say('try', qemu(sockets.map((path) => resolve(path))));
     await ended;
   } finally {
     await network.close();
     stop.close();
   }
-  const { counters } = [...network.servers, ...network.qemus][0]!;
+  const counters = sum([...network.servers, ...network.qemus].map((server) => ({ ...server.counters })));
   if (json) console.log(JSON.stringify({ seconds: (performance.now() - started) / 1000, ...counters }));
   else say('served', servedText(counters));
   checkFiles(network);
@@ -132,11 +134,20 @@ function about(what: Offered): string {
   return 'model' in what ? `${what.model.chip} (${what.model.id})` : `QEMU's ${what.qemu}`;
 }
 
-/** What a person types to have the card in a guest. */
-function qemu(path: string): string {
-  const device = JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path } });
+/** Of all the functions. */
+function sum<Counters extends Record<string, number>>(all: readonly Counters[]): Counters {
+  const names = Object.keys(all[0]!) as (keyof Counters)[];
+  return Object.fromEntries(names.map((name) => [name, all.reduce((total, it) => total + it[name]!, 0)])) as Counters;
+}
+
+/** What a person types to have the card in a guest: its functions in one slot. */
+function qemu(paths: readonly string[]): string {
+  const devices = paths.map((path, number) => {
+    const place = paths.length === 1 ? {} : { addr: `8.${number}`, multifunction: number === 0 };
+    return `-device '${JSON.stringify({ driver: 'vfio-user-pci', ...place, socket: { type: 'unix', path } })}'`;
+  });
   return (
     'qemu-system-x86_64 -M q35,memory-backend=m0 -object memory-backend-memfd,id=m0,size=512M,share=on -m 512M ' +
-    `-device '${device}' …`
+    `${devices.join(' ')} …`
   );
 }

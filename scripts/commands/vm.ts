@@ -190,7 +190,7 @@ async function inQemu(options: Options): Promise<Run> {
     await runGuest({
       ...{ ...common, qemu, kernel, initramfs, processors, memory },
       accelerator: choice.accelerator,
-      nics: options.nic.map((nic, index) => plugged(nic, index, network ? sockets : null)),
+      nics: options.nic.map((nic, index) => plugged(nic, index, sockets, network)),
     });
 }
 
@@ -261,10 +261,10 @@ async function openNetwork(options: Options, sockets: SocketFolder): Promise<Net
 }
 
 /** The card as QEMU is to have it. */
-function plugged(nic: WantedNic, index: number, sockets: SocketFolder | null): Nic {
-  if (sockets === null || nic.kind === 'vfio-user') return nic as Nic;
+function plugged(nic: WantedNic, index: number, sockets: SocketFolder, network: Network | undefined): Nic {
+  if (network === undefined || nic.kind === 'vfio-user') return nic as Nic;
   const socket = sockets.at(String(index));
-  if (nic.kind === 'sim') return { kind: 'vfio-user', socket };
+  if (nic.kind === 'sim') return { kind: 'vfio-user', socket, functions: network.socketsOf(socket).slice(1) };
   return { ...nic, netdev: `stream,server=off,addr.type=unix,addr.path=${socket}` };
 }
 
@@ -304,6 +304,8 @@ function checkTime(options: Options): void {
   if (!uml) return;
   if (nic.length === 0 || nic.some(({ kind }) => kind !== 'sim'))
     throw new UsageError('--uml is for models: give one --nic sim:MODEL or several, and no other card');
+  if (nic.some((card) => card.kind === 'sim' && card.model.board !== undefined))
+    throw new UsageError('--uml has slots of one function: give --nic sim:MODEL/0, and another for each function');
   if (virtual && peer?.kind === 'tap')
     throw new UsageError("a TAP is this machine's, which lives in another time: give --peer echo with --virtual");
 }

@@ -128,7 +128,7 @@ export class Bed {
     this.#guest = guest;
     this.#network = network;
     this.#sockets = sockets;
-    const port = subject.kind === 'sim' ? network.models[0]!.port : network.ports[0]!;
+    const port = subject.kind === 'sim' ? network.boards[0]!.ports[0]! : network.ports[0]!;
     this.wire = new Wire(port, network.ports.at(-1)!, network.pump);
     this.#data = createHash('shake256', { outputLength: 1024 }).update('data').digest();
     this.digest = createHash('md5')
@@ -234,7 +234,7 @@ for i in $(seq ${doublings}); do cat /run/data /run/data > /run/twice && mv /run
    */
   async guestWithoutMsix(): Promise<void> {
     await this.#guest.close();
-    hideMsix(this.#network.models[0]!);
+    hideMsix(this.#network.boards[0]!.functions[0]!);
     this.#guest = await this.#boot();
     await this.setUp();
     await this.fresh();

@@ -7,9 +7,11 @@ import type { ChipTools } from '../../drivers/chip-tools.ts';
 import type { InterruptMode, PciDevice, PciId } from '../../drivers/device.ts';
 import type { NetDriverOptions, RingBounds } from '../../drivers/net-driver.ts';
 import type { NetDevice } from '../../drivers/netdev.ts';
-import type { Host, PciFunction } from '../../sim/pci/function.ts';
+import { AddressSpace } from '../../sim/memory.ts';
+import { type Board, type Card, CardBoard, type HostOf } from '../../sim/nic/board.ts';
+import type { Host } from '../../sim/pci/function.ts';
 import type { RegisterMap } from '../../sim/registers.ts';
-import type { Port } from '../../sim/wire/port.ts';
+import { UsageError } from '../errors.ts';
 import type { Lockstep } from '../lockstep/step.ts';
 import type { LinuxDriver } from './linux-driver.ts';
 
@@ -47,7 +49,27 @@ export interface Model {
   readonly configuration: RegisterMap;
   /** Bytes of NVM. */
   readonly nvram: number;
-  make(host: Host, options: ModelOptions): PciFunction & { readonly port: Port };
+  /** A card of one function; of a board, function 0 alone. */
+  make(host: Host, options: ModelOptions): Card;
+  /** All of it, where it has several functions. */
+  board?(hostOf: HostOf, options: ModelOptions): Board;
+}
+
+/** All functions of a model. */
+export function boardOf(model: Model, hostOf: HostOf, options: ModelOptions): Board {
+  return model.board?.(hostOf, options) ?? new CardBoard([model.make(hostOf(0), options)]);
+}
+
+/** A board's function by its number, as a card of its own: the others are plugged into nothing. */
+export function functionOf(board: NonNullable<Model['board']>, number: number): Model['make'] {
+  return (host, options) => {
+    const nowhere: Host = { ...host, memory: new AddressSpace(), intx: () => {}, message: () => {} };
+    const { functions, ports } = board((other) => (other === number ? host : nowhere), options);
+    const it = functions[number];
+    if (it === undefined || !ports[number])
+      throw new UsageError(`the board has ${functions.length} functions, from 0 on: there is no ${number}`);
+    return Object.assign(it, { port: ports[number] });
+  };
 }
 
 export interface ModelOptions {

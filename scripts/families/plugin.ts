@@ -6,14 +6,17 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { lineOf, UsageError } from '../errors.ts';
-import type { Family, Model } from './family.ts';
+import { type Family, functionOf, type Model } from './family.ts';
 import { FAMILIES } from './index.ts';
 
 /** What a module gives of a model; the rest is filled in. */
-export type PluginModel = Pick<Model, 'name' | 'chip' | 'id' | 'registers' | 'configuration' | 'make'> & Partial<Model>;
+export type PluginModel = Pick<Model, 'name' | 'chip' | 'id' | 'registers' | 'configuration'> &
+  (Pick<Model, 'make'> | Required<Pick<Model, 'board'>>) &
+  Partial<Model>;
 export type PluginFamily = Omit<Family, 'models' | 'path'> & { readonly models: readonly PluginModel[] };
 
-const MODULE = /^(?:sim:)?(\.{0,2}\/.*\.m?[jt]s)$/;
+/** Behind it may be the number of a board's function. */
+const MODULE = /^(?:sim:)?(\.{0,2}\/.*\.m?[jt]s)(?:\/[0-7])?$/;
 /** Options whose value may be a card. */
 const CARD_OPTIONS = ['--nic', '--model'];
 const MODEL_MEMBERS: Readonly<Record<string, string>> = {
@@ -22,7 +25,6 @@ const MODEL_MEMBERS: Readonly<Record<string, string>> = {
   id: 'string',
   registers: 'object',
   configuration: 'object',
-  make: 'function',
 };
 const DRIVER_MEMBERS: Readonly<Record<string, string>> = {
   cards: 'object',
@@ -64,22 +66,36 @@ function familyFrom(
   path: string,
   wrong: (why: string) => UsageError,
 ): Family {
-  const single = typeof exported.make === 'function';
+  const single = typeof exported.make === 'function' || typeof exported.board === 'function';
   const given = single ? { name: exported.name, models: [exported as PluginModel] } : exported;
   const { name, models = [], driver } = given as Partial<PluginFamily>;
   if (typeof name !== 'string' || !/^[a-z][\w-]*$/.test(name))
     throw wrong('it has no name: lower case, as in "my-card"');
   if (!Array.isArray(models)) throw wrong('models is no list');
   if (models.length === 0 && driver === undefined) throw wrong('it has neither a model nor a driver');
-  for (const [index, model] of models.entries()) checkMembers(`models[${index}]`, model, MODEL_MEMBERS, wrong);
+  for (const [index, model] of models.entries()) checkModel(`models[${index}]`, model, wrong);
   if (driver !== undefined) checkMembers('driver', driver, DRIVER_MEMBERS, wrong);
   const taken = new Set(FAMILIES.flatMap((family) => [family.name, ...family.models.map((model) => model.name)]));
   for (const own of new Set([name, ...models.map((model) => model.name)]))
     if (taken.has(own)) throw wrong(`there is a ${own} already: give it another name`);
-  return { ...(given as PluginFamily), name, path, models: models.map((model) => ({ ...defaults(path), ...model })) };
+  return {
+    ...(given as PluginFamily),
+    name,
+    path,
+    models: models.map((model) => ({ ...defaults(path, model), ...model })),
+  };
 }
 
-const defaults = (path: string) => ({ about: `from ${path}`, interrupts: ['intx'] as const, nvram: 0 });
+const defaults = (path: string, { make, board }: PluginModel) => ({
+  ...{ about: `from ${path}`, interrupts: ['intx'] as const, nvram: 0 },
+  make: make ?? functionOf(board!, 0),
+});
+
+function checkModel(what: string, model: PluginModel, wrong: (why: string) => UsageError): void {
+  checkMembers(what, model, MODEL_MEMBERS, wrong);
+  if (typeof model.make !== 'function' && typeof model.board !== 'function')
+    throw wrong(`${what} lacks make, or board (function; docs/new-chip.md)`);
+}
 
 function checkMembers(
   what: string,

@@ -5,7 +5,8 @@ import { runClock } from '../../drivers/backends/clock-steps.ts';
 import { HostMemory } from '../../drivers/backends/host-memory.ts';
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { Clock } from '../../sim/clock.ts';
-import type { Host, PciFunction } from '../../sim/pci/function.ts';
+import { type Board, CardBoard, type HostOf } from '../../sim/nic/board.ts';
+import type { PciFunction } from '../../sim/pci/function.ts';
 import type { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import type { Port } from '../../sim/wire/port.ts';
@@ -21,9 +22,9 @@ import type { Plugged, Surroundings } from '../../vm/uml/machine.ts';
 import { Reactor } from '../../vm/uml/reactor.ts';
 import { serveFunction, serveNetwork } from '../../vm/uml/server.ts';
 import { RealTime } from '../../vm/uml/time.ts';
-import { type Server, type ServerCounters, serve } from '../../vm/vfio-user/server.ts';
+import { type Server, type ServerCounters, serveBoard } from '../../vm/vfio-user/server.ts';
 import { ANY_MODEL, familyOf, modelLike } from '../catalogue.ts';
-import type { Model } from '../families/family.ts';
+import { boardOf, type Model } from '../families/family.ts';
 import { TextTrace } from '../trace-format.ts';
 import { CaptureFile } from './capture-file.ts';
 import { openCard, type SimCard } from './card.ts';
@@ -69,9 +70,6 @@ interface Closable {
   close(): void;
 }
 
-type Card = PciFunction & { readonly port: Port };
-type Served = Server<Card>;
-
 /** Where computing takes no time a window full of frames is sent at one moment: the wire must take its time. Bits a second. */
 const VIRTUAL_RATE = 1e9;
 
@@ -82,9 +80,9 @@ const uncaught = (error: unknown) => {
 
 export class Network {
   /** In the order of the cards. */
-  readonly models: Card[] = [];
-  /** Of models, over vfio-user. */
-  readonly servers: Served[] = [];
+  readonly boards: Board[] = [];
+  /** Of models, over vfio-user: one for each function. */
+  readonly servers: Server<PciFunction>[] = [];
   /** For Linux as a process: what it is to have plugged in, and where it lives. */
   readonly plugged: (Plugged & Closable)[] = [];
   surroundings: Surroundings | null = null;
@@ -137,24 +135,29 @@ export class Network {
       failed = uncaught,
     } = options;
     const clock = this.#clock;
-    const plug = this.#wire(cards.length + streams.length + virtio.length + (peer ? 1 : 0), uml === 'virtual');
     if (uml) this.surroundings = this.#surround(uml);
     if (trace !== undefined) this.trace = await TraceFile.open(trace);
     if (pcap !== undefined) this.capture = await CaptureFile.open(pcap, clock, { hardware: hardwareText(cards) });
+    const wired: Port[] = [];
+    const captured: Parameters<CaptureFile['tap']>[] = [];
     for (const [index, card] of cards.entries()) {
       const name = Network.nameOf(card, index);
       const tell = cards.length > 1 ? (text: string) => note(`${name}: ${text}`) : note;
-      const { mac = macOf(index) } = card;
-      const port =
+      const { mac = macOf(wired.length) } = card;
+      const ports =
         'model' in card
-          ? this.#serve({ ...card, mac }, name, tell).port
-          : await this.#serveQemu({ ...card, mac }, name, { ...options, note: tell, failed });
-      plug(port);
-      this.capture?.tap(port, { mac, description: `${hardwareOf(card)}'s wire` });
+          ? this.#serve({ ...card, mac }, name, tell).ports
+          : [await this.#serveQemu({ ...card, mac }, name, { ...options, note: tell, failed })];
+      for (const port of ports) captured.push([port, { mac, description: `${hardwareOf(card)}'s wire` }]);
+      wired.push(...ports);
     }
-    for (const [index, path] of streams.entries()) this.#openStream(path, `stream-${index}`, plug, note);
-    for (const [index, path] of virtio.entries()) this.#openVirtio(path, cards.length + index, plug);
-    if (peer) await this.#openPeer(farModel(cards), peer, cards.length, plug, { failed, log });
+    const cardPorts = wired.length;
+    for (const [index, path] of streams.entries()) wired.push(this.#openStream(path, `stream-${index}`, note));
+    for (const [index, path] of virtio.entries()) wired.push(this.#openVirtio(path, cardPorts + index));
+    const plug = this.#wire(wired.length + (peer ? 1 : 0), uml === 'virtual');
+    for (const port of wired) plug(port);
+    for (const [port, about] of captured) this.capture?.tap(port, about);
+    if (peer) await this.#openPeer(farModel(cards), peer, cardPorts, plug, { failed, log });
     if (uml !== 'virtual') this.#machine.start();
     this.peer.start();
     this.peer.tap?.up();
@@ -171,6 +174,13 @@ export class Network {
     return (port) => void middle.plug(port);
   }
 
+  /** Where the functions are offered of the model whose function 0 is at that socket. */
+  socketsOf(socket: string): string[] {
+    return this.servers
+      .map((server) => server.socket)
+      .filter((path) => path === socket || path.startsWith(`${socket}.`));
+  }
+
   /** Nanoseconds on the wire's clock. */
   get now(): number {
     return this.#clock.now;
@@ -181,21 +191,24 @@ export class Network {
 
   #serve({ model, socket, mac }: Extract<ServedCard, { model: Model }>, name: string, note: (text: string) => void) {
     const clock = this.#clock;
-    const make = (host: Host) => model.make(host, { name, mac });
-    let card: Card;
+    let board: Board;
     if (this.surroundings) {
-      const server = serveFunction(make, { ...this.surroundings, socket, note });
+      const server = serveFunction((host) => model.make(host, { name, mac }), { ...this.surroundings, socket, note });
       this.plugged.push({ socket, id: server.device.id, leave: server.leave, close: server.close });
-      card = server.model;
+      board = new CardBoard([server.model]);
     } else {
-      const server = serve(make, { socket, clock: { clock, pump: this.pump }, note });
-      this.servers.push(server);
-      card = server.model;
+      const make = (hostOf: HostOf) => boardOf(model, hostOf, { name, mac });
+      const served = serveBoard(make, { socket, clock: { clock, pump: this.pump }, note });
+      this.servers.push(...served.servers);
+      ({ board } = served);
     }
-    this.models.push(card);
+    this.boards.push(board);
     const { describe } = familyOf(model);
-    if (this.trace) card.trace = new TextTrace(name, () => clock.now, this.trace.line, describe);
-    return card;
+    for (const [number, it] of board.functions.entries()) {
+      const own = board.functions.length === 1 ? name : `${name}/${number}`;
+      if (this.trace) it.trace = new TextTrace(own, () => clock.now, this.trace.line, describe);
+    }
+    return board;
   }
 
   #surround(time: 'real' | 'virtual'): Surroundings {
@@ -205,11 +218,11 @@ export class Network {
     return { reactor, calendar, time: calendar.kernel() };
   }
 
-  #openVirtio(socket: string, index: number, plug: (port: Port) => void): void {
+  #openVirtio(socket: string, index: number): HostPort {
     const { device, leave, close } = serveNetwork(`virtio-${index}`, macOf(index), { ...this.surroundings!, socket });
     this.plugged.push({ socket, id: device.id, leave, close });
     this.ports.push(device.port);
-    plug(device.port);
+    return device.port;
   }
 
   /** Its wire leaves QEMU as a stream, and is plugged in here like any other. */
@@ -235,14 +248,14 @@ export class Network {
     return stream.port(name, this.pump, (partner) => server.model.link(partner !== null));
   }
 
-  #openStream(path: string, name: string, plug: (port: Port) => void, note: (text: string) => void): void {
+  #openStream(path: string, name: string, note: (text: string) => void): HostPort {
     const onCarrier = (connected: boolean, why: string | null) =>
       note(connected ? 'stream connected' : `stream gone${why === null ? '' : `: ${why}`}`);
     const stream = NetdevStream.listen(path, { onCarrier });
     this.streams.push(stream);
     const port = stream.port(name, this.pump);
     this.ports.push(port);
-    plug(port);
+    return port;
   }
 
   async #openPeer(

@@ -35,7 +35,7 @@ export interface E1000Options {
   readonly name?: string;
   /** Six bytes, for the factory's EEPROM image. */
   readonly mac?: Uint8Array;
-  /** 64 words; overrides `mac`. */
+  /** 64 words, which the card goes on with; overrides `mac`. */
   readonly eeprom?: Uint16Array;
 }
 
@@ -65,7 +65,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     this.#words = registers.words;
     this.#statistics = new Statistics(registers);
     this.#interrupts = new InterruptBlock(registers, host.clock, (asserted) => this.interrupt(asserted));
-    this.eeprom = new Eeprom(registers, options.eeprom?.slice() ?? factoryImage(options.mac ?? DEFAULT_MAC));
+    this.eeprom = new Eeprom(registers, options.eeprom ?? factoryImage(options.mac ?? DEFAULT_MAC));
     this.phy = new Phy(registers, host.clock, {
       linkChanged: () => this.#settleLink(),
       stationChanged: () => this.port.medium?.stationChanged(this.port),

@@ -11,6 +11,7 @@ import { MachineClock } from '../../drivers/backends/machine-clock.ts';
 import { listenUnix, type UnixListener, type UnixSocket, type Watch, watch } from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
 import { AddressSpace, type DistantMemory } from '../../sim/memory.ts';
+import type { Board, HostOf } from '../../sim/nic/board.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
 import { type Backing, GuestMemory, ModelMemory } from './guest-memory.ts';
 import { ClientInterrupts } from './interrupts.ts';
@@ -62,13 +63,56 @@ export function serve<Model extends PciFunction>(
 ): Server<Model> {
   return new VfioUserServer(({ clock, signals, distant, cut }) => {
     const memory = new AddressSpace();
-    const packetMemory = (size: number) => ({ bytes: new Uint8Array(size), start: 0 });
     return {
       model: functionFactory({ clock, memory, packetMemory, ...signals }),
       backing: new ModelMemory(memory, distant, cut),
     };
   }, options);
 }
+
+/** Where function `number` of a board listens: 0 at the path itself, 1 at PATH.1, and so on. */
+export function socketOf(path: string, number: number): string {
+  return number === 0 ? path : `${path}.${number}`;
+}
+
+/** Makes a board and listens for clients of each of its functions. They share the board's time, and nothing of a client's. */
+export function serveBoard<Kind extends Board>(
+  makeBoard: (hostOf: HostOf) => Kind,
+  options: ServeOptions & Required<Pick<ServeOptions, 'clock'>>,
+): { readonly board: Kind; readonly servers: readonly Server<PciFunction>[] } {
+  const { clock } = options.clock;
+  const memories: AddressSpace[] = [];
+  const signals: (Signals | undefined)[] = []; // there are none until the function's server is there
+  const board = makeBoard((number) => {
+    const memory = new AddressSpace();
+    memories[number] = memory;
+    return {
+      ...{ clock, memory, packetMemory },
+      intx: (asserted) => signals[number]?.intx(asserted),
+      message: (vector) => signals[number]?.message(vector),
+      wasReset: () => signals[number]?.wasReset(),
+    };
+  });
+  const servers: Server<PciFunction>[] = [];
+  try {
+    for (const [number, model] of board.functions.entries())
+      servers.push(
+        new VfioUserServer(
+          ({ signals: own, distant, cut }) => {
+            signals[number] = own;
+            return { model, backing: new ModelMemory(memories[number]!, distant, cut) };
+          },
+          { ...options, socket: socketOf(options.socket, number) },
+        ),
+      );
+  } catch (error) {
+    for (const server of servers) server.close();
+    throw error;
+  }
+  return { board, servers };
+}
+
+const packetMemory = (size: number) => ({ bytes: new Uint8Array(size), start: 0 });
 
 /** What is served, and how it gets at the client's memory. */
 export interface Offer<Model extends Servable> {
