@@ -13,8 +13,8 @@ import { closedError } from './base.ts';
 export const IOVA_BASE = 0x0010_0000;
 const IOVA_LIMIT = 0x8000_0000; // an IOVA of 2^31 or more would be a heap number
 const GRANULE = 64; // a cache line: two allocations never share one
-/** Kept behind what devices can reach, for the models' own packet buffers. */
-const MODEL_BYTES = 1024 * 1024;
+/** Kept behind what devices can reach, for the models' own packet buffers. Reserved: only what is used costs. */
+const MODEL_BYTES = 8 * 1024 * 1024;
 
 /** An allocator over memory that the driver and its devices both see. */
 export class Arena {
@@ -97,9 +97,12 @@ export class HostMemory {
   readonly #arena: Arena;
   #modelNext: number;
 
-  /** @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB. */
-  constructor(bytes = 64 * 1024 * 1024) {
-    const buffer = new ArrayBuffer(bytes > 0 && bytes <= IOVA_LIMIT ? bytes + MODEL_BYTES : 0);
+  /**
+   * @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB.
+   * @param modelBytes for the models' packet buffers, of all of them together.
+   */
+  constructor(bytes = 64 * 1024 * 1024, modelBytes = MODEL_BYTES) {
+    const buffer = new ArrayBuffer(bytes > 0 && bytes <= IOVA_LIMIT ? bytes + modelBytes : 0);
     this.#arena = new Arena(buffer, bytes);
     this.#bytes = new Uint8Array(buffer);
     this.#modelNext = bytes;

@@ -19,6 +19,8 @@ export interface SimOptions {
   readonly clock?: Clock;
   /** Size of the DMA arena, where the device has one of its own. */
   readonly dmaBytes?: number;
+  /** And of what models keep their packet buffers in, behind it; 8 MiB, if absent. */
+  readonly modelBytes?: number;
   /** Memory shared with other devices of the same host. */
   readonly memory?: HostMemory;
 }
@@ -34,7 +36,7 @@ export function openSimBoard<Kind extends Board>(
   makeBoard: (hostOf: HostOf) => Kind,
   options: SimOptions,
 ): { readonly board: Kind; readonly devices: readonly SimDevice[] } {
-  const { clock = new Clock(), memory = new HostMemory(options.dmaBytes) } = options;
+  const { clock = new Clock(), memory = new HostMemory(options.dmaBytes, options.modelBytes) } = options;
   const slots = new Map<number, Slot>();
   const board = makeBoard((number) => {
     const slot = new Slot({ ...options, clock, memory });
@@ -54,8 +56,8 @@ class Slot {
   readonly interrupts: SimInterrupts;
   readonly host: Host;
 
-  constructor({ clock = new Clock(), memory, dmaBytes }: SimOptions) {
-    const host = memory ?? new HostMemory(dmaBytes);
+  constructor({ clock = new Clock(), memory, dmaBytes, modelBytes }: SimOptions) {
+    const host = memory ?? new HostMemory(dmaBytes, modelBytes);
     const interrupts = new SimInterrupts(clock);
     this.clock = clock;
     this.memory = host;

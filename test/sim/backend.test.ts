@@ -324,3 +324,14 @@ test('alarms that cost more of the machine’s time than of the clock’s leave 
   machine.stop();
   t.true(ran > 0 && ran <= 3 * 6, `${ran} in three turns`);
 });
+
+test('models keep their packet buffers beside the DMA memory as far as there is room, and elsewhere then', (t) => {
+  const half = 4 << 20;
+  const [memory, small] = [new HostMemory(1 << 20), new HostMemory(1 << 20, 64)];
+  const [first, second, third] = [memory.packetMemory(half), memory.packetMemory(half), memory.packetMemory(1)];
+  t.is(first.bytes, second.bytes);
+  t.is(second.start - first.start, half);
+  t.not(third.bytes, first.bytes);
+  t.is(small.packetMemory(64).bytes.length, (1 << 20) + 64);
+  t.is(small.packetMemory(64).bytes.length, 64);
+});
