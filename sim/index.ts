@@ -4,6 +4,7 @@ export { E1000, type E1000Options } from './e1000/i82540em.ts';
 export { I82540EM } from './e1000/registers.ts';
 export * from './memory.ts';
 export * from './nic/board.ts';
+export * from './pci/bars.ts';
 export * from './pci/capabilities/index.ts';
 export * from './pci/configuration.ts';
 export * from './pci/function.ts';

@@ -5,6 +5,8 @@
  */
 import { Clock } from '../../sim/clock.ts';
 import type { Board, HostOf } from '../../sim/nic/board.ts';
+import { SrIov } from '../../sim/pci/capabilities/index.ts';
+import { VENDOR_ID } from '../../sim/pci/config.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { DeviceError, type DeviceTime, type PciDevice, type PciId, type RegisterSpace } from '../device.ts';
 import { closedError, SpaceBase, type Width } from './base.ts';
@@ -31,11 +33,18 @@ export function openSim(makeFunction: (host: Host) => PciFunction, options: SimO
   return new SimDevice(makeFunction(slot.host), slot, options.name);
 }
 
-/** Opens all of a board's functions, in one host: "sim:board/0" and so on, or as `options.name` has it. */
+/**
+ * Opens all of a board's functions, in one host: "sim:board/0" and so on, or as `options.name` has it. `open` opens a virtual
+ * one, once it is there.
+ */
 export function openSimBoard<Kind extends Board>(
   makeBoard: (hostOf: HostOf) => Kind,
   options: SimOptions,
-): { readonly board: Kind; readonly devices: readonly SimDevice[] } {
+): {
+  readonly board: Kind;
+  readonly devices: readonly SimDevice[];
+  readonly open: (virtual: PciFunction) => SimDevice;
+} {
   const { clock = new Clock(), memory = new HostMemory(options.dmaBytes, options.modelBytes) } = options;
   const slots = new Map<number, Slot>();
   const board = makeBoard((number) => {
@@ -43,10 +52,11 @@ export function openSimBoard<Kind extends Board>(
     slots.set(number, slot);
     return slot.host;
   });
-  const devices = board.functions.map((it, number) => {
-    return new SimDevice(it, slots.get(number)!, `${options.name}/${number}`);
-  });
-  return { board, devices };
+  const open = (it: PciFunction) => {
+    const physical = board.functions.find(({ virtualFunctions }) => virtualFunctions.includes(it));
+    return new SimDevice(it, slots.get(it.number)!, `${options.name}/${it.number}`, physical);
+  };
+  return { board, devices: board.functions.map(open), open };
 }
 
 /** What a function is plugged into. */
@@ -85,7 +95,8 @@ export class SimDevice implements PciDevice {
   readonly #bars: readonly (BarSpace | null)[];
   #closed = false;
 
-  constructor(model: PciFunction, { clock, memory, interrupts }: Slot, name: string) {
+  /** @param physical of a virtual function, whose identity it is (SR-IOV 1.1, 3.4.1). */
+  constructor(model: PciFunction, { clock, memory, interrupts }: Slot, name: string, physical?: PciFunction) {
     this.name = name;
     this.clock = clock;
     this.interrupts = interrupts;
@@ -95,6 +106,11 @@ export class SimDevice implements PciDevice {
     assignBars(this.config, WINDOWS);
     this.interrupts.attach(this.config, (index) => this.bar(index));
     this.id = identityOf(this.config);
+    const virtual = physical?.part(SrIov);
+    if (physical && virtual) {
+      const vendor = physical.config.peek(VENDOR_ID, 2);
+      this.id = { ...this.id, vendor, device: virtual.device };
+    }
     this.dma = new DeviceMemory(memory);
     this.time = new SimTime(this.clock);
   }

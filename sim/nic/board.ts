@@ -10,12 +10,14 @@ import type { Port } from '../wire/port.ts';
 /** A card of one function and one port. */
 export type Card = PciFunction & { readonly port: Port };
 
-/** What function `number` is plugged into: 0 to 7. */
+/** What function `number` is plugged into: 0 to 7, and beyond them virtual ones, each as it is made. */
 export type HostOf = (number: number) => Host;
 
 export interface Board {
-  /** By number, from 0 on. */
+  /** Physical ones by number, from 0 on. */
   readonly functions: readonly PciFunction[];
+  /** Those that there are just now. */
+  readonly virtualFunctions: readonly PciFunction[];
   readonly ports: readonly Port[];
   save(): BoardState;
   /** @throws RangeError where it is another board's state. */
@@ -35,7 +37,12 @@ export class CardBoard implements Board {
 
   constructor(cards: readonly Card[]) {
     this.functions = cards;
+    for (const [number, card] of cards.entries()) card.number = number;
     this.ports = cards.map(({ port }) => port);
+  }
+
+  get virtualFunctions(): readonly PciFunction[] {
+    return this.functions.flatMap((it) => it.virtualFunctions);
   }
 
   save(): BoardState {

@@ -5,6 +5,7 @@
  * Source: PCI Local Bus Specification 3.0; sections are its. Names of the header are those of pciutils.
  */
 import { RegisterMap, type Row, type Rows, ro, startOf } from '../registers.ts';
+import { type BarShape, barRows } from './bars.ts';
 import type { Capability } from './capabilities/capability.ts';
 
 export interface PciIdentity {
@@ -16,14 +17,6 @@ export interface PciIdentity {
   readonly class: number; // 24 bits: 0x020000 is an Ethernet controller
 }
 
-/** A base address register (6.2.5.1): `size` is a power of two. A `wide` one takes the next index, too. */
-export interface BarShape {
-  readonly kind: 'memory' | 'io';
-  readonly size: number;
-  readonly wide?: boolean;
-  readonly prefetchable?: boolean;
-}
-
 export interface FunctionShape {
   readonly identity: PciIdentity;
   /** By index. */
@@ -32,6 +25,8 @@ export interface FunctionShape {
   readonly rom?: number;
   /** Which line its INTx is: A, if absent; null where it has none. */
   readonly pin?: 'A' | 'B' | 'C' | 'D' | null;
+  /** Whether it is a virtual function: its identity and its BARs are its physical one's (SR-IOV 1.1, 3.4.1). */
+  readonly virtual?: boolean;
   /** Whether its slot has other functions, too (6.2.1, header type). */
   readonly multifunction?: boolean;
   /** In the list's order; extended ones in theirs. */
@@ -46,12 +41,14 @@ export interface FunctionShape {
 /** A function's configuration space: its registers, and what the capabilities do. */
 export class ConfigurationMap extends RegisterMap {
   readonly capabilities: readonly Capability[];
+  readonly virtual: boolean;
 
   /** @throws RangeError where registers overlap or lie outside. */
   constructor(chip: string, shape: FunctionShape) {
-    const { capabilities = [], size = 256 } = shape;
+    const { capabilities = [], virtual = false, size = 256 } = shape;
     super(chip, size, rowsOf(chip, shape), () => BLOCK, 'config');
     this.capabilities = capabilities;
+    this.virtual = virtual;
   }
 }
 
@@ -64,10 +61,13 @@ export function configurationMap(chip: string, shape: FunctionShape): Configurat
 export const BLOCK = 'PCI configuration';
 
 function rowsOf(chip: string, shape: FunctionShape): Rows {
-  const { bars = {}, capabilities = [], own = {}, header: other = {} } = shape;
+  const { bars = {}, virtual = false, capabilities = [], own = {}, header: other = {} } = shape;
   const plain = capabilities.filter(({ version }) => version === undefined);
   const extended = capabilities.filter(({ version }) => version !== undefined);
-  const header: Record<string, Row> = { ...headerRows(shape, plain[0]?.at ?? 0), ...barRows(bars) };
+  const header: Record<string, Row> = {
+    ...headerRows(shape, plain[0]?.at ?? 0),
+    ...barRows('PCI_BASE_ADDRESS', BAR0, '6.2.5.1', virtual ? {} : bars),
+  };
   for (const [name, change] of Object.entries(other)) header[name] = { ...header[name]!, ...change };
   if (extended.length > 0 && extended[0]!.at !== EXTENDED)
     throw new RangeError(`${chip}: the first extended capability is at ${extended[0]!.at}`); // PCIe 3.0, 7.9.1
@@ -77,21 +77,25 @@ function rowsOf(chip: string, shape: FunctionShape): Rows {
 }
 
 // 6.2.1 to 6.2.4.
-function headerRows({ identity, rom, pin = 'A', multifunction = false }: FunctionShape, list: number) {
-  const { vendor, device, revision, subsystemVendor, subsystem, class: code } = identity;
+function headerRows(
+  { identity, rom, virtual, pin = virtual ? null : 'A', multifunction }: FunctionShape,
+  list: number,
+) {
+  const { revision, subsystemVendor, subsystem, class: code } = identity;
+  const { vendor, device } = virtual ? { vendor: 0xffff, device: 0xffff } : identity;
   return {
     PCI_VENDOR_ID: { at: 0x00, width: 2, access: 'RO', section: '6.2.1', title: 'vendor', reset: vendor },
     PCI_DEVICE_ID: { at: 0x02, width: 2, access: 'RO', section: '6.2.1', title: 'device', reset: device },
     PCI_COMMAND: {
       at: 0x04,
       width: 2,
-      access: 'RW',
+      access: virtual ? 'RO' : 'RW',
       section: '6.2.2',
       title: 'command',
       fields: {
         IO: 0,
         MEMORY: 1,
-        MASTER: 2,
+        MASTER: { bits: 2, access: 'RW' },
         INVALIDATE: 4,
         PARITY: 6,
         SERR: 8,
@@ -189,36 +193,7 @@ function romRow(size: number | undefined): Row {
   };
 }
 
-const BARS = 6;
 const BAR0 = 0x10;
-
-/** All six; those that a function has not read as zeros (6.2.5.1). */
-function barRows(bars: Readonly<Record<number, BarShape>>): Rows {
-  const rows: Record<string, Row> = {};
-  for (let index = 0; index < BARS; index++) {
-    const bar = bars[index];
-    const upper = bars[index - 1]?.wide === true;
-    rows[`PCI_BASE_ADDRESS_${index}`] = {
-      at: BAR0 + 4 * index,
-      section: '6.2.5.1',
-      title: bar === undefined ? (upper ? 'the high half' : 'none') : `${bar.kind}, ${bar.size} bytes`,
-      ...(bar === undefined ? { access: upper ? 'RW' : 'RO' } : barBits(bar)),
-    };
-  }
-  return rows;
-}
-
-function barBits({
-  kind,
-  size,
-  wide = false,
-  prefetchable = false,
-}: BarShape): Pick<Row, 'access' | 'reset' | 'fields'> {
-  const ADDRESS = [31, 31 - Math.clz32(size)] as const;
-  if (kind === 'io') return { access: 'RW', reset: 1, fields: { IO: ro(0), ADDRESS } };
-  const reset = (wide ? 4 : 0) | (prefetchable ? 8 : 0);
-  return { access: 'RW', reset, fields: { IO: ro(0), TYPE: ro([2, 1]), PREFETCHABLE: ro(3), ADDRESS } };
-}
 
 const CAPABILITIES = 0x40;
 const EXTENDED = 0x100;

@@ -14,6 +14,7 @@ import { Msi } from './capabilities/msi.ts';
 import { MsiX } from './capabilities/msi-x.ts';
 import { PciExpress } from './capabilities/pci-express.ts';
 import { PowerManagement } from './capabilities/power-management.ts';
+import { SrIov } from './capabilities/sr-iov.ts';
 import {
   BAR0,
   COMMAND,
@@ -80,7 +81,11 @@ export abstract class PciFunction {
   rom: Region | null = null;
   /** By BAR index, the ROM behind them: 1 where accesses reach the chip. Drivers' backends look here, and call the region. */
   readonly decoding = new Uint8Array(ROM_INDEX + 1);
+  /** On its board: 0 to 7, and to 255 with ARI; the board's affair, and of a virtual function, the physical one's. */
+  number = 0;
   #trace: Trace | null = null;
+  #memorySpace = false; // of a virtual function
+  #present = true;
   #intx = false;
   readonly #parts: ReadonlyMap<string, CapabilityPart>;
   readonly #power: PowerManagement | null;
@@ -88,6 +93,7 @@ export abstract class PciFunction {
   readonly #msix: MsiX | null;
   readonly #express: PciExpress | null;
   readonly #errors: AdvancedErrors | null;
+  readonly #virtual: boolean;
 
   /** @param configuration what is in its configuration space. */
   constructor(host: Host, configuration: ConfigurationMap) {
@@ -101,6 +107,7 @@ export abstract class PciFunction {
     this.#msi = this.part(Msi);
     this.#msix = this.part(MsiX);
     this.#express = this.part(PciExpress);
+    this.#virtual = configuration.virtual;
     this.#errors = this.part(AdvancedErrors);
     this.config.onChange(COMMAND, 2, () => this.settle());
     this.config.onChange(EXPANSION_ROM, 4, () => this.settle());
@@ -110,6 +117,11 @@ export abstract class PciFunction {
   part<Part extends CapabilityPart>(kind: abstract new (...parts: never[]) => Part): Part | null {
     for (const part of this.#parts.values()) if (part instanceof kind) return part;
     return null;
+  }
+
+  /** Those that SR-IOV has enabled, by index. */
+  get virtualFunctions(): readonly PciFunction[] {
+    return this.part(SrIov)?.functions ?? [];
   }
 
   /** The chip's own state back to its reset values. */
@@ -132,7 +144,7 @@ export abstract class PciFunction {
 
   /** What is behind a BAR. @throws RangeError where configuration space has none of that size. */
   protected addBar(index: number, region: Region): void {
-    this.#checkSize(BAR0 + 4 * index, region);
+    if (!this.#virtual) this.#checkSize(BAR0 + 4 * index, region);
     this.bars[index] = region;
   }
 
@@ -243,7 +255,7 @@ export abstract class PciFunction {
 
   /** @internal What hangs on the command register, the power state and which interrupts are on, for capabilities that change it. */
   settle(): void {
-    const command = this.powerState === 0 ? this.config.peek(COMMAND, 2) : 0;
+    const command = this.#present && this.powerState === 0 ? this.config.peek(COMMAND, 2) : 0;
     for (let index = 0; index <= ROM_INDEX; index++) this.decoding[index] = this.#decodes(index, command) ? 1 : 0;
     const mastered = this.dma.enabled;
     this.dma.enabled = (command & COMMAND_MASTER) !== 0;
@@ -251,9 +263,23 @@ export abstract class PciFunction {
     if (!mastered && this.dma.enabled) this.#release();
   }
 
+  /** @internal A virtual function's memory is decoded as its physical one says (SR-IOV 1.1, 3.3.3.4). */
+  decodeMemory(on: boolean): void {
+    this.#memorySpace = on;
+    this.settle();
+  }
+
+  /** @internal A virtual function goes: whoever still has it reaches nothing by it, nor it anything. */
+  remove(): void {
+    this.#present = false;
+    this.decodeMemory(false);
+    this.reset('power-on');
+  }
+
   #decodes(index: number, command: number): boolean {
     const region = this.#region(index);
     if (region === null) return false;
+    if (this.#virtual) return this.#memorySpace && this.powerState === 0;
     if (index === ROM_INDEX && (this.config.peek(EXPANSION_ROM, 4) & ROM_ENABLE) === 0) return false; // 6.2.5.2
     return (command & (region.kind === 'io' ? COMMAND_IO : COMMAND_MEMORY)) !== 0;
   }

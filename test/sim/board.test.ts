@@ -7,12 +7,14 @@ import { openSimBoard } from '../../drivers/backends/sim.ts';
 import { createE1000 } from '../../drivers/e1000/e1000.ts';
 import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
-import { CardBoard } from '../../sim/nic/board.ts';
+import { CardBoard, type HostOf } from '../../sim/nic/board.ts';
 import { COMMAND, COMMAND_MASTER, HEADER_TYPE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
+import type { Host } from '../../sim/pci/function.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { DualPort } from '../util/dual-port.ts';
+import { WHOLE, WholeFunction } from '../util/whole-function.ts';
 
 const { CTRL, IMS, ICS } = I82540EM.r;
 const command = fileURLToPath(new URL('../../scripts/fauxnic.js', import.meta.url));
@@ -106,6 +108,42 @@ test('the state of another board is refused', (t) => {
   const { board } = open();
   const one = new CardBoard([board.cards[0]!]);
   t.throws(() => one.restore(board.save()), { instanceOf: RangeError, message: /2 functions for a board of 1/ });
+});
+
+test('virtual functions are plugged in each by itself, and opened as devices once they are there', (t) => {
+  const clock = new Clock();
+  const hosts = new Map<number, Host>();
+  const { board, devices, open } = openSimBoard(
+    (hostOf) => {
+      const each: HostOf = (number) => {
+        const host = hostOf(number);
+        hosts.set(number, host);
+        return host;
+      };
+      const port = new HostPort('virtual');
+      return new CardBoard([Object.assign(new WholeFunction(each(0), WHOLE, each), { port })]);
+    },
+    { name: 'sim:virtual', clock, dmaBytes: 1 << 20 },
+  );
+  const { config } = devices[0]!;
+  config.write16(0x160 + 0x10, 2);
+  config.write16(0x160 + 0x08, 0x19);
+  t.deepEqual(
+    board.virtualFunctions.map(({ number, host }) => [number, host === hosts.get(number)]),
+    [
+      [8, true],
+      [9, true],
+    ],
+  );
+  const virtual = open(board.virtualFunctions[1]!);
+  t.is(virtual.name, 'sim:virtual/9');
+  t.like(virtual.id, { vendor: 0x8086, device: 0xfab1 });
+  virtual.bar(0).write32(0, 7);
+  t.is(virtual.bar(0).read32(0), 7);
+  t.is(virtual.interrupts.available.msix, 3);
+  const copy = new CardBoard([Object.assign(new WholeFunction(hosts.get(0)!), { port: new HostPort('copy') })]);
+  copy.restore(structuredClone(board.save()));
+  t.is(copy.virtualFunctions[1]!.readBar(0, 0, 4), 7);
 });
 
 const fauxnic = (...args: string[]) => execa(process.execPath, [command, ...args], { reject: false });

@@ -25,6 +25,7 @@ import {
   EXPANSION_ROM,
   EXTENDED_CAP_ADVANCED_ERRORS,
   EXTENDED_CAP_SERIAL_NUMBER,
+  EXTENDED_CAP_SR_IOV,
   HEADER_TYPE,
   INTERRUPT_PIN,
   ROM_ENABLE,
@@ -355,6 +356,8 @@ export function functionSpec(test: Register, make: (host: Host) => PciFunction):
       assert.equal(it.config.read(errors + 0x18, 4) & 0x1f, 0);
     });
 
+  virtualSpec(test, slot, on);
+
   // ---- Hostile software -------------------------------------------------------------------------------------------------
 
   test('property: whatever is accessed, nothing throws, and a copy goes on alike', () => {
@@ -532,5 +535,104 @@ function msixSpec(test: Register, slot: () => Slot, on: () => Slot): void {
     it.chip.interrupt(true);
     assert.ok(!it.line);
     assert.equal(it.card.messageKind, 'msix');
+  });
+}
+
+/** SR-IOV 1.1; a function is told from another by its number. */
+function virtualSpec(test: Register, slot: () => Slot, on: () => Slot): void {
+  const at = slot().findExtended(EXTENDED_CAP_SR_IOV);
+  if (at === 0) {
+    test.skip('virtual functions', 'no SR-IOV capability');
+    return;
+  }
+  const [control, number] = [at + 0x08, at + 0x10];
+  const [ENABLE, MEMORY, ARI] = [1, 8, 16];
+  const total = slot().config.read(at + 0x0e, 2);
+  const enabled = (count: number, bits = ENABLE | MEMORY) => {
+    const it = on();
+    it.config.write(number, 2, count);
+    it.config.write(control, 2, bits);
+    return it;
+  };
+  test('virtual functions are there from VF Enable on, as many as wanted, where offset and stride say (3.3)', () => {
+    for (const bits of [ENABLE, ENABLE | ARI]) {
+      const it = enabled(3, bits);
+      const [offset, stride] = [it.config.read(at + 0x14, 2), it.config.read(at + 0x16, 2)];
+      assert.ok(offset > 0);
+      assert.deepEqual(
+        it.card.virtualFunctions.map((virtual) => virtual.number),
+        [0, 1, 2].map((index) => it.card.number + offset + index * stride),
+      );
+      it.config.write(control, 2, 0);
+      assert.equal(it.card.virtualFunctions.length, 0);
+    }
+  });
+
+  test('their number is fixed while they are there, and never beyond what there can be (3.3.7)', () => {
+    const it = enabled(2);
+    it.config.write(number, 2, 1);
+    assert.equal(it.config.read(number, 2), 2);
+    it.config.write(control, 2, 0);
+    it.config.write(number, 2, total + 1);
+    assert.equal(it.config.read(number, 2), 2);
+    it.config.write(number, 2, total);
+    it.config.write(control, 2, ENABLE);
+    assert.equal(it.card.virtualFunctions.length, total);
+  });
+
+  test('a virtual function has no identity, no BAR registers and no pin of its own; it is a bus master (3.4.1)', () => {
+    const [virtual] = enabled(1).card.virtualFunctions;
+    const { config } = virtual!;
+    assert.equal(config.read(VENDOR_ID, 4), 0xffffffff);
+    config.write(COMMAND, 2, 0xffff);
+    assert.equal(config.read(COMMAND, 2), COMMAND_MASTER);
+    assert.ok(virtual!.dma.enabled);
+    config.write(BAR0, 4, 0xffffffff);
+    assert.equal(config.read(BAR0, 4), 0);
+    assert.equal(config.read(INTERRUPT_PIN, 1), 0);
+  });
+
+  if (slot().size(at + 0x24) === 0) test.skip('memory of virtual functions', 'they have no BAR 0');
+  else
+    test('their memory answers while VF MSE is set, each with its own (3.3.3.4)', () => {
+      const it = enabled(2);
+      const [first, second] = it.card.virtualFunctions;
+      first!.writeBar(0, 0, 4, 0x1234);
+      assert.equal(first!.readBar(0, 0, 4), 0x1234);
+      assert.equal(second!.readBar(0, 0, 4), 0);
+      it.config.write(control, 2, ENABLE);
+      assert.equal(first!.readBar(0, 0, 4), 0xffffffff);
+    });
+
+  test('when they go, by VF Enable or by a reset, whoever still has one reaches nothing (3.3.3.1, 2.2.2)', () => {
+    for (const end of ['enable', 'function', 'bus'] as const) {
+      const it = enabled(2);
+      const [virtual] = it.card.virtualFunctions;
+      if (end === 'enable') it.config.write(control, 2, MEMORY);
+      else it.card.reset(end);
+      assert.equal(it.card.virtualFunctions.length, 0);
+      virtual!.config.write(COMMAND, 2, COMMAND_MASTER);
+      assert.ok(!virtual!.dma.enabled);
+      assert.equal(virtual!.readBar(0, 0, 4), 0xffffffff);
+    }
+  });
+
+  test('a reset of one leaves the others alone (2.2.2)', () => {
+    const [first, second] = enabled(2).card.virtualFunctions;
+    for (const it of [first, second]) it!.config.write(COMMAND, 2, COMMAND_MASTER);
+    first!.reset('function');
+    assert.deepEqual([first!.dma.enabled, second!.dma.enabled], [false, true]);
+  });
+
+  test('they are in a snapshot of their physical function', () => {
+    const [it, copy] = [enabled(2), slot()];
+    it.card.virtualFunctions[1]!.config.write(COMMAND, 2, COMMAND_MASTER);
+    copy.card.restore(structuredClone(it.card.save()));
+    assert.deepEqual(
+      copy.card.virtualFunctions.map((virtual) => virtual.dma.enabled),
+      [false, true],
+    );
+    copy.card.restore(structuredClone(slot().card.save()));
+    assert.equal(copy.card.virtualFunctions.length, 0);
   });
 }

@@ -1,12 +1,17 @@
 /** A PCI function that has every ability, and behind its BARs nothing but memory. */
+
+import type { HostOf } from '../../sim/nic/board.ts';
 import {
   advancedErrors,
+  alternativeRouting,
   msi,
   msiX,
   pciExpress,
   powerManagement,
   SerialNumber,
+  SrIov,
   serialNumber,
+  srIov,
   VitalProductData,
   vitalProductData,
 } from '../../sim/pci/capabilities/index.ts';
@@ -28,6 +33,21 @@ const IDENTITY = {
   class: 0x020000,
 };
 
+const VF_BARS = { 0: { kind: 'memory', size: BAR_SIZE, wide: true } } as const;
+
+/** Its virtual functions. */
+const VIRTUAL: FunctionShape = {
+  identity: IDENTITY,
+  virtual: true,
+  bars: VF_BARS,
+  capabilities: [
+    msiX(0x70, { vectors: 3, bar: 0, table: 0x1000, pending: 0x1800 }),
+    pciExpress(0xa0, { version: 2, functionReset: true }),
+    alternativeRouting(0x100),
+  ],
+  size: 4096,
+};
+
 export const WHOLE: FunctionShape = {
   identity: IDENTITY,
   bars: { 0: { kind: 'memory', size: BAR_SIZE, wide: true }, 2: { kind: 'io', size: 0x20 } },
@@ -41,6 +61,15 @@ export const WHOLE: FunctionShape = {
     pciExpress(0xa0, { version: 2, payload: 512, functionReset: true, speed: 2, lanes: 4, timeouts: 0xf }),
     advancedErrors(0x100),
     serialNumber(0x140),
+    alternativeRouting(0x150),
+    srIov(0x160, {
+      total: 8,
+      device: 0xfab1,
+      bars: VF_BARS,
+      offset: 8,
+      stride: 1,
+      withoutAri: { offset: 0x100, stride: 2 },
+    }),
   ],
   size: 4096,
 };
@@ -48,10 +77,13 @@ export const WHOLE: FunctionShape = {
 export class WholeFunction extends PciFunction {
   readonly #memory = new Uint8Array(BAR_SIZE);
 
-  constructor(host: Host, shape = WHOLE) {
+  /** @param hostOf what its virtual functions are plugged into: all into its own, if absent. */
+  constructor(host: Host, shape = WHOLE, hostOf: HostOf = () => host) {
     super(host, configurationMap('whole', shape));
     this.addBar(0, memory('memory', this.#memory));
-    this.addBar(2, memory('io', new Uint8Array(0x20)));
+    if (shape.bars?.[2]) this.addBar(2, memory('io', new Uint8Array(0x20)));
+    const virtual = this.part(SrIov);
+    if (virtual) virtual.make = (_index, number) => new WholeFunction(hostOf(number), VIRTUAL);
     if (shape.rom !== undefined)
       this.addRom(
         memory(
