@@ -1,7 +1,7 @@
 /** A card as every block of its driver sees it: its registers, its memory and time, and waiting that ends. */
 import { type AnyRegister, encode, type FieldValues, fieldsMask, offsetOf } from '../sim/registers.ts';
 import { DeviceError, type PciDevice, type RegisterSpace } from './device.ts';
-import { goneError } from './net-driver.ts';
+import { goneError } from './lifecycle.ts';
 
 /** What a register reads as when nothing answers any more. */
 export const ALL_ONES = 0xffffffff;

@@ -4,7 +4,7 @@
  */
 import type { RegisterMap } from '../sim/registers.ts';
 import { DeviceError, type PciDevice } from './device.ts';
-import { goneError } from './net-driver.ts';
+import { goneError } from './lifecycle.ts';
 import type { LinkState } from './netdev.ts';
 
 export interface ChipTools {

@@ -63,6 +63,9 @@ export interface Interrupts {
   unmask(vector: number): void;
 }
 
+/** In nanoseconds, as all of a device's times. */
+export const MILLISECOND = 1_000_000;
+
 /** Time as this device lives it: the machine's for hardware, the model's clock for a model. */
 export interface DeviceTime {
   /** Nanoseconds, monotonic. */

@@ -1,4 +1,5 @@
 /** The drivers, what they are written against, and what their frames are joined to. */
+export * from './abilities.ts';
 export { runClock, runFor } from './backends/clock-steps.ts';
 export { HostMemory } from './backends/host-memory.ts';
 export { MachineClock } from './backends/machine-clock.ts';

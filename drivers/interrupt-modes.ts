@@ -3,8 +3,8 @@ import { DeviceError, type InterruptMode, type PciDevice } from './device.ts';
 
 /** What a driver makes of an interrupt. */
 export interface InterruptSink {
-  /** Something to receive or reclaim; interrupts for work are now off. */
-  work(): void;
+  /** Something to receive or reclaim on `queue`, or without one on any queue; interrupts for it are now off. */
+  work(queue?: number): void;
   /** The link changed, or may have. */
   link(): void;
   /** The card does not answer: a DeviceError says how that was noticed. */

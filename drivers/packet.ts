@@ -4,6 +4,7 @@
  * A buffer object is made once with its memory and used again and again, so that the packet path allocates nothing.
  * Whoever holds a buffer owns it: `receive` hands ownership up, `transmit` takes it down, `free` gives it back.
  */
+import { wide } from '../sim/wide.ts';
 import { DeviceError, type DmaAllocator, type DmaMemory } from './device.ts';
 
 /** Bytes in front of a received or fresh frame: room for a virtio-net header, a VLAN tag or an encapsulation. */
@@ -20,6 +21,7 @@ export const RX_L4_CHECKSUM_BAD = 1 << 3;
 export const RX_VLAN = 1 << 4; // a tag was stripped; it is in `vlan`
 export const RX_ERROR = 1 << 5; // damaged (CRC, symbol, length): seen only where the device stores bad packets
 export const RX_MULTICAST_MISS = 1 << 6; // passed an inexact filter: the host must check the address
+export const RX_HASH = 1 << 7; // the card hashed it for RSS: see `hash` and `hashType`
 // Fill in the checksum: see checksumStart and checksumOffset. The field holds the pseudo header's sum, not complemented
 // (what Linux calls CHECKSUM_PARTIAL, and virtio-net NEEDS_CSUM).
 export const TX_L4_CHECKSUM = 1 << 8;
@@ -30,6 +32,12 @@ export const TX_TSO4 = 1 << 10;
 export const TX_TSO6 = 1 << 11;
 export const TX_VLAN = 1 << 12; // insert the tag in `vlan`
 export const TX_UDP = 1 << 13; // with TX_L4_CHECKSUM: the protocol is UDP, else TCP
+
+// What a receive hash is over: addresses alone, or ports as well. A packet's `hashType`, and what RSS is told to hash.
+export const HASH_IPV4 = 1 << 0;
+export const HASH_TCP_IPV4 = 1 << 1;
+export const HASH_IPV6 = 1 << 2;
+export const HASH_TCP_IPV6 = 1 << 3;
 
 /** One piece of a packet. A packet is a chain: the first piece carries flags and `total`, `next` leads to the rest. */
 export class PacketBuffer {
@@ -54,6 +62,10 @@ export class PacketBuffer {
   flags = 0;
   /** 802.1Q TCI: priority, DEI and VLAN id. */
   vlan = 0;
+  /** The card's receive hash, 32 bits; with RX_HASH. */
+  hash = 0;
+  /** The HASH_ bits of what it is over: several where the card does not tell which of them. */
+  hashType = 0;
   /** TSO: payload bytes a segment. */
   mss = 0;
   /** Bytes of all headers before the payload; with TX_TSO. */
@@ -69,6 +81,7 @@ export class PacketBuffer {
     this.words = memory.words.subarray(at / 4, (at + size) / 4);
     this.memory = this.bytes.buffer as ArrayBuffer;
     this.base = this.bytes.byteOffset;
+    wide(this, 'hash');
   }
 
   /** Gives the whole chain back to its pool. */

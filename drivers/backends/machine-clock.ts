@@ -6,8 +6,8 @@
  */
 import { performance } from 'node:perf_hooks';
 import type { Clock } from '../../sim/clock.ts';
+import { MILLISECOND } from '../device.ts';
 
-const MILLISECOND = 1_000_000;
 const LONGEST_TIMER = 0x7fff_ffff; // milliseconds; setTimeout fires at once beyond it
 /** So much of the machine's time alarms take in one go: a busy clock leaves room for the rest of the event loop, and lags. */
 const PUMP = 4 * MILLISECOND;

@@ -1,9 +1,7 @@
 /** The machine's monotonic time, for devices that live in it: hardware, and devices in other processes. */
 import { performance } from 'node:perf_hooks';
-import type { DeviceTime } from '../device.ts';
+import { type DeviceTime, MILLISECOND } from '../device.ts';
 import { closedError } from './base.ts';
-
-const MILLISECOND = 1_000_000;
 
 export class MachineTime implements DeviceTime {
   readonly #cancels = new Set<() => void>();

@@ -6,18 +6,11 @@
  */
 import { ETHERTYPE_MAC_CONTROL } from '../../sim/packet.ts';
 import { encode } from '../../sim/registers.ts';
-import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
+import { DeviceError, type InterruptMode, MILLISECOND, type PciDevice } from '../device.ts';
+import { goneError } from '../lifecycle.ts';
+import { DOWN } from '../link-monitor.ts';
 import type { Pause } from '../mii.ts';
-import {
-  checkRing,
-  DOWN,
-  ETHERNET_MTU,
-  FRAME_OVERHEAD,
-  goneError,
-  MILLISECOND,
-  NetDriver,
-  type NetDriverOptions,
-} from '../net-driver.ts';
+import { checkRing, NetDriver, type NetDriverOptions } from '../net-driver.ts';
 import {
   FEATURE_RX_CHECKSUM,
   FEATURE_TSO4,
@@ -27,9 +20,9 @@ import {
   FEATURE_VLAN_INSERT,
   FEATURE_VLAN_STRIP,
   type LinkState,
-  type NetStatistics,
 } from '../netdev.ts';
-import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
+import { FRAME_BUFFER, HEADROOM, RX_ERROR } from '../packet.ts';
+import { ETHERNET_MTU, FRAME_OVERHEAD } from '../settings.ts';
 import { Chip, R, R74 } from './chip.ts';
 import { RINGS } from './descriptors.ts';
 import { E1000Filters } from './filters.ts';
@@ -37,7 +30,7 @@ import { InterruptControl } from './interrupts.ts';
 import { checkNvm, macOf, readNvm } from './nvm.ts';
 import { negotiate, readPause } from './phy.ts';
 import { Receiver } from './receive.ts';
-import { ChipStatistics } from './statistics.ts';
+import { E1000Counters } from './statistics.ts';
 import { Transmitter } from './transmit.ts';
 import { SPEEDS, variantOf } from './variants.ts';
 
@@ -57,20 +50,26 @@ export async function createE1000(device: PciDevice, options: E1000Options = {})
   device.enable({ memory: true });
   const chip = new Chip(device, variant);
   if (chip.gone) throw goneError(device);
+  await haltChip(chip);
   await resetChip(chip);
   const nvm = await readNvm(chip);
   if (options.ignoreNvmChecksum !== true) checkNvm(chip, nvm);
   return new E1000Driver(chip, macOf(nvm), options);
 }
 
-/** 14.3: software reset, until the chip has loaded its defaults from the NVM again. */
-async function resetChip(chip: Chip): Promise<void> {
-  const { CTRL, IMC, ICR, RCTL, TCTL } = R;
+/** 14.3: before a reset. No interrupt, no new frame either way; what is being transferred now may finish. */
+async function haltChip(chip: Chip): Promise<void> {
+  const { IMC, RCTL, TCTL } = R;
   chip.write(IMC, 0xffffffff);
   chip.write(RCTL, 0);
   chip.write(TCTL, { PSP: 1 });
   chip.flush();
-  await chip.device.time.delay(10 * MILLISECOND); // what is being transferred now may finish
+  await chip.device.time.delay(10 * MILLISECOND);
+}
+
+/** 14.3: software reset, until the chip has loaded its defaults from the NVM again. */
+async function resetChip(chip: Chip): Promise<void> {
+  const { CTRL, IMC, ICR } = R;
   chip.modify(CTRL, { RST: 1 });
   await chip.device.time.delay(5 * MILLISECOND); // 13.4.1: the NVM takes up to 5 ms to load
   await chip.poll(CTRL, CTRL.RST, 0, 100 * MILLISECOND, 'resetting');
@@ -97,7 +96,7 @@ export class E1000Driver extends NetDriver {
   readonly #chip: Chip;
   protected readonly filters: E1000Filters;
   protected readonly interrupts: InterruptControl;
-  protected readonly counters: ChipStatistics;
+  protected readonly counters: E1000Counters;
   readonly #modes: readonly InterruptMode[];
   readonly #bufferSize: { readonly BSIZE: number; readonly BSEX: number }; // as RCTL has it
   #fifoTransmit = 0; // KB of the packet buffer, as they are divided
@@ -116,12 +115,13 @@ export class E1000Driver extends NetDriver {
     this.rx = new Receiver(chip, this.pool, rxDescriptors, room.bytes);
     this.tx = new Transmitter(chip, txDescriptors);
     this.filters = new E1000Filters(chip, mac);
-    this.counters = new ChipStatistics(chip);
+    this.counters = new E1000Counters(chip);
     this.interrupts = new InterruptControl(chip, {
       work: () => this.workArrived(),
       link: () => this.linkMayHaveChanged(),
       failed: (error) => this.fail(error),
     });
+    this.addQueue(this.rx, this.tx);
   }
 
   // ---- Bring-up -----------------------------------------------------------------------------------------------------
@@ -133,6 +133,7 @@ export class E1000Driver extends NetDriver {
   /** Chapter 14. */
   protected async bringUp(): Promise<void> {
     const { rx, tx } = this;
+    await haltChip(this.#chip);
     await resetChip(this.#chip);
     this.log('device reset');
     this.#initialise();
@@ -216,7 +217,7 @@ export class E1000Driver extends NetDriver {
 
   #applyReceiveChecksum(): void {
     const on = this.has(FEATURE_RX_CHECKSUM);
-    this.rx.checksums = on;
+    this.rx.mode.checksums = on;
     this.#chip.write(R.RXCSUM, { IPOFLD: on, TUOFLD: on });
   }
 
@@ -224,7 +225,7 @@ export class E1000Driver extends NetDriver {
   #applyVlanMode(): void {
     const { CTRL } = R;
     const on = this.has(FEATURE_VLAN_STRIP);
-    this.rx.vlanStrip = on;
+    this.rx.mode.vlanStrip = on;
     this.#changeControl(CTRL.VME, on ? CTRL.VME : 0);
   }
 
@@ -252,26 +253,14 @@ export class E1000Driver extends NetDriver {
     this.#chip.write(TCTL, control | this.#chip.variant.transmitControl);
   }
 
-  /** The reset turns receive and transmit off, and waits until DMA has settled. */
-  protected async quiesce(): Promise<void> {
+  protected async halt(): Promise<void> {
     this.interrupts.silence();
     this.interrupts.disable();
-    await resetChip(this.#chip);
+    await haltChip(this.#chip);
   }
 
-  // ---- Interrupts ---------------------------------------------------------------------------------------------------
-
-  protected arm(packets: number): void {
-    this.interrupts.learn(packets);
-    this.interrupts.arm();
-  }
-
-  protected disarm(): void {
-    this.interrupts.disarm();
-  }
-
-  protected provoke(): void {
-    this.interrupts.provoke();
+  protected reset(): Promise<void> {
+    return resetChip(this.#chip);
   }
 
   // ---- Link ---------------------------------------------------------------------------------------------------------
@@ -280,7 +269,7 @@ export class E1000Driver extends NetDriver {
     const { STATUS } = R;
     const status = this.#chip.read(STATUS);
     if ((status & STATUS.LU) === 0) return DOWN;
-    if (this.gone) throw this.goneError();
+    if (this.gone) throw goneError(this.device);
     const fullDuplex = (status & STATUS.FD) !== 0;
     const speed = SPEEDS[(status >>> 6) & 3]!;
     const { link } = this;
@@ -336,33 +325,14 @@ export class E1000Driver extends NetDriver {
     return features;
   }
 
+  override get receiveFlags(): number {
+    return super.receiveFlags | (this.filters.storeBad ? RX_ERROR : 0);
+  }
+
   /** Receive damaged frames as well, marked RX_ERROR. */
   setStoreBad(on: boolean): void {
     this.filters.storeBad = on;
     if (this.ready) this.applyReceiveMode();
-  }
-
-  // ---- Statistics ---------------------------------------------------------------------------------------------------
-
-  statistics(): NetStatistics {
-    this.count();
-    const chip = this.counters.all();
-    const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
-    const { malformed, unfinished, packets, bytes } = this.rx;
-    const { refused, abandoned } = this.tx;
-    return {
-      ...this.counts,
-      rxPackets: packets,
-      rxBytes: bytes,
-      txPackets: sum('GPTC'),
-      txBytes: Math.max(0, sum('GOTC') - 4 * sum('GPTC')), // the chip counts the CRC; QEMU's e1000 no octets at all
-      rxErrors: malformed + sum('CRCERRS', 'RXERRC', 'ALGNERRC', 'RUC', 'ROC', 'CEXTERR'),
-      txErrors: refused + abandoned + sum('ECOL', 'LATECOL'),
-      rxMissed: sum('MPC'),
-      rxNoBuffer: unfinished + sum('RNBC'),
-      multicast: sum('MPRC'),
-      interrupts: this.interrupts.count,
-    };
   }
 }
 

@@ -5,10 +5,12 @@
  * vector has both; with the 82574L's MSI-X vector 0 is the queues' and vector 1 everything else's.
  */
 import { ALL_ONES } from '../card.ts';
+import { InterruptInterval } from '../coalescing.ts';
 import type { InterruptMode } from '../device.ts';
 import { enableFirst, guarded, type InterruptSink } from '../interrupt-modes.ts';
+import { goneError } from '../lifecycle.ts';
 import { Moderation } from '../moderation.ts';
-import { goneError } from '../net-driver.ts';
+import type { CardInterrupts } from '../net-driver.ts';
 import { type Chip, R, R74 } from './chip.ts';
 
 const { ICR } = R;
@@ -22,13 +24,22 @@ const QUEUES = R74.ICR.RXQ0 | R74.ICR.TXQ0;
  */
 export const INTERVALS = [55, 195, 976] as const;
 
+/** Nanoseconds; ITR has 16 bits. */
+const INTERVAL_UNIT = 256;
+const LONGEST_INTERVAL = Math.floor((0xffff * INTERVAL_UNIT) / 1000);
+
 /** IVAR: a vector, and a bit that says it is valid. */
 const VALID = 8;
 
-export class InterruptControl {
+/** The card has one queue in use, so that its number is never looked at. */
+export class InterruptControl implements CardInterrupts {
   /** Interrupts that had a cause. */
   count = 0;
   mode: InterruptMode | null = null;
+  readonly shared = false;
+  readonly coalescing = new InterruptInterval(LONGEST_INTERVAL, () => {
+    if (this.mode !== null) this.#writeInterval();
+  });
   readonly #chip: Chip;
   readonly #sink: InterruptSink;
   readonly #moderation = new Moderation();
@@ -81,8 +92,8 @@ export class InterruptControl {
     this.#chip.device.interrupts.disable();
   }
 
-  /** Work may interrupt again. */
-  arm(): void {
+  arm(_queue: number, packets: number): void {
+    if (this.#moderation.learn(packets) && this.coalescing.interval === null) this.#writeInterval();
     this.#armed = true;
     this.#chip.write(R.IMS, this.#workCauses);
   }
@@ -92,18 +103,14 @@ export class InterruptControl {
     this.#chip.write(R.IMC, this.#workCauses);
   }
 
-  /** Makes the card interrupt for work: what was found waiting might never have a cause of its own again. */
+  /** What was found waiting might never have a cause of its own again. */
   provoke(): void {
     this.#chip.write(R.ICS, this.#workCauses & (this.mode === 'msix' ? R74.ICR.RXQ0 : R.ICR.RXT0));
   }
 
-  /** How many packets the work after an interrupt came to. */
-  learn(packets: number): void {
-    if (this.#moderation.learn(packets)) this.#writeInterval();
-  }
-
   #writeInterval(): void {
-    const interval = INTERVALS[this.#moderation.level];
+    const { interval: fixed } = this.coalescing;
+    const interval = fixed === null ? INTERVALS[this.#moderation.level] : Math.round((fixed * 1000) / INTERVAL_UNIT);
     if (this.mode === 'msix') this.#chip.write(R74.EITR, interval, 0);
     else this.#chip.write(R.ITR, interval);
   }

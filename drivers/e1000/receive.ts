@@ -16,8 +16,8 @@ import {
   RX_TCPE,
   RX_VP,
 } from '../../sim/e1000/descriptors.ts';
-import { wide } from '../../sim/wide.ts';
 import type { DmaMemory, RegisterSpace } from '../device.ts';
+import type { ReceiveBuffers } from '../net-driver.ts';
 import {
   HEADROOM,
   type PacketBuffer,
@@ -30,29 +30,19 @@ import {
   RX_MULTICAST_MISS,
   RX_VLAN,
 } from '../packet.ts';
+import { isStarved, REFILL, type ReceiveMode, ReceiveRing } from '../receive-ring.ts';
 import { SHORTEST } from '../requests.ts';
 import { type Chip, R } from './chip.ts';
-import { RX_DAMAGED } from './descriptors.ts';
+import { RING_ALIGN, RX_DAMAGED } from './descriptors.ts';
 
-/** Fresh buffers are handed over this many at a time: a doorbell is a bus access, and costs as such. */
-const REFILL = 16;
 /** No frame is longer (13.4.22, LPE). */
 const LONGEST = 16384;
 
-export class Receiver {
+export class Receiver extends ReceiveRing implements ReceiveBuffers {
   readonly size: number;
-  /** Frames and bytes handed up. */
-  packets = 0;
-  bytes = 0;
-  /** Frames dropped because the card described nonsense: longer than a buffer, of no length, or without an end. */
-  malformed = 0;
-  /** Frames dropped half-way, because the ring and the pool had no buffer left for the rest of them. */
-  unfinished = 0;
+  readonly mode: ReceiveMode = { checksums: false, vlanStrip: false };
   /** Hand damaged frames up, marked (where RCTL.SBP makes the card keep them). */
   keepBad = false;
-  /** What the card was told to do, and descriptors therefore mean. */
-  checksums = false;
-  vlanStrip = false;
   readonly #bar: RegisterSpace;
   readonly #pool: PacketPool;
   readonly #memory: DmaMemory;
@@ -69,13 +59,13 @@ export class Receiver {
   #skipping = false; // up to the end of a frame that is being dropped
 
   constructor(chip: Chip, pool: PacketPool, size: number, room: number) {
-    wide(this, 'bytes');
+    super();
     this.size = size;
     this.#bar = chip.bar;
     this.#pool = pool;
     this.#room = room;
     this.#mostPieces = Math.ceil(LONGEST / room);
-    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
+    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, RING_ALIGN);
     this.#words = this.#memory.words;
     this.#slots = new Array<PacketBuffer | null>(size).fill(null);
     this.#vacant = size - 1;
@@ -116,9 +106,8 @@ export class Receiver {
     return this.#slots[this.#next] !== null && (this.#words[(this.#next << 2) + 3]! & RX_DD) !== 0;
   }
 
-  /** The pool had no buffers when some were due: nothing will arrive to try again for, so somebody must. */
   get starved(): boolean {
-    return this.#vacant >= REFILL && this.#vacant > this.size >> 1;
+    return isStarved(this.#vacant, this.size);
   }
 
   /** By RDH (3.2.6) the card has too few descriptors left for a frame, where by those that are not done it has more. */
@@ -129,28 +118,21 @@ export class Receiver {
     return owned < Math.min(used, this.#mostPieces);
   }
 
-  resetCounts(): void {
-    this.packets = 0;
-    this.bytes = 0;
-    this.malformed = 0;
-    this.unfinished = 0;
-  }
-
-  receive(into: PacketBuffer[], limit: number): number {
+  receive(into: PacketBuffer[], at: number, end: number): number {
     const words = this.#words;
     const slots = this.#slots;
     const { size } = this;
     const room = this.#room;
     let next = this.#next;
-    let taken = 0;
+    let taken = at;
     let seen = 0;
     let bytes = 0;
-    while (taken < limit) {
-      const at = next << 2;
+    while (taken < end) {
+      const word = next << 2;
       const piece = slots[next]!;
-      const status = words[at + 3]!;
+      const status = words[word + 3]!;
       if ((status & RX_DD) === 0 || piece === null) break;
-      const length = words[at + 2]! & 0xffff;
+      const length = words[word + 2]! & 0xffff;
       slots[next] = null; // DD stays set until the descriptor is refilled; without a buffer it means nothing
       next = next + 1 === size ? 0 : next + 1;
       seen++;
@@ -170,7 +152,7 @@ export class Receiver {
     }
     this.#next = next;
     this.#vacant += seen;
-    this.packets += taken;
+    this.packets += taken - at;
     this.bytes += bytes;
     if (this.#vacant >= REFILL) this.fill();
     return taken;
@@ -179,12 +161,12 @@ export class Receiver {
   /** What the card found out, as the packet's flags (3.2.3.1, 3.2.3.2). */
   #describe(packet: PacketBuffer, status: number): void {
     let flags = 0;
-    if (this.checksums && (status & RX_IXSM) === 0) {
+    if (this.mode.checksums && (status & RX_IXSM) === 0) {
       if ((status & RX_IPCS) !== 0) flags = (status & RX_IPE) === 0 ? RX_IP_CHECKSUM_GOOD : RX_IP_CHECKSUM_BAD;
       if ((status & RX_TCPCS) !== 0) flags |= (status & RX_TCPE) === 0 ? RX_L4_CHECKSUM_GOOD : RX_L4_CHECKSUM_BAD;
     }
     if ((status & RX_PIF) !== 0) flags |= RX_MULTICAST_MISS;
-    if (this.vlanStrip && (status & RX_VP) !== 0) {
+    if (this.mode.vlanStrip && (status & RX_VP) !== 0) {
       packet.vlan = status >>> 16;
       flags |= RX_VLAN;
     }

@@ -1,7 +1,6 @@
-/**
- * The chip's counters, kept beyond its registers: they clear when read and stick at their end. Intel 317453 §13.7.
- */
+/** The chip's counters, under the datasheet's names; the pairs as GORC, GOTC, TOR, TOT. Intel 317453 §13.7. */
 import { I82540EM } from '../../sim/e1000/registers.ts';
+import { ChipCounters, type ChipStatistics } from '../statistics.ts';
 import type { Chip } from './chip.ts';
 
 const FIRST = 0x04000;
@@ -25,43 +24,33 @@ function isHighHalf(name: string, at: number): boolean {
   );
 }
 
-export class ChipStatistics {
+export class E1000Counters extends ChipCounters {
   readonly #chip: Chip;
-  readonly #values = new Float64Array(COUNTERS.length);
-  readonly #fresh = new Float64Array(COUNTERS.length);
 
   constructor(chip: Chip) {
+    super(COUNTERS.map(({ name }) => name));
     this.#chip = chip;
   }
 
-  /**
-   * Reads every register into the sums; none of them where the card went meanwhile, as all ones are no count. Often
-   * enough that none sticks: the watchdog does.
-   */
-  accumulate(): void {
+  protected read(into: Float64Array): boolean {
     const { bar } = this.#chip;
     for (let i = 0; i < COUNTERS.length; i++) {
       const { at, wide } = COUNTERS[i]!;
       const low = bar.read32(at);
-      this.#fresh[i] = wide ? low + bar.read32(at + 4) * 2 ** 32 : low;
+      into[i] = wide ? low + bar.read32(at + 4) * 2 ** 32 : low;
     }
-    if (this.#chip.gone) return;
-    for (let i = 0; i < COUNTERS.length; i++) this.#values[i]! += this.#fresh[i]!;
+    return !this.#chip.gone;
   }
 
-  /** Clears the registers, and keeps the sums. */
-  discard(): void {
-    const before = this.#values.slice();
-    this.accumulate();
-    this.#values.set(before);
-  }
-
-  reset(): void {
-    this.#values.fill(0);
-  }
-
-  /** Every counter under the datasheet's name; the pairs as GORC, GOTC, TOR, TOT. */
-  all(): Record<string, number> {
-    return Object.fromEntries(COUNTERS.map(({ name }, i) => [name, this.#values[i]!]));
+  statistics(): ChipStatistics {
+    return {
+      txPackets: this.sum('GPTC'),
+      txBytes: Math.max(0, this.sum('GOTC') - 4 * this.sum('GPTC')), // the chip counts the CRC; QEMU's e1000 no octets at all
+      rxErrors: this.sum('CRCERRS', 'RXERRC', 'ALGNERRC', 'RUC', 'ROC', 'CEXTERR'),
+      txErrors: this.sum('ECOL', 'LATECOL'),
+      rxMissed: this.sum('MPC'),
+      rxNoBuffer: this.sum('RNBC'),
+      multicast: this.sum('MPRC'),
+    };
   }
 }

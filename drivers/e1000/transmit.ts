@@ -23,7 +23,7 @@ import {
 } from '../../sim/e1000/descriptors.ts';
 import { get16, put16, subtractFromChecksum } from '../../sim/packet.ts';
 import { encode } from '../../sim/registers.ts';
-import type { DmaMemory, RegisterSpace } from '../device.ts';
+import type { RegisterSpace } from '../device.ts';
 import type { TransmitLimits } from '../netdev.ts';
 import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_UDP, TX_VLAN } from '../packet.ts';
 import {
@@ -37,7 +37,9 @@ import {
   TSO,
   tsoData,
 } from '../requests.ts';
+import { TransmitRing } from '../transmit-ring.ts';
 import { type Chip, R } from './chip.ts';
+import { RING_ALIGN } from './descriptors.ts';
 
 /** Packets between two reports. */
 const REPORT = 16;
@@ -56,22 +58,9 @@ const SIXTEEN_BITS = 0xffff; // MSS
 /** A context, and the sentinel. */
 const EXTRA_DESCRIPTORS = 2;
 
-export class Transmitter {
-  readonly size: number;
+export class Transmitter extends TransmitRing {
   readonly limits: TransmitLimits;
-  /** Packets the card could not have sent, and those that were thrown away unsent. */
-  refused = 0;
-  abandoned = 0;
-  /** Packets whose buffers went back, for moderation. */
-  completed = 0;
-  /** FEATURE_ bits in effect. */
-  features = 0;
-  mtu = 1500;
   readonly #bar: RegisterSpace;
-  readonly #memory: DmaMemory;
-  readonly #words: Uint32Array;
-  /** A packet is kept at its last descriptor, the one whose DD says that all of it was read. */
-  readonly #slots: (PacketBuffer | null)[];
   /** Descriptors that report, oldest first: a ring, too. */
   readonly #reports: Int32Array;
   /**
@@ -82,9 +71,6 @@ export class Transmitter {
   #firstReport = 0;
   #endReport = 0;
   #sinceReport = 0;
-  #clean = 0; // the oldest descriptor in use
-  #tail = 0; // the next to use: what TDT says
-  #free: number;
   #afterTso = false;
   // The checksum context that the card holds; it costs a descriptor to change it.
   #context0 = -1;
@@ -92,7 +78,7 @@ export class Transmitter {
   #context2 = -1;
 
   constructor(chip: Chip, size: number) {
-    this.size = size;
+    super(chip.device, size, size, RING_ALIGN);
     this.limits = {
       frame: chip.variant.maxFrame,
       descriptors: size - 1 - EXTRA_DESCRIPTORS,
@@ -107,18 +93,14 @@ export class Transmitter {
       ipOptions: chip.variant.tsoOptions,
     };
     this.#bar = chip.bar;
-    this.#memory = chip.device.dma.alloc(size * DESCRIPTOR, 128);
-    this.#words = this.#memory.words;
-    this.#slots = new Array<PacketBuffer | null>(size).fill(null);
     this.#reports = new Int32Array(size);
     this.#earlyWriteBack = chip.variant.earlyWriteBack;
-    this.#free = size - 1;
   }
 
   /** 14.5: where the ring is. The transmitter must be off. */
   setUp(chip: Chip): void {
     this.empty();
-    chip.write(R.TDBAL, this.#memory.iova);
+    chip.write(R.TDBAL, this.memory.iova);
     chip.write(R.TDBAH, 0);
     chip.write(R.TDLEN, this.size * DESCRIPTOR);
     chip.write(R.TDH, 0);
@@ -131,33 +113,23 @@ export class Transmitter {
     chip.write(TXDCTL, thresholds | chip.variant.transmitDescriptorControl);
   }
 
-  /** Descriptors in use. */
-  get used(): number {
-    return this.size - 1 - this.#free;
-  }
-
   /** Whether the card has reported something that `reclaim` would free. */
   get ready(): boolean {
     return this.#firstReport !== this.#endReport && this.#done(this.#reports[this.#firstReport]!);
   }
 
   #done(index: number): boolean {
-    return (this.#words[(index << 2) + 3]! & TX_DD) !== 0;
-  }
-
-  resetCounts(): void {
-    this.refused = 0;
-    this.abandoned = 0;
+    return (this.words[(index << 2) + 3]! & TX_DD) !== 0;
   }
 
   transmit(from: PacketBuffer[], first: number, count: number): number {
-    const words = this.#words;
-    const slots = this.#slots;
+    const words = this.words;
+    const slots = this.slots;
     const { size } = this;
     const longest = Math.min(MAX_DATA, this.mtu + ETHERNET_AND_TAG);
     const end = first + count;
-    const start = this.#tail;
-    if (this.#free < count) this.reclaim();
+    const start = this.tail;
+    if (this.free < count) this.reclaim();
     let at = first;
     for (; at < end; at++) {
       const packet = from[at]!;
@@ -172,8 +144,8 @@ export class Transmitter {
         if (this.#place(packet)) continue;
         break;
       }
-      if (this.#free === 0) break;
-      const tail = this.#tail;
+      if (this.free === 0) break;
+      const tail = this.tail;
       const word = tail << 2;
       let command = TX_EOP | TX_IFCS | length;
       if (++this.#sinceReport === REPORT) {
@@ -185,21 +157,21 @@ export class Transmitter {
       words[word + 2] = command;
       words[word + 3] = 0;
       slots[tail] = packet;
-      this.#tail = tail + 1 === size ? 0 : tail + 1;
-      this.#free--;
+      this.tail = tail + 1 === size ? 0 : tail + 1;
+      this.free--;
     }
-    if (this.#tail !== start) this.#ring();
+    if (this.tail !== start) this.#ring();
     return at - first;
   }
 
   /** The call's last descriptor reports, so that nothing is left behind; then the doorbell, once. */
   #ring(): void {
     if (this.#sinceReport !== 0) {
-      const last = this.#tail === 0 ? this.size - 1 : this.#tail - 1;
-      this.#words[(last << 2) + 2]! |= TX_RS;
+      const { last } = this;
+      this.words[(last << 2) + 2]! |= TX_RS;
       this.#report(last);
     }
-    this.#bar.write32(R.TDT.at, this.#tail);
+    this.#bar.write32(R.TDT.at, this.tail);
   }
 
   #report(index: number): void {
@@ -214,51 +186,23 @@ export class Transmitter {
       const reported = this.#reports[this.#firstReport]!;
       if (!this.#done(reported)) break;
       this.#firstReport = this.#firstReport + 1 === this.size ? 0 : this.#firstReport + 1;
-      this.#release(reported);
+      this.release(reported + 1 === this.size ? 0 : reported + 1);
     }
-    return this.#free;
-  }
-
-  /** From the oldest descriptor up to and including `last`. */
-  #release(last: number): void {
-    const slots = this.#slots;
-    const { size } = this;
-    let clean = this.#clean;
-    let released = 0;
-    let packets = 0;
-    for (let index = -1; index !== last; released++) {
-      index = clean;
-      const packet = slots[index]!;
-      if (packet !== null) {
-        slots[index] = null;
-        packet.free();
-        packets++;
-      }
-      clean = clean + 1 === size ? 0 : clean + 1;
-    }
-    this.#clean = clean;
-    this.#free += released;
-    this.completed += packets;
+    return this.free;
   }
 
   /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
   #place(packet: PacketBuffer): boolean {
     const { flags } = packet;
-    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.#refuse(packet);
+    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.refuse(packet);
     const limit = (flags & TSO) !== 0 ? tsoData(this.limits, packet.mss) : MAX_DATA;
     const pieces = countPieces(packet, limit);
-    if (pieces > this.limits.descriptors) return this.#refuse(packet);
+    if (pieces > this.limits.descriptors) return this.refuse(packet);
     const needed = pieces + EXTRA_DESCRIPTORS;
-    if (needed > this.#free && needed > this.reclaim()) return false;
+    if (needed > this.free && needed > this.reclaim()) return false;
     const offloads = (flags & OFFLOADS & ~TX_VLAN) !== 0;
     if (offloads) this.#setContext(packet);
     this.#placeData(packet, limit, offloads);
-    return true;
-  }
-
-  #refuse(packet: PacketBuffer): true {
-    this.refused++;
-    packet.free();
     return true;
   }
 
@@ -284,7 +228,7 @@ export class Transmitter {
     this.#context0 = ip;
     this.#context1 = transport;
     this.#context2 = command;
-    this.#put(ip, transport, command, 0);
+    this.put(ip, transport, command, 0);
   }
 
   /** The card holds one context only that it is safe to count on: after this the checksum's is gone. */
@@ -295,7 +239,7 @@ export class Transmitter {
     const total = packet.next === null ? packet.length : packet.total;
     prepareForSegmentation(packet, l3, total);
     const command = TX_DEXT | TX_TSE | TX_CONTEXT_TCP | (ipv4 ? TX_CONTEXT_IPV4 : 0);
-    this.#put(
+    this.put(
       ipContext(l3, ipv4 ? l4 - 1 : 0),
       l4 | ((l4 + TCP_CHECKSUM) << 8),
       command | (total - headerLength),
@@ -339,7 +283,7 @@ export class Transmitter {
     while (left > 0) {
       let part = Math.min(left, limit);
       if (sentinel && part === left && left > 2 * SENTINEL) part = left - SENTINEL;
-      this.#put(address, 0, command | part, options);
+      this.put(address, 0, command | part, options);
       address += part;
       left -= part;
     }
@@ -347,51 +291,20 @@ export class Transmitter {
 
   /** The last descriptor ends the packet and keeps its buffer. */
   #finishPacket(packet: PacketBuffer): void {
-    const last = this.#tail === 0 ? this.size - 1 : this.#tail - 1;
-    this.#words[(last << 2) + 2]! |= TX_EOP;
-    this.#slots[last] = packet;
+    const { last } = this;
+    this.words[(last << 2) + 2]! |= TX_EOP;
+    this.slots[last] = packet;
     if (++this.#sinceReport < REPORT) return;
-    this.#words[(last << 2) + 2]! |= TX_RS;
+    this.words[(last << 2) + 2]! |= TX_RS;
     this.#report(last);
   }
 
-  #put(word0: number, word1: number, word2: number, word3: number): void {
-    const words = this.#words;
-    const tail = this.#tail;
-    const word = tail << 2;
-    words[word] = word0;
-    words[word + 1] = word1;
-    words[word + 2] = word2;
-    words[word + 3] = word3;
-    this.#slots[tail] = null;
-    this.#tail = tail + 1 === this.size ? 0 : tail + 1;
-    this.#free--;
-  }
-
-  /** Frees every buffer, sent or not; those not sent are counted. The card must be quiet. */
-  empty(): void {
-    this.reclaim();
-    for (let i = 0; i < this.size; i++) {
-      const packet = this.#slots[i]!;
-      if (packet === null) continue;
-      packet.free();
-      this.abandoned++;
-      this.#slots[i] = null;
-    }
-    this.#words.fill(0);
+  protected forget(): void {
     this.#firstReport = 0;
     this.#endReport = 0;
     this.#sinceReport = 0;
-    this.#clean = 0;
-    this.#tail = 0;
-    this.#free = this.size - 1;
     this.#afterTso = false;
     this.#forgetContext();
-  }
-
-  close(): void {
-    this.empty();
-    this.#memory.free();
   }
 }
 

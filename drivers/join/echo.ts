@@ -77,7 +77,7 @@ export class Echo {
   }
 
   start(): void {
-    this.#device.setAllMulticast(true); // neighbour solicitations come to multicast addresses
+    this.#loop.expect(this.#device.setAllMulticast(true)); // neighbour solicitations come to multicast addresses
     this.#loop.wake();
   }
 

@@ -63,26 +63,26 @@ export class InterfaceFollower {
     const { name, mac, up, mtu, promiscuity, master } = settings;
     if (name !== this.#name && this.#name !== '') this.#options.log(`${this.#name} is now called ${name}`);
     this.#name = name;
-    this.#setMac(mac);
+    await this.#setMac(mac);
     // A master's stations are behind the port, whether or not it says that it wants to hear for them.
-    this.#setPromiscuous(promiscuity > 0 || master !== 0);
+    await this.#setPromiscuous(promiscuity > 0 || master !== 0);
     this.#wasUp ||= up;
     if (!up && this.#wasUp) await this.#run(false);
     await this.#setMtu(mtu);
     if (up) await this.#run(true);
   }
 
-  #setMac(mac: Uint8Array): void {
+  async #setMac(mac: Uint8Array): Promise<void> {
     const { device, log } = this.#options;
     if (macText(mac) === macText(device.mac)) return;
-    device.setMac(mac);
+    await device.setMac(mac);
     log(`${this.#name}: station address ${macText(mac)}`);
   }
 
-  #setPromiscuous(on: boolean): void {
+  async #setPromiscuous(on: boolean): Promise<void> {
     if (on === this.#promiscuous) return;
     this.#promiscuous = on;
-    this.#options.device.setPromiscuous(on);
+    await this.#options.device.setPromiscuous(on);
     this.#options.log(`${this.#name}: ${on ? 'promiscuous: frames to every station' : 'no longer promiscuous'}`);
   }
 
@@ -115,7 +115,7 @@ export class InterfaceFollower {
     try {
       if ((error as { code?: unknown }).code !== 'EPERM') throw error;
       this.#closed = true;
-      this.#setPromiscuous(true);
+      await this.#setPromiscuous(true);
       if (!this.#running) await this.#options.device.start();
       log(`${this.#name}: its settings are followed no longer: ${(error as Error).message}`);
     } catch (reason) {

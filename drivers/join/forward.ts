@@ -56,7 +56,7 @@ export class Forward {
 
   /** Promiscuous, since the frames are not for these cards. */
   start(): void {
-    for (const { from } of this.directions) from.setPromiscuous(true);
+    for (const { from } of this.directions) this.#loop.expect(from.setPromiscuous(true));
     this.#loop.wake();
   }
 

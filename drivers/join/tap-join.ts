@@ -180,7 +180,7 @@ export class TapJoin {
     const tso = this.#pool.bufferSize >= SUPER_BUFFER;
     if (this.#header > 0) this.#tap.setOffload({ checksum: true, tso4: tso, tso6: tso });
     // The kernel does not tell a TAP which groups it joined; without them IPv6 finds no neighbours.
-    this.#device.setAllMulticast(true);
+    this.#loop.expect(this.#device.setAllMulticast(true));
     this.#device.on('link', this.#link);
     this.#link();
     this.#loop.wake();

@@ -10,7 +10,7 @@ export interface WorkLoopOptions {
   readonly poll?: () => void;
   /** Rounds in one turn of the event loop at most, so that timers and sockets get their turn as well. */
   readonly rounds?: number;
-  /** What a round threw; the loop has stopped. */
+  /** What a round threw, or a setting that was expected; the loop has stopped. */
   readonly failed: (error: unknown) => void;
 }
 
@@ -65,10 +65,21 @@ export class WorkLoop {
       if (!this.#work()) this.#rest();
       else this.#options.poll?.();
     } catch (error) {
-      this.stop();
-      this.#options.failed(error);
+      this.#fail(error);
     }
     this.#running = false;
+  }
+
+  /** A setting that the loop's owner asked a device for: refused, it ends the loop as a round's error does. */
+  expect(setting: Promise<void>): void {
+    setting.catch((error: unknown) => {
+      if (!this.#stopped) this.#fail(error);
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.stop();
+    this.#options.failed(error);
   }
 
   /** True where there is more to do. */

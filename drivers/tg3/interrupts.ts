@@ -6,10 +6,12 @@
  * once: nothing is lost between a look at the block and the mailbox.
  */
 import { ALL_ONES } from '../card.ts';
+import { InterruptInterval } from '../coalescing.ts';
 import type { InterruptMode } from '../device.ts';
 import { enableFirst, guarded, type InterruptSink } from '../interrupt-modes.ts';
+import { goneError } from '../lifecycle.ts';
 import { Moderation } from '../moderation.ts';
-import { goneError } from '../net-driver.ts';
+import type { CardInterrupts } from '../net-driver.ts';
 import { type Chip, R } from './chip.ts';
 import { HOST_CONTROL } from './reset.ts';
 import { MAX_VECTORS, type StatusBlocks } from './status.ts';
@@ -20,6 +22,17 @@ const COALESCING = HOSTCC_MODE.ENABLE | HOSTCC_MODE._32BYTE | HOSTCC_MODE.CLRTIC
 const SILENT = 1;
 const FIRST_VECTOR_NOW = 1 << 13; // of COAL_VEC_NOW: vector 1; those of the others follow
 
+/** Linux: MAX_RXCOL_TICKS, MAX_RXMAX_FRAMES. */
+const LONGEST_TICKS = 0x3ff;
+const MOST_FRAMES = 0xff;
+
+interface Level {
+  readonly rxTicks: number;
+  readonly rxFrames: number;
+  readonly txTicks: number;
+  readonly txFrames: number;
+}
+
 /** By moderation's levels: microseconds, and frames, after which a block goes out and interrupts. */
 export const LEVELS = [
   { rxTicks: 14, rxFrames: 1, txTicks: 50, txFrames: 16 },
@@ -27,28 +40,40 @@ export const LEVELS = [
   { rxTicks: 250, rxFrames: 128, txTicks: 250, txFrames: 128 },
 ] as const;
 
-export class InterruptControl {
+export class InterruptControl implements CardInterrupts {
   /** Interrupts that were the card's. */
   count = 0;
   mode: InterruptMode | null = null;
+  readonly coalescing = new InterruptInterval(LONGEST_TICKS, () => {
+    if (this.mode !== null) this.#writeLevels();
+  });
+  /** One for everything; or vector 0 for the send ring and the link, and from 1 on one for each return ring. */
   vectors = 1;
   readonly #chip: Chip;
   readonly #status: StatusBlocks;
   readonly #sink: InterruptSink;
-  readonly #moderation = new Moderation();
-  #armed = false;
+  readonly #moderations: readonly Moderation[];
+  /** Queues whose work may interrupt. */
+  readonly #armed: boolean[];
   #lastTag = 0; // of block 0 at the last interrupt
   readonly #acknowledged = new Uint8Array(MAX_VECTORS); // tags that vectors were armed with
 
-  constructor(chip: Chip, status: StatusBlocks, sink: InterruptSink) {
+  constructor(chip: Chip, status: StatusBlocks, queues: number, sink: InterruptSink) {
     this.#chip = chip;
     this.#status = status;
     this.#sink = sink;
+    this.#moderations = Array.from({ length: queues }, () => new Moderation());
+    this.#armed = new Array<boolean>(queues).fill(false);
+  }
+
+  get shared(): boolean {
+    return this.vectors === 1 && this.#armed.length > 1;
   }
 
   /** The first of `modes` that the function offers; with several queues and MSI-X, a vector for each and one for the rest. */
-  enable(modes: readonly InterruptMode[], queues: number): void {
+  enable(modes: readonly InterruptMode[]): void {
     const { device, variant } = this.#chip;
+    const queues = this.#armed.length;
     const wanted = queues > 1 ? queues + 1 : 1;
     const mode = enableFirst(device, modes, (mode) => (mode !== 'msix' ? 1 : variant.is577xx ? wanted : 0));
     this.mode = mode;
@@ -60,9 +85,9 @@ export class InterruptControl {
         guarded(handler, (error) => this.#sink.failed(error)),
       );
     }
-    this.#armed = false;
+    this.#armed.fill(false);
     this.#lastTag = 0;
-    this.#moderation.reset();
+    for (const moderation of this.#moderations) moderation.reset();
   }
 
   /** Coalescing as it starts; afterwards blocks are written. They must have a place by now. */
@@ -71,7 +96,7 @@ export class InterruptControl {
     chip.write(HOSTCC_MODE, 0);
     await chip.poll(HOSTCC_MODE, HOSTCC_MODE.ENABLE, 0, 20_000_000, 'stopping host coalescing');
     this.silence();
-    this.#writeLevel();
+    this.#writeLevels();
     // While a caller polls, every frame is told at once.
     chip.write(R.HOSTCC_RXCOAL_MAXF_INT, 1);
     chip.write(R.HOSTCC_TXCOAL_MAXF_INT, LEVELS[0].txFrames);
@@ -91,30 +116,44 @@ export class InterruptControl {
 
   /** No interrupt until `arm`. Needs nothing but a card that answers. */
   silence(): void {
-    this.#armed = false;
-    for (let vector = 0; vector < this.vectors; vector++) this.#chip.write(R.MBOX_INTERRUPT, SILENT, vector);
+    this.#armed.fill(false);
+    for (let vector = 0; vector < this.vectors; vector++) this.#silence(vector);
+  }
+
+  #silence(vector: number): void {
+    this.#chip.write(R.MBOX_INTERRUPT, SILENT, vector);
   }
 
   disable(): void {
     this.mode = null;
-    this.#armed = false;
+    this.#armed.fill(false);
     this.#chip.write(MISC_HOST_CTRL, HOST_CONTROL | MISC_HOST_CTRL.MASK_PCI_INT);
     this.#chip.device.interrupts.disable();
   }
 
   /** Interrupts for whatever comes after the blocks as they are now. */
-  arm(): void {
-    this.#armed = true;
-    for (let vector = 0; vector < this.vectors; vector++) {
-      const tag = this.#status.tag(vector);
-      this.#acknowledged[vector] = tag;
-      this.#chip.write(R.MBOX_INTERRUPT, tag << 24, vector);
-    }
+  arm(queue: number, packets: number): void {
+    if (this.#moderationOf(queue).learn(packets) && this.coalescing.interval === null) this.#writeLevel(queue);
+    this.#armed[queue] = true;
+    if (this.vectors > 1) this.#allow(queue + 1);
+    if (this.vectors === 1 || queue === 0) this.#allow(0);
   }
 
-  /** Makes the card write block 0, and interrupt. */
-  provoke(): void {
-    this.#writeBlock(0);
+  #allow(vector: number): void {
+    const tag = this.#status.tag(vector);
+    this.#acknowledged[vector] = tag;
+    this.#chip.write(R.MBOX_INTERRUPT, tag << 24, vector);
+  }
+
+  disarm(queue: number): void {
+    this.#armed[queue] = false;
+    if (this.vectors > 1) this.#silence(queue + 1);
+    if (this.vectors === 1 ? !this.#armed.includes(true) : queue === 0) this.#silence(0);
+  }
+
+  /** Makes the card write the queue's block, and interrupt. */
+  provoke(queue: number): void {
+    this.#writeBlock(this.vectors > 1 ? queue + 1 : 0);
   }
 
   #writeBlock(vector: number): void {
@@ -122,25 +161,38 @@ export class InterruptControl {
     this.#chip.write(HOSTCC_MODE, COALESCING | now);
   }
 
-  /** How many packets the work after an interrupt came to. */
-  learn(packets: number): void {
-    if (this.#moderation.learn(packets)) this.#writeLevel();
+  /** What shares a vector is moderated together. */
+  #moderationOf(queue: number): Moderation {
+    return this.#moderations[this.vectors > 1 ? queue : 0]!;
   }
 
-  #writeLevel(): void {
+  #levelOf(queue: number): Level {
+    const { interval } = this.coalescing;
+    if (interval === null) return LEVELS[this.#moderationOf(queue).level];
+    const frames = interval === 0 ? 1 : MOST_FRAMES;
+    return { rxTicks: interval, rxFrames: frames, txTicks: interval, txFrames: frames };
+  }
+
+  #writeLevels(): void {
+    for (const queue of this.#armed.keys()) this.#writeLevel(queue);
+  }
+
+  /** The send ring's is that of queue 0, which is told of what it sent. */
+  #writeLevel(queue: number): void {
     const chip = this.#chip;
-    const { rxTicks, rxFrames, txTicks, txFrames } = LEVELS[this.#moderation.level];
+    const { rxTicks, rxFrames, txTicks, txFrames } = this.#levelOf(queue);
     const several = this.vectors > 1;
-    chip.write(R.HOSTCC_RXCOL_TICKS, several ? 0 : rxTicks);
-    chip.write(R.HOSTCC_RXMAX_FRAMES, several ? 0 : rxFrames);
-    chip.write(R.HOSTCC_TXCOL_TICKS, txTicks);
-    chip.write(R.HOSTCC_TXMAX_FRAMES, txFrames);
-    for (let vector = 1; vector < this.vectors; vector++) {
-      chip.write(R.HOSTCC_VEC_RXCOL_TICKS, rxTicks, vector - 1);
-      chip.write(R.HOSTCC_VEC_RXMAX_FRAMES, rxFrames, vector - 1);
-      chip.write(R.HOSTCC_VEC_TXCOL_TICKS, 0, vector - 1);
-      chip.write(R.HOSTCC_VEC_TXMAX_FRAMES, 0, vector - 1);
+    if (queue === 0) {
+      chip.write(R.HOSTCC_RXCOL_TICKS, several ? 0 : rxTicks);
+      chip.write(R.HOSTCC_RXMAX_FRAMES, several ? 0 : rxFrames);
+      chip.write(R.HOSTCC_TXCOL_TICKS, txTicks);
+      chip.write(R.HOSTCC_TXMAX_FRAMES, txFrames);
     }
+    if (!several) return;
+    chip.write(R.HOSTCC_VEC_RXCOL_TICKS, rxTicks, queue);
+    chip.write(R.HOSTCC_VEC_RXMAX_FRAMES, rxFrames, queue);
+    chip.write(R.HOSTCC_VEC_TXCOL_TICKS, 0, queue);
+    chip.write(R.HOSTCC_VEC_TXMAX_FRAMES, 0, queue);
   }
 
   /** A line may be shared; and reading PCISTATE brings the block that the interrupt is about into memory. */
@@ -156,14 +208,33 @@ export class InterruptControl {
   }
 
   #interrupt(vector: number): void {
-    const armed = this.#armed;
-    this.silence();
     this.count++;
+    if (this.vectors === 1) this.#everything();
+    else this.#queue(Math.max(vector - 1, 0), vector);
+  }
+
+  #everything(): void {
+    const armed = this.#armed.includes(true);
+    this.silence();
     this.lookAtLink();
     if (!armed) return;
-    // A tag in memory that is not the card's would interrupt at once, for ever: the card is to write its own.
-    if (this.#status.tag(vector) === this.#acknowledged[vector]) this.#writeBlock(vector);
+    this.#forceNews(0);
     this.#sink.work();
+  }
+
+  /** Vector 0 speaks for the send ring, which is queue 0's. */
+  #queue(queue: number, vector: number): void {
+    const armed = this.#armed[queue]!;
+    this.disarm(queue);
+    if (vector === 0) this.lookAtLink();
+    if (!armed) return;
+    this.#forceNews(vector);
+    this.#sink.work(queue);
+  }
+
+  /** A tag in memory that is not the card's would interrupt at once, for ever: the card is to write its own. */
+  #forceNews(vector: number): void {
+    if (this.#status.tag(vector) === this.#acknowledged[vector]) this.#writeBlock(vector);
   }
 
   /** What block 0 says of the link. Acknowledged, so that the blocks to come do not say it again. */

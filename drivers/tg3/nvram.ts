@@ -7,8 +7,7 @@ import { crc32 } from '../../sim/crc32.ts';
 import { field, hex } from '../../sim/registers.ts';
 import { SRAM_MAC_HIGH, SRAM_MAC_LOW } from '../../sim/tg3/descriptors.ts';
 import { ALL_ONES } from '../card.ts';
-import { DeviceError } from '../device.ts';
-import { MILLISECOND } from '../net-driver.ts';
+import { DeviceError, MILLISECOND } from '../device.ts';
 import { wrongAddress } from '../station-address.ts';
 import { type Chip, R } from './chip.ts';
 

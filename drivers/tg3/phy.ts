@@ -2,7 +2,8 @@
  * The PHY behind MAC_MI_COM: negotiation and what came of it. IEEE 802.3 clauses 22, 28 and 40; registers beyond those
  * and what they are set to as Linux's tg3_phy_reset has them.
  */
-import { DeviceError } from '../device.ts';
+import { DeviceError, MILLISECOND } from '../device.ts';
+import { DOWN } from '../link-monitor.ts';
 import {
   ADVERTISE,
   ADVERTISE_1000_FULL,
@@ -17,7 +18,6 @@ import {
   resolvePause,
   STATUS_LINK,
 } from '../mii.ts';
-import { DOWN, MILLISECOND } from '../net-driver.ts';
 import type { LinkState } from '../netdev.ts';
 import { type Chip, R } from './chip.ts';
 

@@ -3,8 +3,8 @@ import { COMMAND } from '../../sim/pci/config.ts';
 import type { AnyRegister } from '../../sim/registers.ts';
 import { FW_MAGIC, FW_READY, SRAM_FW_MAILBOX } from '../../sim/tg3/descriptors.ts';
 import { ALL_ONES } from '../card.ts';
-import { DeviceError } from '../device.ts';
-import { goneError, MILLISECOND } from '../net-driver.ts';
+import { DeviceError, MILLISECOND } from '../device.ts';
+import { goneError } from '../lifecycle.ts';
 import { type Chip, R } from './chip.ts';
 import { lockNvram } from './nvram.ts';
 
@@ -52,13 +52,17 @@ async function tolerant(waiting: Promise<unknown>): Promise<boolean> {
   }
 }
 
-/** Every block stopped, the core reset. False where no firmware answered: a card may do without. */
-export async function resetChip(chip: Chip): Promise<boolean> {
-  const { device, variant } = chip;
-  const { config, time } = device;
+/** Every block stopped. */
+export async function haltChip(chip: Chip): Promise<void> {
   setHostControl(chip);
   chip.write(R.MEMARB_MODE, { ENABLE: 1 });
   await stopBlocks(chip);
+}
+
+/** The halted chip's core reset. False where no firmware answered: a card may do without. */
+export async function resetChip(chip: Chip): Promise<boolean> {
+  const { device, variant } = chip;
+  const { config, time } = device;
   await tolerant(lockNvram(chip)); // so that nobody is in the middle of a write; the reset lets go of it
   chip.writeSram(SRAM_FW_MAILBOX, FW_MAGIC);
   const command = config.read16(COMMAND);

@@ -1,5 +1,6 @@
-/** The chip's counters, kept beyond its registers: they clear when read. */
+/** The chip's counters. */
 import { BCM57XX } from '../../sim/tg3/registers.ts';
+import { ChipCounters, type ChipStatistics } from '../statistics.ts';
 import type { Chip } from './chip.ts';
 
 const PREFIX = /^(MAC_|RCVLPC_)/;
@@ -10,28 +11,35 @@ const COUNTERS: readonly { readonly name: string; readonly at: number }[] = BCM5
   .filter(({ name, count }) => count === 1 && (/^MAC_[TR]X_STATS_/.test(name) || PLACEMENT.includes(name)))
   .map(({ name, at }) => ({ name: name.replace(PREFIX, ''), at }));
 
-export class ChipStatistics {
+export class Tg3Counters extends ChipCounters {
   readonly #chip: Chip;
-  readonly #values = new Float64Array(COUNTERS.length);
-  readonly #fresh = new Float64Array(COUNTERS.length);
 
   constructor(chip: Chip) {
+    super(COUNTERS.map(({ name }) => name));
     this.#chip = chip;
   }
 
-  /** Reads every register into the sums; none of them where the card went meanwhile, as all ones are no count. */
-  accumulate(): void {
+  protected read(into: Float64Array): boolean {
     const { bar } = this.#chip;
-    for (let i = 0; i < COUNTERS.length; i++) this.#fresh[i] = bar.read32(COUNTERS[i]!.at);
-    if (this.#chip.gone) return;
-    for (let i = 0; i < COUNTERS.length; i++) this.#values[i]! += this.#fresh[i]!;
+    for (let i = 0; i < COUNTERS.length; i++) into[i] = bar.read32(COUNTERS[i]!.at);
+    return !this.#chip.gone;
   }
 
-  reset(): void {
-    this.#values.fill(0);
+  /** PAUSE frames that told the card to wait. */
+  get pauses(): number {
+    return this.sum('RX_STATS_XOFF_PAUSE_RECVD');
   }
 
-  all(): Record<string, number> {
-    return Object.fromEntries(COUNTERS.map(({ name }, i) => [name, this.#values[i]!]));
+  statistics(): ChipStatistics {
+    const txPackets = this.sum('TX_STATS_UCAST', 'TX_STATS_MCAST', 'TX_STATS_BCAST');
+    return {
+      txPackets,
+      txBytes: Math.max(0, this.sum('TX_STATS_OCTETS') - 4 * txPackets), // the chip counts the FCS
+      rxErrors: this.sum('IN_ERRORS_CNT'), // whatever was wrong with the frame; the MAC's counters say what
+      txErrors: this.sum('TX_STATS_MAC_ERRORS', 'TX_STATS_EXCESSIVE_COL'),
+      rxMissed: this.sum('IN_DISCARDS_CNT'),
+      rxNoBuffer: this.sum('NO_RCV_BD_CNT'),
+      multicast: this.sum('RX_STATS_MCAST'),
+    };
   }
 }

@@ -14,6 +14,8 @@ import type { DmaMemory } from '../device.ts';
 import { type Chip, R } from './chip.ts';
 
 export const MAX_VECTORS = 5;
+/** Bytes: of every ring. */
+export const RING_ALIGN = 64;
 const BLOCK = 128; // bytes; two blocks never share a cache line
 const BLOCK_WORDS = BLOCK / 4;
 

@@ -4,8 +4,10 @@
  * Blocks and registers are those of the programmer's guides 5718-PG108-R and 5722-PG101-R; the order of the bring-up, and
  * values that those leave open, are Linux's (drivers/net/ethernet/broadcom/tg3.c, tg3_reset_hw).
  */
-import { DeviceError, type InterruptMode, type PciDevice } from '../device.ts';
-import { checkRing, ETHERNET_MTU, goneError, MILLISECOND, NetDriver, type NetDriverOptions } from '../net-driver.ts';
+import type { Abilities } from '../abilities.ts';
+import { DeviceError, type InterruptMode, MILLISECOND, type PciDevice } from '../device.ts';
+import { goneError } from '../lifecycle.ts';
+import { checkRing, NetDriver, type NetDriverOptions } from '../net-driver.ts';
 import {
   FEATURE_RX_CHECKSUM,
   FEATURE_TSO4,
@@ -13,17 +15,19 @@ import {
   FEATURE_TX_CHECKSUM,
   FEATURE_VLAN_STRIP,
   type LinkState,
-  type NetStatistics,
 } from '../netdev.ts';
-import { FRAME_BUFFER, HEADROOM } from '../packet.ts';
+import { FRAME_BUFFER, HEADROOM, RX_HASH } from '../packet.ts';
+import { ETHERNET_MTU } from '../settings.ts';
 import { Chip, R } from './chip.ts';
 import { Tg3Filters } from './filters.ts';
 import { InterruptControl } from './interrupts.ts';
 import { readStationAddress } from './nvram.ts';
 import { Phy } from './phy.ts';
-import { Receiver, STANDARD_ROOM } from './receive.ts';
-import { resetChip, SWAPS } from './reset.ts';
-import { ChipStatistics } from './statistics.ts';
+import { STANDARD_ROOM } from './producer-ring.ts';
+import { Receiver } from './receive.ts';
+import { haltChip, resetChip, SWAPS } from './reset.ts';
+import { Rss } from './rss.ts';
+import { Tg3Counters } from './statistics.ts';
 import { StatusBlocks } from './status.ts';
 import { Transmitter } from './transmit.ts';
 import { VARIANTS, variantOf } from './variants.ts';
@@ -47,6 +51,7 @@ export async function createTg3(device: PciDevice, options: Tg3Options = {}): Pr
   device.enable({ memory: true });
   const chip = new Chip(device, variant);
   if (chip.gone) throw goneError(device);
+  await haltChip(chip);
   await resetChip(chip);
   const mac = await readStationAddress(chip, options.ignoreNvmChecksum === true);
   return new Tg3Driver(chip, mac, options);
@@ -76,30 +81,16 @@ const DMA_ERRORS = {
   FIFOOREAD_ENAB: 1,
   LNGREAD_ENAB: 1,
 } as const;
-/** MAC_RX_MODE: frames go to the return rings by what their headers hash to. */
-const SPREAD = {
-  RSS_ENABLE: 1,
-  RSS_ITBL_HASH_BITS: 7,
-  RSS_IPV4_HASH_EN: 1,
-  RSS_TCP_IPV4_HASH_EN: 1,
-  RSS_IPV6_HASH_EN: 1,
-  RSS_TCP_IPV6_HASH_EN: 1,
-} as const;
-/** The RSS specification's example key: it spreads well. */
-const RSS_KEY = [
-  0x6d5a56da, 0x255b0ec2, 0x4167253d, 0x43a38fb0, 0xd0ca2bcb, 0xae7b30b4, 0x77cb2da3, 0x8030f20c, 0x6a42b73b,
-  0xbeac01fa,
-];
-
 export class Tg3Driver extends NetDriver {
   protected readonly rx: Receiver;
   protected readonly tx: Transmitter;
   readonly #chip: Chip;
   readonly #phy: Phy;
   readonly #status: StatusBlocks;
+  readonly #rss: Rss;
   protected readonly filters: Tg3Filters;
   protected readonly interrupts: InterruptControl;
-  protected readonly counters: ChipStatistics;
+  protected readonly counters: Tg3Counters;
   readonly #modes: readonly InterruptMode[];
   #jumbo = false; // set up for jumbo frames
 
@@ -119,13 +110,15 @@ export class Tg3Driver extends NetDriver {
     this.#status = new StatusBlocks(chip);
     this.rx = new Receiver(chip, this.pool, this.#status, rxDescriptors, queues);
     this.tx = new Transmitter(chip, this.#status, txDescriptors);
+    this.#rss = new Rss(chip, queues, () => this.#applyRss());
     this.filters = new Tg3Filters(chip, mac);
-    this.counters = new ChipStatistics(chip);
-    this.interrupts = new InterruptControl(chip, this.#status, {
-      work: () => this.workArrived(),
+    this.counters = new Tg3Counters(chip);
+    this.interrupts = new InterruptControl(chip, this.#status, queues, {
+      work: (queue) => this.workArrived(queue),
       link: () => this.linkMayHaveChanged(),
       failed: (error) => this.fail(error),
     });
+    for (const ring of this.rx.queues) this.addQueue(ring, ring === this.rx.queues[0] ? this.tx : null);
   }
 
   // ---- Bring-up -----------------------------------------------------------------------------------------------------
@@ -135,9 +128,10 @@ export class Tg3Driver extends NetDriver {
   }
 
   protected async bringUp(): Promise<void> {
+    await haltChip(this.#chip);
     const answered = await resetChip(this.#chip);
     this.log(answered ? 'device reset, boot code complete' : 'device reset, no boot code answers: going on without it');
-    this.interrupts.enable(this.#modes, this.rx.queues);
+    this.interrupts.enable(this.#modes);
     this.#initialiseChip();
     await this.#initialiseBuffers();
     this.#initialiseRings();
@@ -208,11 +202,11 @@ export class Tg3Driver extends NetDriver {
     const { rx, tx } = this;
     this.#status.setUp(this.#chip, this.interrupts.vectors);
     rx.setUp(this.mtu);
-    rx.checksums = this.has(FEATURE_RX_CHECKSUM);
+    rx.mode.checksums = this.has(FEATURE_RX_CHECKSUM);
     tx.features = this.features.enabled;
     tx.mtu = this.mtu;
     tx.setUp(this.#chip);
-    this.log(`receive rings: ${rx.size} buffers, return rings: ${rx.queues}; send ring: ${tx.size} descriptors`);
+    this.log(`receive rings: ${rx.size} buffers, return rings: ${rx.queues.length}; send ring: ${tx.size} descriptors`);
   }
 
   #initialiseMac(): void {
@@ -228,7 +222,7 @@ export class Tg3Driver extends NetDriver {
     chip.write(R.SNDDATAI_STATSENAB, 0xffffff);
     chip.write(R.SNDDATAI_STATSCTRL, { ENABLE: 1, FASTUPD: 1 });
     chip.write(R.MAC_MODE, { ...MAC_ENGINES, RXSTAT_CLEAR: 1, TXSTAT_CLEAR: 1, PORT_MODE: PORT_GMII });
-    this.#spreadConnections();
+    this.#rss.apply();
   }
 
   #applyLongest(): void {
@@ -236,17 +230,10 @@ export class Tg3Driver extends NetDriver {
     this.#chip.write(R.MAC_RX_MTU_SIZE, this.mtu + 22); // header, tag and FCS
   }
 
-  /** RSS: hash results to return rings, in turn. */
-  #spreadConnections(): void {
-    const { queues } = this.rx;
-    if (queues === 1) return;
-    const { MAC_RSS_INDIR_TBL, MAC_RSS_HASH_KEY } = R;
-    for (let word = 0; word < MAC_RSS_INDIR_TBL.count; word++) {
-      let entries = 0;
-      for (let entry = 8 * word; entry < 8 * word + 8; entry++) entries = (entries << 4) | (entry % queues);
-      this.#chip.write(MAC_RSS_INDIR_TBL, entries, word);
-    }
-    for (const [word, key] of RSS_KEY.entries()) this.#chip.write(MAC_RSS_HASH_KEY, key, word);
+  #applyRss(): void {
+    if (!this.ready) return;
+    this.#rss.apply();
+    this.applyReceiveMode();
   }
 
   /** From memory inwards; descriptors are fetched from here on. */
@@ -298,7 +285,8 @@ export class Tg3Driver extends NetDriver {
   /** MAC_RX_MODE, from everything that has a say in it. */
   protected applyReceiveMode(): void {
     const strip = this.has(FEATURE_VLAN_STRIP);
-    this.rx.vlanStrip = strip;
+    this.rx.mode.vlanStrip = strip;
+    this.rx.mode.hashTypes = this.#rss.settings.hashTypes;
     this.applyMulticast();
     this.#chip.write(R.MAC_RX_MODE, {
       ENABLE: 1,
@@ -306,40 +294,28 @@ export class Tg3Driver extends NetDriver {
       PROMISC: this.filters.promiscuous,
       FLOW_CTRL_ENABLE: this.link.rxPause,
       IPV6_CSUM_ENABLE: this.#chip.variant.is577xx,
-      ...(this.rx.queues > 1 ? SPREAD : {}),
+      ...this.#rss.fields,
     });
   }
 
   protected override applyMulticast(): void {
     super.applyMulticast();
-    this.rx.hashed = this.filters.hashed;
+    this.rx.mode.hashed = this.filters.hashed;
   }
 
-  /** Blocks stop one after the other, then the reset: no DMA, no interrupt. */
-  protected async quiesce(): Promise<void> {
+  protected async halt(): Promise<void> {
     this.interrupts.silence();
     this.interrupts.disable();
+    await haltChip(this.#chip);
+  }
+
+  protected async reset(): Promise<void> {
     await resetChip(this.#chip);
   }
 
   protected override release(): void {
     super.release();
     this.#status.close();
-  }
-
-  // ---- Interrupts ---------------------------------------------------------------------------------------------------
-
-  protected arm(packets: number): void {
-    this.interrupts.learn(packets);
-    this.interrupts.arm();
-  }
-
-  protected disarm(): void {
-    this.interrupts.silence();
-  }
-
-  protected provoke(): void {
-    this.interrupts.provoke();
   }
 
   // ---- Link ---------------------------------------------------------------------------------------------------------
@@ -372,7 +348,7 @@ export class Tg3Driver extends NetDriver {
 
   /** The consumer moves as the card sends; and a station that is told to wait is told so again and again. */
   protected get sendProgress(): number {
-    return this.tx.consumer + 0x10000 * this.counters.all().RX_STATS_XOFF_PAUSE_RECVD!;
+    return this.tx.consumer + 0x10000 * this.counters.pauses;
   }
 
   // ---- Settings -----------------------------------------------------------------------------------------------------
@@ -386,38 +362,22 @@ export class Tg3Driver extends NetDriver {
     return true;
   }
 
+  override get abilities(): Partial<Abilities> {
+    return this.#rss.on ? { ...super.abilities, rss: this.#rss } : super.abilities;
+  }
+
+  override get receiveFlags(): number {
+    return super.receiveFlags | (this.#rss.on ? RX_HASH : 0);
+  }
+
   protected applyFeatures(): void {
     this.tx.features = this.features.enabled;
-    this.rx.checksums = this.has(FEATURE_RX_CHECKSUM);
+    this.rx.mode.checksums = this.has(FEATURE_RX_CHECKSUM);
     if (this.ready) this.applyReceiveMode();
   }
 
   protected resolveFeatures(wanted: number): number {
     return (wanted & FEATURE_TX_CHECKSUM) === 0 ? wanted & ~(FEATURE_TSO4 | FEATURE_TSO6) : wanted;
-  }
-
-  // ---- Statistics ---------------------------------------------------------------------------------------------------
-
-  statistics(): NetStatistics {
-    this.count();
-    const chip = this.counters.all();
-    const sum = (...names: string[]) => names.reduce((total, name) => total + chip[name]!, 0);
-    const { malformed, packets, bytes } = this.rx;
-    const { refused, abandoned } = this.tx;
-    const txPackets = sum('TX_STATS_UCAST', 'TX_STATS_MCAST', 'TX_STATS_BCAST');
-    return {
-      ...this.counts,
-      rxPackets: packets,
-      rxBytes: bytes,
-      txPackets,
-      txBytes: Math.max(0, sum('TX_STATS_OCTETS') - 4 * txPackets), // the chip counts the FCS
-      rxErrors: malformed + sum('IN_ERRORS_CNT'), // whatever was wrong with the frame; the MAC's counters say what
-      txErrors: refused + abandoned + this.tx.malformed + sum('TX_STATS_MAC_ERRORS', 'TX_STATS_EXCESSIVE_COL'),
-      rxMissed: sum('IN_DISCARDS_CNT'),
-      rxNoBuffer: sum('NO_RCV_BD_CNT'),
-      multicast: sum('RX_STATS_MCAST'),
-      interrupts: this.interrupts.count,
-    };
   }
 }
 

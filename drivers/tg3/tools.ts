@@ -12,7 +12,7 @@ import {
 } from '../../sim/tg3/descriptors.ts';
 import { type ChipTools, openForTools, type RingPlace } from '../chip-tools.ts';
 import type { PciDevice } from '../device.ts';
-import { DOWN } from '../net-driver.ts';
+import { DOWN } from '../link-monitor.ts';
 import { Chip, R } from './chip.ts';
 import { Tg3Nvram } from './nvram-map.ts';
 import { Phy } from './phy.ts';

@@ -6,7 +6,6 @@
 import { ETHERNET_HEADER, get16, put16, VLAN_TAG } from '../../sim/packet.ts';
 import {
   TX_VLAN as BD_VLAN,
-  SEND_BD,
   SRAM_SEND_RCB,
   TX_COAL_NOW,
   TX_CPU_POST_DMA,
@@ -17,8 +16,7 @@ import {
   TX_JUMBO,
   TX_TCPUDP_CSUM,
 } from '../../sim/tg3/descriptors.ts';
-import type { DmaMemory, RegisterSpace } from '../device.ts';
-import { ETHERNET_MTU } from '../net-driver.ts';
+import type { RegisterSpace } from '../device.ts';
 import type { TransmitLimits } from '../netdev.ts';
 import { type PacketBuffer, TX_IP_CHECKSUM, TX_L4_CHECKSUM, TX_TSO4, TX_VLAN } from '../packet.ts';
 import {
@@ -31,8 +29,10 @@ import {
   TCP_CHECKSUM,
   TSO,
 } from '../requests.ts';
+import { ETHERNET_MTU } from '../settings.ts';
+import { TransmitRing } from '../transmit-ring.ts';
 import { type Chip, R } from './chip.ts';
-import type { StatusBlocks } from './status.ts';
+import { RING_ALIGN, type StatusBlocks } from './status.ts';
 
 const ENTRIES = 512;
 const LAST = ENTRIES - 1;
@@ -53,37 +53,19 @@ const LEAST_MSS = 64;
 const MAX_MSS_577XX = 0x3fff;
 const MAX_MSS_575X = 0x7ff;
 
-export class Transmitter {
-  readonly size: number;
+export class Transmitter extends TransmitRing {
   readonly limits: TransmitLimits;
-  /** Packets the card could not have sent, and those that were thrown away unsent. */
-  refused = 0;
-  abandoned = 0;
-  /** Indices in the status block beyond what was sent. */
-  malformed = 0;
-  /** Packets whose buffers went back, for moderation. */
-  completed = 0;
-  /** FEATURE_ bits in effect. */
-  features = 0;
-  mtu = 1500;
   readonly #bar: RegisterSpace;
-  readonly #memory: DmaMemory;
-  readonly #words: Uint32Array;
   readonly #blocks: StatusBlocks;
   readonly #status: Uint32Array;
   readonly #statusAt: number;
-  /** A packet is kept at its last descriptor. */
-  readonly #slots: (PacketBuffer | null)[] = new Array<PacketBuffer | null>(ENTRIES).fill(null);
   readonly #is577xx: boolean;
   readonly #shortLimit: number;
-  #clean = 0; // the oldest descriptor in use
-  #tail = 0; // the next to use
-  #free: number;
   #refusedIndex = -1;
 
   constructor(chip: Chip, status: StatusBlocks, size: number) {
     const { is577xx, shortLimit } = chip.variant;
-    this.size = size;
+    super(chip.device, size, ENTRIES, RING_ALIGN);
     this.limits = {
       frame: is577xx ? LONGEST_577XX : LONGEST_575X,
       descriptors: size - 1,
@@ -98,28 +80,20 @@ export class Transmitter {
       ipOptions: false,
     };
     this.#bar = chip.bar;
-    this.#memory = chip.device.dma.alloc(ENTRIES * SEND_BD, 64);
-    this.#words = this.#memory.words;
     this.#blocks = status;
     this.#status = status.words;
     this.#statusAt = status.sendWord;
     this.#is577xx = is577xx;
     this.#shortLimit = shortLimit;
-    this.#free = size - 1;
   }
 
   /** Where the ring is. The transmitter must be off. */
   setUp(chip: Chip): void {
     this.empty();
     chip.writeSram(SRAM_SEND_RCB, 0);
-    chip.writeSram(SRAM_SEND_RCB + 4, this.#memory.iova);
+    chip.writeSram(SRAM_SEND_RCB + 4, this.memory.iova);
     chip.writeSram(SRAM_SEND_RCB + 8, ENTRIES << 16);
     chip.write(R.MBOX_SEND_PROD, 0);
-  }
-
-  /** Descriptors in use. */
-  get used(): number {
-    return this.size - 1 - this.#free;
   }
 
   /** Up to where the card has sent, as far as it says. */
@@ -129,45 +103,39 @@ export class Transmitter {
 
   /** Whether the card has reported something that `reclaim` would free. */
   get ready(): boolean {
-    return this.#finished() !== this.#clean;
+    return this.#finished() !== this.clean;
   }
 
   /** The consumer; the oldest descriptor in use where the card says what cannot be. */
   #finished(): number {
     const { consumer } = this;
-    if (((consumer - this.#clean) & LAST) <= this.used && consumer < ENTRIES) return consumer;
+    if (((consumer - this.clean) & LAST) <= this.used && consumer < ENTRIES) return consumer;
     if (consumer !== this.#refusedIndex) {
       this.#refusedIndex = consumer;
       this.malformed++;
     }
-    return this.#clean;
-  }
-
-  resetCounts(): void {
-    this.refused = 0;
-    this.abandoned = 0;
-    this.malformed = 0;
+    return this.clean;
   }
 
   transmit(from: PacketBuffer[], first: number, count: number): number {
-    const words = this.#words;
-    const slots = this.#slots;
+    const words = this.words;
+    const slots = this.slots;
     const longest = Math.min(STANDARD_FRAME, this.mtu + ETHERNET_AND_TAG);
     const end = first + count;
-    const start = this.#tail;
-    if (this.#free < count) this.reclaim();
+    const start = this.tail;
+    if (this.free < count) this.reclaim();
     let tail = start;
-    let free = this.#free;
+    let free = this.free;
     let at = first;
     for (; at < end; at++) {
       const packet = from[at]!;
       const { length } = packet;
       if (packet.next !== null || (packet.flags & OFFLOADS) !== 0 || length > longest || length < SHORTEST) {
-        this.#tail = tail;
-        this.#free = free;
+        this.tail = tail;
+        this.free = free;
         const placed = this.#place(packet);
-        tail = this.#tail;
-        free = this.#free;
+        tail = this.tail;
+        free = this.free;
         if (placed) continue;
         break;
       }
@@ -181,8 +149,8 @@ export class Transmitter {
       tail = (tail + 1) & LAST;
       free--;
     }
-    this.#tail = tail;
-    this.#free = free;
+    this.tail = tail;
+    this.free = free;
     if (tail !== start) {
       // The batch's last is reported at once, so that nothing is left behind.
       words[(((tail - 1) & LAST) << 2) + 2]! |= TX_COAL_NOW;
@@ -191,35 +159,19 @@ export class Transmitter {
     return at - first;
   }
 
-  /** Frees what is done. Returns free descriptors. */
   reclaim(): number {
-    const finished = this.#finished();
-    const slots = this.#slots;
-    let clean = this.#clean;
-    let packets = 0;
-    while (clean !== finished) {
-      const packet = slots[clean]!;
-      if (packet !== null) {
-        slots[clean] = null;
-        packet.free();
-        packets++;
-      }
-      clean = (clean + 1) & LAST;
-    }
-    this.#free += (clean - this.#clean) & LAST;
-    this.#clean = clean;
-    this.completed += packets;
-    return this.#free;
+    this.release(this.#finished());
+    return this.free;
   }
 
   /** Any packet but a plain one in a single buffer. False where the ring has no room for it now. */
   #place(packet: PacketBuffer): boolean {
-    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.#refuse(packet);
+    if (!acceptable(packet, this.features, this.mtu, this.limits)) return this.refuse(packet);
     if (this.#is577xx && packet.next !== null) lengthenShortPieces(packet);
     const limit = this.mtu > ETHERNET_MTU ? MAX_DATA : this.#shortLimit;
     const pieces = countPieces(packet, limit);
-    if (pieces > this.size - 1) return this.#refuse(packet);
-    if (pieces > this.#free && pieces > this.reclaim()) return false;
+    if (pieces > this.size - 1) return this.refuse(packet);
+    if (pieces > this.free && pieces > this.reclaim()) return false;
     let flags = 0;
     let word3 = 0;
     if ((packet.flags & TSO) !== 0) {
@@ -237,12 +189,6 @@ export class Transmitter {
     const total = packet.next === null ? packet.length : packet.total;
     if (this.#is577xx && total > STANDARD_FRAME && (packet.flags & TSO) === 0) flags |= TX_JUMBO;
     this.#placePieces(packet, limit, flags, word3);
-    return true;
-  }
-
-  #refuse(packet: PacketBuffer): true {
-    this.refused++;
-    packet.free();
     return true;
   }
 
@@ -275,50 +221,19 @@ export class Transmitter {
         let part = Math.min(left, limit);
         const rest = left - part;
         if (rest > 0 && rest <= TOO_SHORT) part -= TOO_SHORT;
-        this.#put(address, part, flags, word3);
+        this.put(0, address, (part << 16) | flags, word3);
         address += part;
         left -= part;
       }
     }
-    const last = (this.#tail - 1) & LAST;
-    this.#words[(last << 2) + 2]! |= TX_END;
-    this.#slots[last] = packet;
+    const { last } = this;
+    this.words[(last << 2) + 2]! |= TX_END;
+    this.slots[last] = packet;
   }
 
-  #put(address: number, length: number, flags: number, word3: number): void {
-    const words = this.#words;
-    const tail = this.#tail;
-    const word = tail << 2;
-    words[word] = 0;
-    words[word + 1] = address;
-    words[word + 2] = (length << 16) | flags;
-    words[word + 3] = word3;
-    this.#slots[tail] = null;
-    this.#tail = (tail + 1) & LAST;
-    this.#free--;
-  }
-
-  /** Frees every buffer, sent or not; those not sent are counted. The card must be quiet. */
-  empty(): void {
-    this.reclaim();
-    for (let i = 0; i < ENTRIES; i++) {
-      const packet = this.#slots[i]!;
-      if (packet === null) continue;
-      packet.free();
-      this.abandoned++;
-      this.#slots[i] = null;
-    }
-    this.#words.fill(0);
+  protected forget(): void {
     this.#blocks.forget();
-    this.#clean = 0;
-    this.#tail = 0;
-    this.#free = this.size - 1;
     this.#refusedIndex = -1;
-  }
-
-  close(): void {
-    this.empty();
-    this.#memory.free();
   }
 }
 

@@ -46,7 +46,7 @@ export class OutsideRig implements Setup {
     try {
       const family = driverFor(device);
       driver = await openDriver(family, device, options);
-      if (options.mac !== undefined) driver.setMac(options.mac);
+      if (options.mac !== undefined) await driver.setMac(options.mac);
       const started = now();
       await driver.start();
       await linkUp(driver);

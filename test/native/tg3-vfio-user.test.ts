@@ -4,6 +4,7 @@ import type { InterruptMode } from '../../drivers/device.ts';
 import { createTg3 } from '../../drivers/tg3/tg3.ts';
 import { NetdevStream } from '../../vm/netdev-stream.ts';
 import { openVfioUser } from '../../vm/vfio-user/client.ts';
+import { lacksOf } from '../spec/lacks.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { streamBench } from '../util/stream-bench.ts';
 import { Place } from './command.ts';
@@ -15,12 +16,12 @@ const { t } = await import('tap');
 const place = new Place();
 t.teardown(() => place.remove());
 
-const CARDS: readonly [model: string, modes: readonly InterruptMode[]][] = [
-  ['tg3', ['msix', 'intx']],
-  ['tg3-5751', ['msi']],
+const CARDS: readonly [model: string, part: string, modes: readonly InterruptMode[]][] = [
+  ['tg3', 'BCM57762', ['msix', 'intx']],
+  ['tg3-5751', 'BCM5751', ['msi']],
 ];
 
-for (const [model, modes] of CARDS)
+for (const [model, part, modes] of CARDS)
   await t.test(model, async (t) => {
     const socket = join(place.folder, model);
     const wire = join(place.folder, `${model}-wire`);
@@ -34,9 +35,9 @@ for (const [model, modes] of CARDS)
     const connect = () => NetdevStream.connect(wire);
     for (const interrupts of modes)
       await t.test(interrupts, async (t) => {
-        const tests: [name: string, body: () => Promise<void>][] = [];
+        const tests: [name: string, skip: string | undefined, body: () => Promise<void>][] = [];
         netdevSpec(
-          (name, body) => tests.push([name, body]),
+          (name, body, skip) => tests.push([name, skip, body]),
           async (options) => {
             const stream = connect();
             try {
@@ -48,7 +49,8 @@ for (const [model, modes] of CARDS)
               throw error;
             }
           },
+          lacksOf(part),
         );
-        for (const [name, body] of tests) await t.test(name, body);
+        for (const [name, skip, body] of tests) await t.test(name, { skip: skip ?? false }, body);
       });
   });

@@ -13,8 +13,9 @@ import { openVfioUser } from '../../vm/vfio-user/client.ts';
 import { EACCES, EINVAL, ENOSPC, ENOTSUP } from '../../vm/vfio-user/codec.ts';
 import { Place } from '../native/command.ts';
 import { access, Client, COMMAND, closeAll } from '../native/vfio-client.ts';
+import { lacksOf } from '../spec/lacks.ts';
 import { netdevSpec } from '../spec/netdev.ts';
-import { peculiarities } from '../util/qemu-bench.ts';
+import { peculiarities, QEMU_PARTS } from '../util/qemu-bench.ts';
 import { qemuOrSkip } from '../util/qemu-lane.ts';
 import { streamBench } from '../util/stream-bench.ts';
 import { until } from '../util/until.ts';
@@ -62,9 +63,9 @@ for (const [device, modes] of DEVICES) {
   const { socket, wire, end } = await served(device);
   for (const interrupts of modes)
     await tap.test(`qemu:${device}, served, with ${interrupts}: the netdev spec`, async (t) => {
-      const tests: [name: string, body: () => Promise<void>][] = [];
+      const tests: [name: string, skip: string | undefined, body: () => Promise<void>][] = [];
       netdevSpec(
-        (name, body) => tests.push([name, body]),
+        (name, body, skip) => tests.push([name, skip, body]),
         async (options) => {
           const connect = () => NetdevStream.connect(wire);
           const stream = connect();
@@ -79,8 +80,9 @@ for (const [device, modes] of DEVICES) {
             throw error;
           }
         },
+        lacksOf(QEMU_PARTS[device]!),
       );
-      for (const [name, body] of tests) await t.test(name, body);
+      for (const [name, skip, body] of tests) await t.test(name, { skip: skip ?? false }, body);
     });
   await tap.test(`qemu:${device}: SIGINT ends it, and nothing is left`, async (t) => {
     t.match(await end(), { exitCode: 0, left: [] });

@@ -6,6 +6,7 @@
  * marker: a frame that comes last, the wire keeping the order.
  */
 import assert from 'node:assert/strict';
+import { ability } from '../../drivers/abilities.ts';
 import {
   FEATURE_JUMBO,
   FEATURE_RX_CHECKSUM,
@@ -20,6 +21,7 @@ import {
 } from '../../drivers/netdev.ts';
 import {
   type PacketBuffer,
+  RX_HASH,
   RX_IP_CHECKSUM_BAD,
   RX_IP_CHECKSUM_GOOD,
   RX_L4_CHECKSUM_BAD,
@@ -43,6 +45,8 @@ import {
   put16,
   put32,
 } from '../../sim/packet.ts';
+import { poison } from '../util/poison.ts';
+import { queuesSpec } from './queues.ts';
 
 /** A driver under test, and the other end of its cable. */
 export interface Bench {
@@ -74,10 +78,29 @@ export interface Bench {
  */
 export type Difference = 'padding' | 'receive-checksums' | 'octets-transmitted' | 'deafness';
 
-export type OpenBench = (options?: NetDeviceOptions) => Promise<Bench>;
-export type Register = (name: string, body: () => Promise<void>) => void;
+/** What not every card, driver or bench has. */
+export type Need = keyof typeof PROVIDES;
+/** What is not there, and why. */
+export type Lacks = Partial<Readonly<Record<Need, string>>>;
 
-const OTHER = Uint8Array.of(0x02, 0, 0, 0, 0xbe, 0xef);
+const PROVIDES = {
+  cable: (bench: Bench) => bench.cable !== undefined,
+  'several queues': ({ driver }: Bench) => driver.queues.length > 1,
+  RSS: ({ driver }: Bench) => driver.abilities.rss !== undefined,
+  coalescing: ({ driver }: Bench) => driver.abilities.coalescing !== undefined,
+  'VLAN tags': ({ driver }: Bench) => has(driver, FEATURE_VLAN_STRIP | FEATURE_VLAN_INSERT),
+  'receive checksums': ({ driver }: Bench) => has(driver, FEATURE_RX_CHECKSUM),
+  'transmit checksums': ({ driver }: Bench) => has(driver, FEATURE_TX_CHECKSUM),
+  'TSO over IPv4': ({ driver }: Bench) => has(driver, FEATURE_TSO4),
+  'TSO over IPv6': ({ driver }: Bench) => has(driver, FEATURE_TSO6),
+  'jumbo frames': ({ driver }: Bench) => has(driver, FEATURE_JUMBO),
+} as const satisfies Record<string, (bench: Bench) => boolean>;
+
+export type OpenBench = (options?: NetDeviceOptions) => Promise<Bench>;
+/** @param skip why it is not to be run. */
+export type Register = (name: string, body: () => Promise<void>, skip?: string) => void;
+
+export const OTHER = Uint8Array.of(0x02, 0, 0, 0, 0xbe, 0xef);
 const BROADCAST = new Uint8Array(6).fill(0xff);
 const IPV4 = 0x0800;
 const EXPERIMENT = 0x88b5; // IEEE 802 local experimental EtherType 1
@@ -89,7 +112,7 @@ const LIMIT = 10_000;
 // ---- Frames ---------------------------------------------------------------------------------------------------------
 
 /** A frame whose payload tells its number and length, so that order and content can be checked. */
-function plainFrame(to: Uint8Array, number: number, length = 60): Uint8Array {
+export function plainFrame(to: Uint8Array, number: number, length = 60): Uint8Array {
   const frame = new Uint8Array(length);
   frame.set(to, 0);
   frame.set(OTHER, 6);
@@ -109,7 +132,7 @@ function tagged(frame: Uint8Array, tci: number): Uint8Array {
 }
 
 /** TCP over IPv4 or IPv6 with right checksums, and a payload that counts. */
-function tcpFrame(to: Uint8Array, payload: number, version: 4 | 6 = 4): Uint8Array {
+export function tcpFrame(to: Uint8Array, payload: number, version: 4 | 6 = 4): Uint8Array {
   const l4 = version === 4 ? 34 : 54;
   const frame = new Uint8Array(l4 + 20 + payload);
   frame.set(to, 0);
@@ -163,7 +186,7 @@ function unsummed(frame: Uint8Array): Uint8Array {
 // ---- Handling -------------------------------------------------------------------------------------------------------
 
 /** Puts bytes into as many buffers as it takes. */
-function packetOf(driver: NetDevice, bytes: Uint8Array): PacketBuffer {
+export function packetOf(driver: NetDevice, bytes: Uint8Array): PacketBuffer {
   const { pool } = driver;
   let head: PacketBuffer | null = null;
   let tail: PacketBuffer | null = null;
@@ -211,7 +234,7 @@ function bytesOf(packet: PacketBuffer): Uint8Array {
 }
 
 /** Lets time pass until it is so; the longer it has taken, the more at a time. */
-async function until(bench: Bench, happened: () => boolean, what: string, step = 0.1): Promise<void> {
+export async function until(bench: Bench, happened: () => boolean, what: string, step = 0.1): Promise<void> {
   for (let waited = 0; !happened(); ) {
     assert(waited < LIMIT, `${LIMIT / 1000} s without: ${what}`);
     const some = Math.max(step, waited / 10);
@@ -221,7 +244,7 @@ async function until(bench: Bench, happened: () => boolean, what: string, step =
 }
 
 /** Until the card is done with all of them. */
-async function transmitAll(bench: Bench, packets: PacketBuffer[]): Promise<void> {
+export async function transmitAll(bench: Bench, packets: PacketBuffer[]): Promise<void> {
   const { driver } = bench;
   let sent = 0;
   const send = () => {
@@ -247,7 +270,7 @@ const isMarker = (frame: Uint8Array) =>
   frame.length === 60 && get16(frame, 12) === EXPERIMENT && get32(frame, 14) === MARK;
 
 /** So many packets, and no more where more are there by then. They are the caller's. */
-async function receiveCount(bench: Bench, count: number): Promise<PacketBuffer[]> {
+export async function receiveCount(bench: Bench, count: number): Promise<PacketBuffer[]> {
   const all: PacketBuffer[] = [];
   const batch: PacketBuffer[] = [];
   const enough = () => {
@@ -256,6 +279,7 @@ async function receiveCount(bench: Bench, count: number): Promise<PacketBuffer[]
     return all.length === count;
   };
   await until(bench, enough, `${count} packets`);
+  for (const { flags } of all) assert.equal(flags & ~bench.driver.receiveFlags, 0, 'no flag that is never told');
   return all;
 }
 
@@ -266,9 +290,10 @@ async function received(bench: Bench, wanted = (_: PacketBuffer) => true): Promi
   for (;;) {
     const [packet] = await receiveCount(bench, 1);
     const frame = bytesOf(packet!);
+    const kept = wanted(packet!);
     packet!.free();
     if (isMarker(frame)) break;
-    if (wanted(packet!)) frames.push(frame);
+    if (kept) frames.push(frame);
   }
   assert.equal(bench.driver.receive([], 1), 0, 'nothing comes behind the marker');
   return frames;
@@ -304,20 +329,40 @@ const has = (driver: NetDevice, feature: number) => (driver.features.available &
 
 // ---- The spec -------------------------------------------------------------------------------------------------------
 
-export function netdevSpec(register: Register, open: OpenBench): void {
-  const add = (name: string, body: (bench: Bench) => Promise<void>, options: NetDeviceOptions = {}) =>
-    register(name, async () => {
-      const bench = await open(options);
-      try {
-        await startAndLink(bench);
-        await body(bench);
-        await bench.run(bench.driver.stop());
-        assert.equal(bench.driver.pool.available, bench.driver.pool.size, 'every buffer is back in the pool');
-        assert.deepEqual([bench.driver.rings.rx.used, bench.driver.rings.tx.used], [0, 0]);
-      } finally {
-        await bench.close();
-      }
-    });
+interface Setting extends NetDeviceOptions {
+  readonly needs?: Need;
+}
+
+/** @param lacks what is not there, and why: that is skipped. All else must be there. */
+export function netdevSpec(register: Register, open: OpenBench, lacks: Lacks = {}): void {
+  const add = (name: string, body: (bench: Bench) => Promise<void>, { needs, ...options }: Setting = {}) =>
+    register(
+      name,
+      async () => {
+        const bench = await open(options);
+        try {
+          const poisoned = poison(bench.driver.pool);
+          await startAndLink(bench);
+          if (needs !== undefined) assert(PROVIDES[needs](bench), `${needs}: not there, and nobody said so`);
+          await body(bench);
+          await bench.run(bench.driver.stop());
+          assert.equal(bench.driver.pool.available, bench.driver.pool.size, 'every buffer is back in the pool');
+          assert.deepEqual([bench.driver.rings.rx.used, bench.driver.rings.tx.used], [0, 0]);
+          poisoned.check();
+        } finally {
+          await bench.close();
+        }
+      },
+      needs === undefined ? undefined : lacks[needs],
+    );
+
+  add('has nothing of what it is said to lack, and says so', async (bench) => {
+    for (const need of Object.keys(lacks) as Need[]) assert(!PROVIDES[need](bench), `${need}: there`);
+    for (const name of ['rss', 'coalescing', 'steering', 'timestamps'] as const) {
+      if (bench.driver.abilities[name] !== undefined) continue;
+      assert.throws(() => ability(bench.driver, name), { code: 'UNSUPPORTED' });
+    }
+  });
 
   add('has a station address and a negotiated link', async ({ driver }) => {
     assert.equal(driver.mac.length, 6);
@@ -427,19 +472,19 @@ export function netdevSpec(register: Register, open: OpenBench): void {
       return (await received(bench)).map((frame) => get32(frame, 14));
     };
     assert.deepEqual(await hear(), [0, 1]);
-    driver.setPromiscuous(true);
+    await bench.run(driver.setPromiscuous(true));
     assert.deepEqual(await hear(), [0, 1, 2]);
-    driver.setPromiscuous(false);
+    await bench.run(driver.setPromiscuous(false));
     assert.deepEqual(await hear(), [0, 1]);
   });
 
   add('takes another address', async (bench) => {
     const { driver } = bench;
     const before = driver.mac;
-    assert.throws(() => driver.setMac(BROADCAST), { code: 'INVALID' });
-    assert.throws(() => driver.setMac(new Uint8Array(6)), { code: 'INVALID' });
-    assert.throws(() => driver.setMac(new Uint8Array(5)), { code: 'INVALID' });
-    driver.setMac(OTHER);
+    await assert.rejects(driver.setMac(BROADCAST), { code: 'INVALID' });
+    await assert.rejects(driver.setMac(new Uint8Array(6)), { code: 'INVALID' });
+    await assert.rejects(driver.setMac(new Uint8Array(5)), { code: 'INVALID' });
+    await bench.run(driver.setMac(OTHER));
     assert.deepEqual(driver.mac, OTHER);
     bench.send(plainFrame(before, 1));
     bench.send(plainFrame(OTHER, 2));
@@ -462,110 +507,123 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     assert.equal(await hear([]), 0);
     for (const count of [3, 40, groups.length]) {
       const list = groups.slice(0, count);
-      driver.setMulticast(list);
+      await bench.run(driver.setMulticast(list));
       assert.equal(await hear(list), count);
     }
-    driver.setMulticast([]);
+    await bench.run(driver.setMulticast([]));
     assert.equal(await hear([]), 0);
-    driver.setAllMulticast(true);
+    await bench.run(driver.setAllMulticast(true));
     assert.equal(await hear(groups), groups.length);
-    assert.throws(() => driver.setMulticast([OTHER]), { code: 'INVALID' });
+    await assert.rejects(driver.setMulticast([OTHER]), { code: 'INVALID' });
   });
 
-  add('strips, inserts and filters VLAN tags', async (bench) => {
-    const { driver } = bench;
-    if (!has(driver, FEATURE_VLAN_STRIP | FEATURE_VLAN_INSERT)) return;
-    const frame = plainFrame(driver.mac, 1);
-    bench.send(tagged(frame, 0xe005));
-    const [packet] = await receiveCount(bench, 1);
-    assert.equal(packet!.flags & RX_VLAN, RX_VLAN);
-    assert.equal(packet!.vlan, 0xe005);
-    assert.deepEqual(bytesOf(packet!), frame);
-    packet!.flags = TX_VLAN;
-    packet!.vlan = 0x2007;
-    await transmitAll(bench, [packet!]);
-    assert.deepEqual(await taken(bench), [tagged(frame, 0x2007)]);
-    driver.addVlan(5);
-    const PRIORITY = 0xa000; // and the null VID
-    for (const tci of [5, 6, 4095, PRIORITY]) bench.send(tagged(frame, tci));
-    bench.send(frame);
-    const heard = has(driver, FEATURE_VLAN_FILTER) ? 3 : 5;
-    assert.equal((await received(bench)).length, heard, 'VLAN 5, priority-tagged, untagged; all, without a filter');
-    driver.removeVlan(5);
-    await bench.run(driver.setFeatures(driver.features.available & ~FEATURE_VLAN_STRIP));
-    assert.equal(driver.link.up, true, 'the link stays up');
-    bench.send(tagged(frame, 6));
-    assert.deepEqual(await received(bench), [tagged(frame, 6)]);
-  });
-
-  add('says which checksums are right, and says nothing when told not to look', async (bench) => {
-    const { driver } = bench;
-    if (!has(driver, FEATURE_RX_CHECKSUM)) return;
-    const good = tcpFrame(driver.mac, 100);
-    const badTcp = good.slice();
-    badTcp[80]! ^= 1;
-    const badIp = good.slice();
-    badIp[22]! ^= 1;
-    const flags = async (frame: Uint8Array) => {
-      bench.send(frame);
-      const [packet] = await receiveCount(bench, 1);
-      packet!.free();
-      return packet!.flags;
-    };
-    if (bench.differs?.['receive-checksums'] !== undefined) {
-      for (const frame of [good, badTcp, badIp]) assert.equal(await flags(frame), 0, 'nothing said is nothing wrong');
-      return;
-    }
-    assert.equal(await flags(good), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD);
-    assert.equal(await flags(badTcp), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_BAD);
-    assert.equal((await flags(badIp)) & (RX_IP_CHECKSUM_GOOD | RX_IP_CHECKSUM_BAD), RX_IP_CHECKSUM_BAD);
-    assert.equal(await flags(plainFrame(driver.mac, 1)), 0);
-    await bench.run(driver.setFeatures(driver.features.available & ~FEATURE_RX_CHECKSUM));
-    assert.equal(await flags(good), 0);
-  });
-
-  add('fills in checksums', async (bench) => {
-    const { driver } = bench;
-    if (!has(driver, FEATURE_TX_CHECKSUM)) return;
-    const wanted = [100, 101, 1460].map((payload) => tcpFrame(OTHER, payload));
-    const packets = wanted.map((frame) => toBeSummed(driver, frame));
-    await transmitAll(bench, [...packets, packetOf(driver, wanted[0]!)]);
-    assert.deepEqual(await taken(bench), [...wanted, wanted[0]!]);
-  });
-
-  for (const [version, feature, flag] of [
-    [4, FEATURE_TSO4, TX_TSO4],
-    [6, FEATURE_TSO6, TX_TSO6],
-  ] as const) {
-    add(`segments TCP over IPv${version}`, async (bench) => {
+  add(
+    'strips, inserts and filters VLAN tags',
+    async (bench) => {
       const { driver } = bench;
-      if (!has(driver, feature)) return;
-      const whole = tcpFrame(OTHER, 60_001, version);
-      const { payload: headerLength } = headersOf(whole);
-      const packet = toBeCut(driver, whole, 1440);
-      assert.equal(packet.flags, flag);
-      const around = tcpFrame(OTHER, 99);
-      const plain = packetOf(driver, plainFrame(OTHER, 77));
-      await transmitAll(bench, [toBeSummed(driver, around), packet, plain, toBeSummed(driver, around)]);
-      const frames = await taken(bench);
-      assert.deepEqual([frames.shift(), frames.pop()], [around, around], 'the context before holds again after');
-      assert.equal(get32(frames.pop()!, 14), 77, 'and what follows is untouched');
-      assert.equal(frames.length, Math.ceil(60_001 / 1440));
-      let at = 0;
-      for (const [i, frame] of frames.entries()) {
-        const headers = headersOf(frame);
-        assert.equal(tcpSum(frame), 0xffff, `segment ${i}: TCP checksum`);
-        if (version === 4) assert.equal(foldChecksum(addToChecksum(frame, 14, 20)), 0xffff, 'IP checksum');
-        assert.equal(get32(frame, headers.l4 + 4), 1000 + at, 'sequence number');
-        const size = headers.l3 + headers.ipLength - headers.payload;
-        assert.deepEqual(
-          frame.subarray(headers.payload, headers.payload + size),
-          whole.subarray(headerLength + at, headerLength + at + size),
-        );
-        at += size;
+      const frame = plainFrame(driver.mac, 1);
+      bench.send(tagged(frame, 0xe005));
+      const [packet] = await receiveCount(bench, 1);
+      assert.equal(packet!.flags & RX_VLAN, RX_VLAN);
+      assert.equal(packet!.vlan, 0xe005);
+      assert.deepEqual(bytesOf(packet!), frame);
+      packet!.flags = TX_VLAN;
+      packet!.vlan = 0x2007;
+      await transmitAll(bench, [packet!]);
+      assert.deepEqual(await taken(bench), [tagged(frame, 0x2007)]);
+      await bench.run(driver.addVlan(5));
+      const PRIORITY = 0xa000; // and the null VID
+      for (const tci of [5, 6, 4095, PRIORITY]) bench.send(tagged(frame, tci));
+      bench.send(frame);
+      const heard = has(driver, FEATURE_VLAN_FILTER) ? 3 : 5;
+      assert.equal((await received(bench)).length, heard, 'VLAN 5, priority-tagged, untagged; all, without a filter');
+      await bench.run(driver.removeVlan(5));
+      await bench.run(driver.setFeatures(driver.features.available & ~FEATURE_VLAN_STRIP));
+      assert.equal(driver.link.up, true, 'the link stays up');
+      bench.send(tagged(frame, 6));
+      assert.deepEqual(await received(bench), [tagged(frame, 6)]);
+    },
+    { needs: 'VLAN tags' },
+  );
+
+  add(
+    'says which checksums are right, and says nothing when told not to look',
+    async (bench) => {
+      const { driver } = bench;
+      const good = tcpFrame(driver.mac, 100);
+      const badTcp = good.slice();
+      badTcp[80]! ^= 1;
+      const badIp = good.slice();
+      badIp[22]! ^= 1;
+      const flags = async (frame: Uint8Array) => {
+        bench.send(frame);
+        const [packet] = await receiveCount(bench, 1);
+        const { flags } = packet!;
+        packet!.free();
+        return flags & ~RX_HASH;
+      };
+      if (bench.differs?.['receive-checksums'] !== undefined) {
+        for (const frame of [good, badTcp, badIp]) assert.equal(await flags(frame), 0, 'nothing said is nothing wrong');
+        return;
       }
-      assert.equal(at, 60_001);
-    });
+      assert.equal(await flags(good), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD);
+      assert.equal(await flags(badTcp), RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_BAD);
+      assert.equal((await flags(badIp)) & (RX_IP_CHECKSUM_GOOD | RX_IP_CHECKSUM_BAD), RX_IP_CHECKSUM_BAD);
+      assert.equal(await flags(plainFrame(driver.mac, 1)), 0);
+      await bench.run(driver.setFeatures(driver.features.available & ~FEATURE_RX_CHECKSUM));
+      assert.equal(await flags(good), 0);
+    },
+    { needs: 'receive checksums' },
+  );
+
+  add(
+    'fills in checksums',
+    async (bench) => {
+      const { driver } = bench;
+      const wanted = [100, 101, 1460].map((payload) => tcpFrame(OTHER, payload));
+      const packets = wanted.map((frame) => toBeSummed(driver, frame));
+      await transmitAll(bench, [...packets, packetOf(driver, wanted[0]!)]);
+      assert.deepEqual(await taken(bench), [...wanted, wanted[0]!]);
+    },
+    { needs: 'transmit checksums' },
+  );
+
+  for (const [version, flag] of [
+    [4, TX_TSO4],
+    [6, TX_TSO6],
+  ] as const) {
+    add(
+      `segments TCP over IPv${version}`,
+      async (bench) => {
+        const { driver } = bench;
+        const whole = tcpFrame(OTHER, 60_001, version);
+        const { payload: headerLength } = headersOf(whole);
+        const packet = toBeCut(driver, whole, 1440);
+        assert.equal(packet.flags, flag);
+        const around = tcpFrame(OTHER, 99);
+        const plain = packetOf(driver, plainFrame(OTHER, 77));
+        await transmitAll(bench, [toBeSummed(driver, around), packet, plain, toBeSummed(driver, around)]);
+        const frames = await taken(bench);
+        assert.deepEqual([frames.shift(), frames.pop()], [around, around], 'the context before holds again after');
+        assert.equal(get32(frames.pop()!, 14), 77, 'and what follows is untouched');
+        assert.equal(frames.length, Math.ceil(60_001 / 1440));
+        let at = 0;
+        for (const [i, frame] of frames.entries()) {
+          const headers = headersOf(frame);
+          assert.equal(tcpSum(frame), 0xffff, `segment ${i}: TCP checksum`);
+          if (version === 4) assert.equal(foldChecksum(addToChecksum(frame, 14, 20)), 0xffff, 'IP checksum');
+          assert.equal(get32(frame, headers.l4 + 4), 1000 + at, 'sequence number');
+          const size = headers.l3 + headers.ipLength - headers.payload;
+          assert.deepEqual(
+            frame.subarray(headers.payload, headers.payload + size),
+            whole.subarray(headerLength + at, headerLength + at + size),
+          );
+          at += size;
+        }
+        assert.equal(at, 60_001);
+      },
+      { needs: `TSO over IPv${version}` },
+    );
   }
 
   add('refuses what it cannot send, counts it, and goes on', async (bench) => {
@@ -587,22 +645,25 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     assert.equal(driver.statistics().txErrors - before, refused.length);
   });
 
-  add('carries jumbo frames once the MTU says so', async (bench) => {
-    const { driver } = bench;
-    if (!has(driver, FEATURE_JUMBO)) return;
-    const frame = plainFrame(driver.mac, 1, 9014);
-    bench.send(frame);
-    assert.equal((await received(bench)).length, 0);
-    await assert.rejects(bench.run(driver.setMtu(100_000)), { code: 'INVALID' });
-    await bench.run(driver.setMtu(9000));
-    assert.equal(driver.mtu, 9000);
-    await linkUp(bench);
-    bench.send(frame);
-    const [packet] = await receiveCount(bench, 1);
-    assert.deepEqual(bytesOf(packet!), frame);
-    await transmitAll(bench, [packet!]);
-    assert.deepEqual(await taken(bench), [frame]);
-  });
+  add(
+    'carries jumbo frames once the MTU says so',
+    async (bench) => {
+      const { driver } = bench;
+      const frame = plainFrame(driver.mac, 1, 9014);
+      bench.send(frame);
+      assert.equal((await received(bench)).length, 0);
+      await assert.rejects(bench.run(driver.setMtu(100_000)), { code: 'INVALID' });
+      await bench.run(driver.setMtu(9000));
+      assert.equal(driver.mtu, 9000);
+      await linkUp(bench);
+      bench.send(frame);
+      const [packet] = await receiveCount(bench, 1);
+      assert.deepEqual(bytesOf(packet!), frame);
+      await transmitAll(bench, [packet!]);
+      assert.deepEqual(await taken(bench), [frame]);
+    },
+    { needs: 'jumbo frames' },
+  );
 
   add('loses nothing that is queued to another MTU, and is reset only where it must be', async (bench) => {
     const { driver } = bench;
@@ -699,21 +760,24 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     assert.equal(driver.receive(batch, 1), 0);
   });
 
-  add('tells of the link, and carries frames again when it is back', async (bench) => {
-    const { driver, cable } = bench;
-    if (cable === undefined) return;
-    const seen: boolean[] = [];
-    driver.on('link', () => seen.push(driver.link.up));
-    cable(false);
-    await until(bench, () => !driver.link.up, 'the loss of the link', 5);
-    cable(true);
-    await linkUp(bench);
-    assert.deepEqual(seen, [false, true]);
-    assert.deepEqual(await bench.run(driver.checkLink()), driver.link);
-    bench.send(plainFrame(driver.mac, 9));
-    assert.equal((await receiveCount(bench, 1)).map((packet) => packet.free()).length, 1);
-    assert.equal((await received(bench)).length, 0);
-  });
+  add(
+    'tells of the link, and carries frames again when it is back',
+    async (bench) => {
+      const { driver } = bench;
+      const seen: boolean[] = [];
+      driver.on('link', () => seen.push(driver.link.up));
+      bench.cable!(false);
+      await until(bench, () => !driver.link.up, 'the loss of the link', 5);
+      bench.cable!(true);
+      await linkUp(bench);
+      assert.deepEqual(seen, [false, true]);
+      assert.deepEqual(await bench.run(driver.checkLink()), driver.link);
+      bench.send(plainFrame(driver.mac, 9));
+      assert.equal((await receiveCount(bench, 1)).map((packet) => packet.free()).length, 1);
+      assert.equal((await received(bench)).length, 0);
+    },
+    { needs: 'cable' },
+  );
 
   add('counts what passed', async (bench) => {
     const { driver } = bench;
@@ -749,4 +813,6 @@ export function netdevSpec(register: Register, open: OpenBench): void {
     if (bench.differs?.deafness !== undefined && numbers[0] === 1) numbers.shift();
     assert.deepEqual(numbers, [42]);
   });
+
+  queuesSpec(add);
 }

@@ -11,6 +11,7 @@ import {
   type LinkState,
   type NetDevice,
   type NetEvent,
+  type NetQueue,
   type NetStatistics,
   type TransmitLimits,
 } from '../../drivers/netdev.ts';
@@ -71,6 +72,9 @@ export class FakeNetDevice implements NetDevice {
   link: LinkState = { up: true, speed: 1000, fullDuplex: true, rxPause: false, txPause: false };
   features: { available: number; enabled: number };
   readonly limits: TransmitLimits;
+  readonly abilities = {};
+  readonly receiveFlags = RX_IP_CHECKSUM_GOOD | RX_L4_CHECKSUM_GOOD;
+  readonly queues: readonly NetQueue[] = [queueOf(this)];
   readonly ring: number;
   readonly rxFlags: number;
   /** The other end of the cable; itself: a loop. Null: frames are gone once they are sent. */
@@ -181,7 +185,7 @@ export class FakeNetDevice implements NetDevice {
     for (const listener of this.#listeners) listener();
   }
 
-  setMac(mac: Uint8Array): void {
+  async setMac(mac: Uint8Array): Promise<void> {
     this.mac.set(mac);
   }
 
@@ -196,17 +200,17 @@ export class FakeNetDevice implements NetDevice {
   promiscuous = false;
   allMulticast = false;
 
-  setPromiscuous(on: boolean): void {
+  async setPromiscuous(on: boolean): Promise<void> {
     this.promiscuous = on;
   }
 
-  setAllMulticast(on: boolean): void {
+  async setAllMulticast(on: boolean): Promise<void> {
     this.allMulticast = on;
   }
 
-  setMulticast(): void {}
-  addVlan(): void {}
-  removeVlan(): void {}
+  async setMulticast(): Promise<void> {}
+  async addVlan(): Promise<void> {}
+  async removeVlan(): Promise<void> {}
   resetStatistics(): void {}
 
   statistics(): NetStatistics {
@@ -247,6 +251,24 @@ export class FakeNetDevice implements NetDevice {
     this.interrupts++;
     setImmediate(() => this.#work?.());
   }
+}
+
+/** The one queue of a card that has no more. */
+function queueOf(device: FakeNetDevice): NetQueue {
+  return {
+    index: 0,
+    transmits: true,
+    ownInterrupt: true,
+    get rings() {
+      return device.rings;
+    },
+    receive: (into, limit) => device.receive(into, limit),
+    transmit: (from, first, count) => device.transmit(from, first, count),
+    reclaim: () => device.reclaim(),
+    onWork: (work) => device.onWork(work),
+    rearm: () => device.rearm(),
+    statistics: () => device.statistics(),
+  };
 }
 
 /** Two of them with a cable in between; the far one's rings are large, whatever the near one's are. */

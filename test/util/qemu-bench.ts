@@ -7,6 +7,13 @@ import type { Bench } from '../spec/netdev.ts';
 
 export const MAC = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
 
+/** Which parts QEMU's devices are. */
+export const QEMU_PARTS: Readonly<Record<string, string>> = {
+  e1000: '82540EM',
+  'e1000-82545em': '82545EM',
+  e1000e: '82574L',
+};
+
 /** Seen with QEMU 11.1.3; 317453 is the manual of the 8254x. */
 export function peculiarities(name: string): Pick<Bench, 'differs'> {
   const padding = 'TCTL.PSP pads short frames (317453 §13.4.33); QEMU sends them as they are';

@@ -2,8 +2,9 @@
 import t from 'tap';
 import type { InterruptMode } from '../../drivers/device.ts';
 import { findQemu, type Qemu } from '../../vm/qemu.ts';
+import { lacksOf, NO_CABLE } from '../spec/lacks.ts';
 import { netdevSpec } from '../spec/netdev.ts';
-import { openQemuBench, peculiarities } from './qemu-bench.ts';
+import { openQemuBench, peculiarities, QEMU_PARTS } from './qemu-bench.ts';
 
 /** QEMU, or this file's tests are skipped with the reason; FAUXNIC_LANES=all makes that a failure. */
 export async function qemuOrSkip(): Promise<Qemu> {
@@ -20,8 +21,9 @@ export async function qemuOrSkip(): Promise<Qemu> {
 export function specOnQemu(qemu: Qemu, device: string, modes: readonly InterruptMode[]): void {
   for (const mode of modes) {
     netdevSpec(
-      (name, body) => void t.test(`qemu:${device} with ${mode}: ${name}`, body),
+      (name, body, skip) => void t.test(`qemu:${device} with ${mode}: ${name}`, { skip: skip ?? false }, body),
       (options) => openQemuBench(device, qemu, { buffers: 1024, ...options, interrupts: [mode] }),
+      { ...lacksOf(QEMU_PARTS[device]!), ...NO_CABLE },
     );
   }
   for (const [what, why] of Object.entries(peculiarities(device).differs ?? {}))

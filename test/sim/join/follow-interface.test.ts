@@ -11,8 +11,8 @@ function bench() {
   const log: string[] = [];
   const errors: unknown[] = [];
   const device = new FakeNetDevice();
-  device.setPromiscuous = (on) => void told.push(`promiscuous ${on}`);
-  device.setMac = (mac) => {
+  device.setPromiscuous = async (on) => void told.push(`promiscuous ${on}`);
+  device.setMac = async (mac) => {
     device.mac.set(mac);
     told.push(`address …${mac[5]}`);
   };
