@@ -99,13 +99,13 @@ class Direction {
   }
 
   #ready(received: PacketBuffer): void {
+    const tagged = (received.flags & RX_VLAN) !== 0;
     const packet = received.flags & RX_ERROR ? null : this.#how.shared ? received : this.#copy(received);
     if (packet !== received) received.free();
     if (packet === null) {
       this.statistics.droppedOther++;
       return;
     }
-    const tagged = (received.flags & RX_VLAN) !== 0;
     packet.flags = tagged ? TX_VLAN : 0;
     if (tagged && (this.to.features.enabled & FEATURE_VLAN_INSERT) === 0) insertVlan(packet);
     this.#packets[this.#count++] = packet;

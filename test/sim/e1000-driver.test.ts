@@ -328,6 +328,33 @@ test('a card that goes away is noticed, said plainly, and asked nothing more', a
   t.true(driver.link.up, 'and works again once it is back');
 });
 
+test('a frame that arrives as the card is being halted is in the counts', async (t) => {
+  const { driver, clock, model, peer, start } = await open();
+  await start();
+  const { write32 } = model.registers;
+  model.registers.write32 = (offset, value) => {
+    if (offset === RCTL.at && value === 0) peer.send(new Uint8Array(60).fill(0xff, 0, 6));
+    write32.call(model.registers, offset, value);
+  };
+  await runClock(clock, driver.stop());
+  t.is(driver.chipStatistics().GPRC, 1);
+});
+
+test('an interval between interrupts is the caller’s, and stays over a reset', async (t) => {
+  const { driver, clock, device, start } = await open();
+  const { coalescing } = driver.abilities;
+  await coalescing!.set(256);
+  await start();
+  const itr = () => device.bar(0).read32(ITR.at);
+  t.is(itr(), 1000, '256 ns each (13.4.18)');
+  await coalescing!.set(0);
+  t.is(itr(), 0);
+  await coalescing!.set(null);
+  t.is(itr(), INTERVALS[LOW_LATENCY]);
+  t.is(coalescing!.longestInterval, 16776);
+  await runClock(clock, driver.stop());
+});
+
 test('a card that is lost while it is asked for its counts: the last ones stand, and it is noticed', async (t) => {
   for (const readsLeft of [0, 1, 10]) {
     const { driver, clock, model, device, peer, start } = await openTroubled();

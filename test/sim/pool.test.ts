@@ -2,6 +2,7 @@ import test from 'ava';
 import { DeviceMemory, HostMemory } from '../../drivers/backends/host-memory.ts';
 import { DeviceError } from '../../drivers/device.ts';
 import { HEADROOM, type PacketBuffer, PacketPool } from '../../drivers/packet.ts';
+import { poison } from '../util/poison.ts';
 
 const SIZE = 256;
 
@@ -40,6 +41,22 @@ test('only what is used up counts as no memory: a device that is closed is said'
   t.throws(() => it.take(), { instanceOf: DeviceError, code: 'CLOSED' });
   t.throws(() => it.reserve(1), { instanceOf: DeviceError, code: 'CLOSED' });
   t.is(it.exhausted, 0);
+});
+
+test('poisoned, a packet that is freed twice is found out, and one that is written to afterwards', (t) => {
+  const { pool: it } = pool();
+  const poisoned = poison(it);
+  const [first, second] = take(it, 2);
+  first!.free();
+  t.throws(() => first!.free(), { message: /freed twice/ });
+  t.true(first!.bytes.every((byte) => byte === first!.bytes[0] && byte !== 0));
+  poisoned.check();
+  first!.bytes[SIZE - 1] = 0;
+  t.throws(() => poisoned.check(), { message: /written to after it was freed/ });
+  t.throws(() => it.take(), { message: /written to after it was freed/ });
+  second!.free();
+  t.is(it.take(), second!);
+  t.is(second!.start, HEADROOM, 'and a fresh one is as ever');
 });
 
 test('reserve makes buffers now, or says that it cannot', (t) => {

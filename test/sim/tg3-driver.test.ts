@@ -646,6 +646,39 @@ test('a busy receiver gathers', async (t) => {
   t.is(driver.statistics().rxPackets, 20 * 64);
 });
 
+test('a frame that arrives as the card is being halted is in the counts', async (t) => {
+  const { driver, clock, model, peer, start } = await open();
+  await start();
+  let sent = false;
+  meddle(model, {
+    lost(offset, value) {
+      if (offset === R.MAC_RX_MODE.at && (value & R.MAC_RX_MODE.ENABLE) === 0 && !sent) {
+        sent = true;
+        peer.send(broadcast());
+      }
+      return false;
+    },
+  });
+  await runClock(clock, driver.stop());
+  t.is(driver.chipStatistics().RX_STATS_BCAST, 1);
+});
+
+for (const queues of [1, 4]) {
+  test(`${queues} queues: an interval between interrupts is the caller’s, and stays over a reset`, async (t) => {
+    const { driver, clock, device, start } = await open({ queues });
+    const { coalescing } = driver.abilities;
+    await coalescing!.set(300);
+    await start();
+    const { HOSTCC_RXCOL_TICKS, HOSTCC_VEC_RXCOL_TICKS } = R;
+    const last = HOSTCC_VEC_RXCOL_TICKS.at(3);
+    const ticks = () => device.bar(0).read32(queues === 1 ? HOSTCC_RXCOL_TICKS.at : last);
+    t.is(ticks(), 300);
+    await coalescing!.set(null);
+    t.is(ticks(), LEVELS[0].rxTicks);
+    await runClock(clock, driver.stop());
+  });
+}
+
 test('the multicast hash is the one that Linux computes', (t) => {
   t.is(
     hashOf(Uint8Array.of(0x01, 0x00, 0x5e, 0x00, 0x00, 0x01)),

@@ -16,6 +16,7 @@ import {
   type TransmitLimits,
 } from '../../drivers/netdev.ts';
 import { type PacketBuffer, PacketPool, RX_IP_CHECKSUM_GOOD, RX_L4_CHECKSUM_GOOD } from '../../drivers/packet.ts';
+import { poison } from './poison.ts';
 
 /** DMA memory on the heap. Every allocation has an ArrayBuffer of its own, as the strictest backend may have it. */
 export class FakeDma implements DmaAllocator {
@@ -95,6 +96,7 @@ export class FakeNetDevice implements NetDevice {
   #pending = false;
 
   constructor({ features = ALL, ring = 256, mac = [2, 0, 0, 0, 0, 1], rxFlags, limits }: FakeOptions = {}) {
+    poison(this.pool);
     this.limits = { ...NO_LIMITS, ...limits };
     this.#segmenter = new Segmenter(NOTHING, this.pool);
     this.features = { available: ALL, enabled: features };
