@@ -1,18 +1,13 @@
-/**
- * An 82540EM on a bench: host memory, a cable with a station at its other end, and the least driver that follows the
- * manual (14.4, 14.5): rings in memory, doorbells, no interrupts handled.
- */
+/** An 82540EM on a bench, and the least driver that follows the manual (14.4, 14.5): rings in memory, doorbells, no interrupts handled. */
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
 import { E1000, type E1000Options } from '../../sim/e1000/i82540em.ts';
 import { I82540EM } from '../../sim/e1000/registers.ts';
-import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_IO, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import { type AnyRegister, offsetOf, type RegisterMap } from '../../sim/registers.ts';
-import type { Trace } from '../../sim/trace.ts';
-import { HostPort, Link, type LinkOptions, type Station } from '../../sim/wire/index.ts';
+import { BASE, ModelBench, type ModelBenchOptions } from './model-bench.ts';
+
+export { BASE, Recorder } from './model-bench.ts';
 
 export const R = I82540EM.r;
-export const BASE = 0x10_0000; // of host memory
 export const LINK_UP = 5 * MILLISECOND; // what a negotiation takes
 
 /** Transmit descriptor command bits, as bytes (3.3.3.1). */
@@ -28,18 +23,7 @@ export const IDE = 0x80;
 export const IXSM = 1;
 export const TXSM = 2;
 
-export interface BenchOptions extends E1000Options {
-  clock?: Clock;
-  wire?: LinkOptions;
-  partner?: Station;
-  /** Bytes of host memory: 1 MiB. */
-  memory?: number;
-  /** Driver-like bring-up: decode, bus mastering, SLU, and the time to link. On unless told. */
-  up?: boolean;
-  onFrame?: (bytes: Uint8Array) => void;
-  /** Hears the level of INTA#, from within the access that changed it. */
-  onLine?: (asserted: boolean) => void;
-}
+export interface BenchOptions extends E1000Options, ModelBenchOptions {}
 
 export interface Context {
   ipStart?: number;
@@ -65,32 +49,7 @@ export interface Received {
   descriptors: number;
 }
 
-/** Notes everything a model tells. */
-export class Recorder implements Trace {
-  readonly lines: string[] = [];
-  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
-    this.lines.push(`${kind} ${map.nameAt(offset)} ${value.toString(16)}`);
-  }
-  descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
-    this.lines.push(`${ring} ${index} ${[...words.subarray(at, at + count)].map((w) => w.toString(16)).join(' ')}`);
-  }
-  note(chip: string, text: string): void {
-    this.lines.push(`${chip}: ${text}`);
-  }
-}
-
-export class Bench {
-  readonly clock: Clock;
-  readonly space = new AddressSpace();
-  readonly ram: Uint8Array;
-  readonly words: Uint32Array;
-  readonly card: E1000;
-  readonly wire: Link;
-  readonly partner: HostPort;
-  /** INTA#, and how often it rose. */
-  line = false;
-  rises: number[] = []; // nanoseconds at which it did
-  messages: number[][] = [];
+export class Bench extends ModelBench<E1000> {
   txCount = 0;
   rxCount = 0;
   #tx = 0;
@@ -99,42 +58,15 @@ export class Bench {
   #rxNext = 0;
   #rxBuffer = 2048;
   #rxBuffers: number[] = [];
-  #free = BASE;
   readonly #options: BenchOptions;
 
   constructor(options: BenchOptions = {}) {
+    super(options, 1 << 20, (host) => new E1000(host, options));
     this.#options = options;
-    const { memory = 1 << 20, up = true, wire = {} } = options;
-    this.clock = options.clock ?? new Clock();
-    this.ram = new Uint8Array(memory);
-    this.words = new Uint32Array(this.ram.buffer);
-    this.space.map(BASE, this.ram);
-    this.card = new E1000(
-      {
-        clock: this.clock,
-        memory: this.space,
-        packetMemory: (size) => ({ bytes: new Uint8Array(size), start: 0 }),
-        intx: (asserted) => {
-          if (asserted && !this.line) this.rises.push(this.clock.now);
-          const changed = asserted !== this.line;
-          this.line = asserted;
-          if (changed) options.onLine?.(asserted);
-        },
-        message: (...message) => this.messages.push([this.clock.now, ...message]),
-      },
-      options,
-    );
-    this.wire = new Link(this.clock, wire);
-    const { onFrame } = options;
-    this.partner = new HostPort('partner', {
-      station: options.partner,
-      onFrame: onFrame && ((bytes, start, length) => onFrame(bytes.slice(start, start + length))),
-    });
-    this.wire.plug(this.card.port);
-    this.wire.plug(this.partner);
-    if (up) this.up();
+    if (options.up ?? true) this.up();
   }
 
+  /** Decode, bus mastering, SLU, and the time to link. */
   up(): void {
     this.card.config.write(COMMAND, 2, COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER);
     this.set(R.CTRL, R.CTRL.SLU);
@@ -143,12 +75,11 @@ export class Bench {
     this.rises = [];
   }
 
-  /** A fresh bench, its clock at `now`, that goes on from here: memory copied, card and cable saved and restored. */
+  /** A fresh bench, its clock at `now`, that goes on from here. */
   fork(now: number): Bench {
     const clock = new Clock();
     clock.advanceTo(now);
     const other = new Bench({ ...this.#options, clock, up: false });
-    other.ram.set(this.ram);
     other.txCount = this.txCount;
     other.rxCount = this.rxCount;
     other.#tx = this.#tx;
@@ -157,29 +88,11 @@ export class Bench {
     other.#rxNext = this.#rxNext;
     other.#rxBuffer = this.#rxBuffer;
     other.#rxBuffers = [...this.#rxBuffers];
-    other.#free = this.#free;
-    other.wire.restore(structuredClone(this.wire.save()));
-    other.card.restore(structuredClone(this.card.save()));
+    this.copyTo(other);
     return other;
   }
 
   // Registers.
-
-  read(register: AnyRegister, index = 0): number {
-    return this.card.readBar(0, offsetOf(register, index), 4);
-  }
-
-  write(register: AnyRegister, value: number, index = 0): void {
-    this.card.writeBar(0, offsetOf(register, index), 4, value >>> 0);
-  }
-
-  set(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) | bits);
-  }
-
-  clear(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) & ~bits);
-  }
 
   /** Reads the causes, which clears them. */
   causes(): string[] {
@@ -193,23 +106,6 @@ export class Bench {
     const operation = value === undefined ? 2 : 1;
     this.write(R.MDIC, (operation << 26) | (1 << 21) | (register << 16) | (value ?? 0));
     return this.read(R.MDIC) & 0xffff;
-  }
-
-  // Memory.
-
-  alloc(bytes: number, align = 16): number {
-    const at = Math.ceil(this.#free / align) * align;
-    this.#free = at + bytes;
-    if (this.#free > BASE + this.ram.length) throw new RangeError('the bench has no more memory');
-    return at;
-  }
-
-  put(address: number, bytes: ArrayLike<number>): void {
-    this.ram.set(bytes, address - BASE);
-  }
-
-  get(address: number, length: number): Uint8Array {
-    return this.ram.slice(address - BASE, address - BASE + length);
   }
 
   // Transmit (14.5).
@@ -278,17 +174,6 @@ export class Bench {
     return address;
   }
 
-  /** What arrived at the other end since last asked. */
-  sent(): Uint8Array[] {
-    return this.sentWithFlags().map(({ bytes }) => bytes);
-  }
-
-  sentWithFlags(): { bytes: Uint8Array; flags: number }[] {
-    const frames = [];
-    for (let frame = this.partner.take(); frame !== null; frame = this.partner.take()) frames.push(frame);
-    return frames;
-  }
-
   // Receive (14.4).
 
   receiver(
@@ -318,11 +203,6 @@ export class Bench {
 
   rxDescriptor(index: number): Uint32Array {
     return this.words.subarray(this.#rxWord(index), this.#rxWord(index) + 4);
-  }
-
-  /** A frame from the other end. */
-  inject(bytes: Uint8Array, flags = 0): void {
-    this.partner.send(bytes, 0, bytes.length, flags);
   }
 
   /** Packets that descriptors were written back for, since last asked; the descriptors stay taken until `refill`. */

@@ -1,11 +1,7 @@
-/**
- * A BCM57xx on a bench: host memory, a cable with a station at its other end, and the least driver that brings it up as
- * Linux's does: reset with boot code's answer, rings, blocks, link.
- */
+/** A BCM57xx on a bench, and the least driver that brings it up as Linux's does: reset with boot code's answer, rings, blocks, link. */
 import { Clock, MILLISECOND } from '../../sim/clock.ts';
-import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_MASTER, COMMAND_MEMORY } from '../../sim/pci/config.ts';
-import { type AnyRegister, offsetOf, type RegisterMap } from '../../sim/registers.ts';
+import type { AnyRegister } from '../../sim/registers.ts';
 import { Tg3, type Tg3Options } from '../../sim/tg3/bcm57xx.ts';
 import {
   FW_MAGIC,
@@ -19,29 +15,22 @@ import {
   TX_END,
 } from '../../sim/tg3/descriptors.ts';
 import { BCM57XX } from '../../sim/tg3/registers.ts';
-import type { Trace } from '../../sim/trace.ts';
-import { HostPort, Link, type LinkOptions } from '../../sim/wire/index.ts';
+import { BASE, ModelBench, type ModelBenchOptions } from './model-bench.ts';
 import { STATION } from './packets.ts';
 
+export { BASE, Recorder } from './model-bench.ts';
+
 export const R = BCM57XX.r;
-export const BASE = 0x10_0000; // of host memory
 export const LINK_UP = 50 * MILLISECOND; // what a negotiation takes
 export const SEND_RING = 512;
 export const STANDARD_RING = 512;
 export const RETURN_RING = 512;
 const GMII = 2 << 2; // MAC_MODE.PORT_MODE
 
-export interface BenchOptions extends Tg3Options {
-  clock?: Clock;
-  wire?: LinkOptions;
-  /** Bytes of host memory: 2 MiB. */
-  memory?: number;
-  /** The whole bring-up. On unless told. */
-  up?: boolean;
+export interface BenchOptions extends Tg3Options, ModelBenchOptions {
   /** Receive buffers given at the start. */
   buffers?: number;
   jumbo?: boolean;
-  onFrame?: (bytes: Uint8Array) => void;
 }
 
 export interface Received {
@@ -54,33 +43,7 @@ export interface Received {
   hash: number;
 }
 
-/** Notes everything a model tells. */
-export class Recorder implements Trace {
-  readonly lines: string[] = [];
-  register(map: RegisterMap, kind: 'read' | 'write', offset: number, value: number): void {
-    this.lines.push(`${kind} ${map.nameAt(offset)} ${value.toString(16)}`);
-  }
-  descriptor(_chip: string, ring: string, index: number, words: Uint32Array, at: number, count: number): void {
-    this.lines.push(`${ring} ${index} ${[...words.subarray(at, at + count)].map((w) => w.toString(16)).join(' ')}`);
-  }
-  note(chip: string, text: string): void {
-    this.lines.push(`${chip}: ${text}`);
-  }
-}
-
-export class Bench {
-  readonly clock: Clock;
-  readonly space = new AddressSpace();
-  readonly ram: Uint8Array;
-  readonly words: Uint32Array;
-  readonly card: Tg3;
-  readonly wire: Link;
-  readonly partner: HostPort;
-  /** INTA#, and how often it rose; messages as [vector, address, address, data]. */
-  line = false;
-  rises = 0;
-  messages: number[][] = [];
-  #free = BASE;
+export class Bench extends ModelBench<Tg3> {
   block = 0;
   sendRing = 0;
   standardRing = 0;
@@ -92,31 +55,8 @@ export class Bench {
   readonly #options: BenchOptions;
 
   constructor(options: BenchOptions = {}) {
+    super(options, 2 << 20, (host) => new Tg3(host, { mac: Uint8Array.from(STATION), ...options }));
     this.#options = options;
-    this.clock = options.clock ?? new Clock();
-    this.ram = new Uint8Array(options.memory ?? 2 << 20);
-    this.words = new Uint32Array(this.ram.buffer);
-    this.space.map(BASE, this.ram);
-    this.card = new Tg3(
-      {
-        clock: this.clock,
-        memory: this.space,
-        packetMemory: (size) => ({ bytes: new Uint8Array(size), start: 0 }),
-        intx: (asserted) => {
-          if (asserted && !this.line) this.rises++;
-          this.line = asserted;
-        },
-        message: (...message) => this.messages.push(message),
-      },
-      { mac: Uint8Array.from(STATION), ...options },
-    );
-    this.wire = new Link(this.clock, options.wire ?? {});
-    const { onFrame } = options;
-    this.partner = new HostPort('partner', {
-      onFrame: onFrame && ((bytes, start, length) => onFrame(bytes.slice(start, start + length))),
-    });
-    this.wire.plug(this.card.port);
-    this.wire.plug(this.partner);
     if (options.up ?? true) this.up();
   }
 
@@ -159,7 +99,7 @@ export class Bench {
     this.write(R.MAC_EVENT, R.MAC_EVENT.LNKSTATE_CHANGED);
     this.clear(R.MISC_HOST_CTRL, R.MISC_HOST_CTRL.MASK_PCI_INT);
     this.write(R.MBOX_INTERRUPT, this.tag << 24);
-    this.rises = 0;
+    this.rises = [];
   }
 
   rings(): void {
@@ -187,43 +127,24 @@ export class Bench {
     this.sramWrite(at + 8, entries << 16);
   }
 
-  /** A fresh bench, its clock at `now`, that goes on from here: memory copied, card and cable saved and restored. */
+  /** A fresh bench, its clock at `now`, that goes on from here. */
   fork(now: number): Bench {
     const clock = new Clock();
     clock.advanceTo(now);
     const other = new Bench({ ...this.#options, clock, up: false });
-    other.ram.set(this.ram);
     other.block = this.block;
     other.sendRing = this.sendRing;
     other.standardRing = this.standardRing;
     other.jumboRing = this.jumboRing;
     other.returnRings = [...this.returnRings];
-    other.#free = this.#free;
     other.#tail = this.#tail;
     other.#given = this.#given;
     other.#taken = [...this.#taken];
-    other.wire.restore(structuredClone(this.wire.save()));
-    other.card.restore(structuredClone(this.card.save()));
+    this.copyTo(other);
     return other;
   }
 
   // Registers and the chip's memory.
-
-  read(register: AnyRegister, index = 0): number {
-    return this.card.readBar(0, offsetOf(register, index), 4);
-  }
-
-  write(register: AnyRegister, value: number, index = 0): void {
-    this.card.writeBar(0, offsetOf(register, index), 4, value >>> 0);
-  }
-
-  set(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) | bits);
-  }
-
-  clear(register: AnyRegister, bits: number): void {
-    this.write(register, this.read(register) & ~bits);
-  }
 
   sramRead(address: number): number {
     this.write(R.MEM_WIN_BASE_ADDR, address);
@@ -250,21 +171,6 @@ export class Bench {
   }
 
   // Memory.
-
-  alloc(bytes: number, align = 16): number {
-    const at = Math.ceil(this.#free / align) * align;
-    this.#free = at + bytes;
-    if (this.#free > BASE + this.ram.length) throw new RangeError('the bench has no more memory');
-    return at;
-  }
-
-  put(address: number, bytes: ArrayLike<number>): void {
-    this.ram.set(bytes, address - BASE);
-  }
-
-  get(address: number, length: number): Uint8Array {
-    return this.ram.slice(address - BASE, address - BASE + length);
-  }
 
   at(address: number): number {
     return this.words[(address - BASE) / 4]!;
@@ -318,13 +224,6 @@ export class Bench {
     this.ring();
   }
 
-  /** What arrived at the other end since last asked. */
-  sent(): Uint8Array[] {
-    const frames = [];
-    for (let frame = this.partner.take(); frame !== null; frame = this.partner.take()) frames.push(frame.bytes);
-    return frames;
-  }
-
   // Receive.
 
   buffer(bd: number, index: number, size: number, kind: number): void {
@@ -337,10 +236,6 @@ export class Bench {
     for (let i = 0; i < count; i++, this.#given = (this.#given + 1) % STANDARD_RING)
       this.buffer(this.standardRing + RX_BD * this.#given, this.#given, 1536, 1 << 16);
     this.write(R.MBOX_STD_PROD, this.#given);
-  }
-
-  inject(bytes: Uint8Array, flags = 0): void {
-    this.partner.send(bytes, 0, bytes.length, flags);
   }
 
   /** Frames returned since last asked, their places given back. */

@@ -77,12 +77,12 @@ test('NOW: a block at once, with an interrupt and without; nothing while a block
   const { tag } = b;
   b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
   t.is(b.tag, tag + 1);
-  t.is(b.rises, 1);
+  t.is(b.rises.length, 1);
   t.is(b.read(R.HOSTCC_MODE) & R.HOSTCC_MODE.NOW, 0);
   b.write(R.MBOX_INTERRUPT, b.tag << 24);
   b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW | R.HOSTCC_MODE.NOINT_ON_NOW);
   t.is(b.tag, tag + 2);
-  t.is(b.rises, 1);
+  t.is(b.rises.length, 1);
   b.clear(R.WDMAC_MODE, R.WDMAC_MODE.ENABLE);
   b.set(R.HOSTCC_MODE, R.HOSTCC_MODE.NOW);
   t.is(b.tag, tag + 2);

@@ -14,12 +14,12 @@ const special = (mss: number) => ((mss | (2 << 14)) << 16) >>> 0;
 function watch(b: Bench): () => unknown {
   const recorder = new Recorder();
   b.card.trace = recorder;
-  b.rises = 0;
+  b.rises = [];
   b.sent();
   return () => ({
     trace: recorder.lines.filter((line) => !line.includes('GRC_TIMER')),
     sent: b.sent().map((frame) => Buffer.from(frame).toString('hex')),
-    rises: b.rises,
+    rises: b.rises.length,
     next: b.clock.next - b.clock.now,
     state: b.card.save(),
     refused: b.card.refused,
