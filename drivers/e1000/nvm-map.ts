@@ -1,6 +1,6 @@
 /** What the NVM's words are for: Intel 317453 table 5-2 and §5.6, and what in it can be wrong. */
 
-import { imageWords } from '../../sim/e1000/eeprom.ts';
+import { imageWords } from '../../sim/e1000/nvm.ts';
 import type { Nvram, NvramEntry } from '../chip-tools.ts';
 import { DeviceError } from '../device.ts';
 import { macText, wrongAddress } from '../station-address.ts';
