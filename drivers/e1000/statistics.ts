@@ -1,5 +1,6 @@
 /** The chip's counters, under the datasheet's names; the pairs as GORC, GOTC, TOR, TOT. Intel 317453 §13.7. */
 import { I82540EM } from '../../sim/e1000/registers.ts';
+import type { RegisterSpace } from '../device.ts';
 import { ChipCounters, type ChipStatistics } from '../statistics.ts';
 import type { Chip } from './chip.ts';
 
@@ -25,21 +26,19 @@ function isHighHalf(name: string, at: number): boolean {
 }
 
 export class E1000Counters extends ChipCounters {
-  readonly #chip: Chip;
-
   constructor(chip: Chip) {
-    super(COUNTERS.map(({ name }) => name));
-    this.#chip = chip;
+    super(
+      chip,
+      COUNTERS.map(({ name }) => name),
+    );
   }
 
-  protected read(into: Float64Array): boolean {
-    const { bar } = this.#chip;
+  protected read(bar: RegisterSpace, into: Float64Array): void {
     for (let i = 0; i < COUNTERS.length; i++) {
       const { at, wide } = COUNTERS[i]!;
       const low = bar.read32(at);
       into[i] = wide ? low + bar.read32(at + 4) * 2 ** 32 : low;
     }
-    return !this.#chip.gone;
   }
 
   statistics(): ChipStatistics {

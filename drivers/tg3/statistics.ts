@@ -1,5 +1,6 @@
 /** The chip's counters. */
 import { BCM57XX } from '../../sim/tg3/registers.ts';
+import type { RegisterSpace } from '../device.ts';
 import { ChipCounters, type ChipStatistics } from '../statistics.ts';
 import type { Chip } from './chip.ts';
 
@@ -12,17 +13,15 @@ const COUNTERS: readonly { readonly name: string; readonly at: number }[] = BCM5
   .map(({ name, at }) => ({ name: name.replace(PREFIX, ''), at }));
 
 export class Tg3Counters extends ChipCounters {
-  readonly #chip: Chip;
-
   constructor(chip: Chip) {
-    super(COUNTERS.map(({ name }) => name));
-    this.#chip = chip;
+    super(
+      chip,
+      COUNTERS.map(({ name }) => name),
+    );
   }
 
-  protected read(into: Float64Array): boolean {
-    const { bar } = this.#chip;
+  protected read(bar: RegisterSpace, into: Float64Array): void {
     for (let i = 0; i < COUNTERS.length; i++) into[i] = bar.read32(COUNTERS[i]!.at);
-    return !this.#chip.gone;
   }
 
   /** PAUSE frames that told the card to wait. */
