@@ -26,8 +26,17 @@ export function writeTo(space: RegisterSpace, at: number, width: Width, value: n
   else space.write8(at, value);
 }
 
+/** What says so once it is closed. */
+abstract class Closable {
+  protected closed = false;
+
+  protected check(): void {
+    if (this.closed) throw closedError();
+  }
+}
+
 /** A register space whose reads, and writes, differ by width alone. */
-export abstract class SpaceBase implements RegisterSpace {
+export abstract class SpaceBase extends Closable implements RegisterSpace {
   abstract readonly size: number;
   protected abstract read(offset: number, width: Width): number;
   protected abstract write(offset: number, width: Width, value: number): void;
@@ -58,10 +67,9 @@ export abstract class SpaceBase implements RegisterSpace {
 }
 
 /** Interrupts with a handler a vector. */
-export abstract class InterruptsBase implements Interrupts {
+export abstract class InterruptsBase extends Closable implements Interrupts {
   abstract readonly available: Readonly<Record<InterruptMode, number>>;
   protected handlers: ((() => void) | undefined)[] = [];
-  protected closed = false;
 
   /** @throws DeviceError 'UNSUPPORTED' where the function has not so many vectors of this kind. */
   enable(mode: InterruptMode, count: number): void {
@@ -76,16 +84,22 @@ export abstract class InterruptsBase implements Interrupts {
   protected abstract turnOn(mode: InterruptMode, count: number): void;
   /** Turns interrupts off; handlers stay, what is pending or masked is forgotten. */
   abstract disable(): void;
-  abstract mask(vector: number): void;
-  abstract unmask(vector: number): void;
+  /** Holds a vector that is in use back, or no longer. */
+  protected abstract hold(vector: number, back: boolean): void;
+
+  mask(vector: number): void {
+    this.check();
+    this.hold(vector, true);
+  }
+
+  unmask(vector: number): void {
+    this.check();
+    this.hold(vector, false);
+  }
 
   on(vector: number, handler: () => void): void {
     this.check();
     this.handlers[vector] = handler;
-  }
-
-  protected check(): void {
-    if (this.closed) throw closedError();
   }
 
   /** Idempotent. */

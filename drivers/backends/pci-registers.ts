@@ -3,7 +3,7 @@ import { readSync, writeSync } from 'node:fs';
 import type { MappedRegisters } from '../../native/index.ts';
 import { COMMAND } from '../../sim/pci/config.ts';
 import type { RegisterSpace } from '../device.ts';
-import { closedError, ones, readFrom, SpaceBase, type Width, writeTo } from './base.ts';
+import { ones, readFrom, SpaceBase, type Width, writeTo } from './base.ts';
 
 /** Registers that are read and written through a descriptor: a system call an access. */
 export class FileSpace extends SpaceBase {
@@ -53,7 +53,6 @@ export class FileSpace extends SpaceBase {
 export class ConfigSpace extends FileSpace {
   /** The command register. */
   command = 0;
-  #closed = false;
 
   constructor(fd: number, start: number, size: number) {
     super(fd, start, size);
@@ -65,22 +64,18 @@ export class ConfigSpace extends FileSpace {
   }
 
   protected override read(offset: number, width: Width): number {
-    this.#check();
+    this.check();
     return super.read(offset, width);
   }
 
   protected override write(offset: number, width: Width, value: number): void {
-    this.#check();
+    this.check();
     super.write(offset, width, value);
     if (offset < COMMAND + 2 && offset + width > COMMAND) this.refresh();
   }
 
-  #check(): void {
-    if (this.#closed) throw closedError();
-  }
-
   close(): void {
-    this.#closed = true;
+    this.closed = true;
     this.command = 0;
   }
 }
@@ -94,7 +89,6 @@ export class BarSpace extends SpaceBase {
   readonly #config: ConfigSpace;
   readonly #decode: number;
   readonly #space: RegisterSpace & Partial<MappedRegisters>;
-  #closed = false;
 
   /** @param decode the command register's bit for it. */
   constructor(config: ConfigSpace, decode: number, space: FileSpace | MappedRegisters) {
@@ -107,7 +101,7 @@ export class BarSpace extends SpaceBase {
 
   #answers(offset: number, width: Width): boolean {
     if ((this.#config.command & this.#decode) !== 0 && inside(this, offset, width)) return true;
-    if (this.#closed) throw closedError();
+    this.check();
     return false;
   }
 
@@ -120,7 +114,7 @@ export class BarSpace extends SpaceBase {
   }
 
   close(): void {
-    this.#closed = true;
+    this.closed = true;
     this.#space.close?.();
   }
 }

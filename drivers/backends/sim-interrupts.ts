@@ -64,15 +64,9 @@ export class SimInterrupts extends InterruptsBase {
     this.#messages.disable();
   }
 
-  mask(vector: number): void {
-    this.check();
-    this.#masked[vector] = true;
-  }
-
-  unmask(vector: number): void {
-    this.check();
-    this.#masked[vector] = false;
-    if (this.#pending[vector] === true || this.#lineUnmasked()) this.#alarm.in(0);
+  protected hold(vector: number, back: boolean): void {
+    this.#masked[vector] = back;
+    if (!back && (this.#pending[vector] === true || this.#lineUnmasked())) this.#alarm.in(0);
   }
 
   /** @internal The level of INTA#. */

@@ -97,13 +97,9 @@ export class VfioInterrupts extends InterruptsBase {
   }
 
   /** The eventfd counts on meanwhile. */
-  mask(vector: number): void {
-    this.check();
-    this.#vectors[vector]?.watch.stop();
-  }
-
-  unmask(vector: number): void {
-    this.check();
-    this.#vectors[vector]?.watch.start();
+  protected hold(vector: number, back: boolean): void {
+    const watched = this.#vectors[vector]?.watch;
+    if (back) watched?.stop();
+    else watched?.start();
   }
 }

@@ -83,13 +83,11 @@ export class QemuInterrupts extends InterruptsBase {
     if (this.#ringing) this.#bell?.take();
   }
 
-  mask(vector: number): void {
-    this.check();
-    this.#masked |= 1 << vector;
-  }
-
-  unmask(vector: number): void {
-    this.check();
+  protected hold(vector: number, back: boolean): void {
+    if (back) {
+      this.#masked |= 1 << vector;
+      return;
+    }
     this.#masked &= ~(1 << vector);
     if ((this.#pending & ~this.#masked) !== 0 || this.#lineUnmasked) this.#schedule(false);
   }

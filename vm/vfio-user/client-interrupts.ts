@@ -121,14 +121,10 @@ export class ClientInterrupts extends InterruptsBase {
     this.#vectors = [];
   }
 
-  mask(vector: number): void {
-    this.check();
-    this.#vectors[vector]?.watch.stop();
-  }
-
-  unmask(vector: number): void {
-    this.check();
-    this.#vectors[vector]?.watch.start();
+  protected hold(vector: number, back: boolean): void {
+    const watched = this.#vectors[vector]?.watch;
+    if (back) watched?.stop();
+    else watched?.start();
   }
 
   protected override check(): void {
