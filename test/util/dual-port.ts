@@ -6,8 +6,8 @@ import { E1000_FAMILY } from '../../scripts/families/e1000/index.ts';
 import type { Model } from '../../scripts/families/family.ts';
 import type { PluginFamily } from '../../scripts/families/plugin.ts';
 import { I8254X_SHAPE } from '../../sim/e1000/configuration.ts';
-import { EEPROM_WORDS, factoryImage } from '../../sim/e1000/eeprom.ts';
 import { E1000 } from '../../sim/e1000/i82540em.ts';
+import { EEPROM_WORDS, factoryImage } from '../../sim/e1000/nvm.ts';
 import { CardBoard, type HostOf } from '../../sim/nic/board.ts';
 import { configurationMap } from '../../sim/pci/configuration.ts';
 
