@@ -104,6 +104,8 @@ async function installPackages() {
 async function build() {
   const tsc = join(root, 'node_modules/typescript/bin/tsc');
   await step('compiling', { command: [process.execPath, tsc, '--build'], log: 'tsc' }, { quiet: true });
+  const assemble = [process.execPath, 'scripts/assemble.mjs'];
+  await step('assembling WebAssembly', { command: assemble, log: 'wat' }, { quiet: true });
 }
 
 async function buildAddon() {

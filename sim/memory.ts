@@ -3,7 +3,7 @@
  *
  * Addresses are numbers. Those of the simulator stay below 2^31, where they cost nothing; a guest's may go up to 2^53.
  */
-import { copyBytes } from './copy.ts';
+import { copyAndSum, copyBytes, littleSum } from './kernels/index.ts';
 
 /** One mapped range. Its `end` moves out of reach when it is unmapped, so that a reference kept somewhere misses. */
 export class Mapping {
@@ -271,16 +271,23 @@ export class Window {
   }
 
   /**
-   * Copies bytes to memory, and `zeros` behind them. The range that is checked is the range that is written, whatever the
-   * caller counted. False, and nothing done or counted, where it is not in one mapping that is writable.
+   * Copies bytes to memory. The range that is checked is the range that is written, whatever the caller counted. False, and
+   * nothing done or counted, where it is not in one mapping that is writable.
    */
-  put(address: number, from: Uint8Array, at: number, length: number, zeros = 0): boolean {
-    if ((length | zeros) < 0 || !this.covers(address, length + zeros) || !this.mapping.writable) return false;
+  put(address: number, from: Uint8Array, at: number, length: number): boolean {
+    if (length < 0 || !this.covers(address, length) || !this.mapping.writable) return false;
+    copyBytes(from, at, this.mapping.bytes, address - this.mapping.start, length);
+    return true;
+  }
+
+  /** The same, with `zeros` behind the bytes; returns their `littleSum`, which is had in the same pass, or -1. */
+  putAndSum(address: number, from: Uint8Array, at: number, length: number, zeros = 0): number {
+    if ((length | zeros) < 0 || !this.covers(address, length + zeros) || !this.mapping.writable) return -1;
     const { bytes, start } = this.mapping;
     const to = address - start;
-    copyBytes(from, at, bytes, to, length);
+    const sum = copyAndSum(from, at, bytes, to, length);
     for (let i = 0; i < zeros; i++) bytes[to + length + i] = 0;
-    return true;
+    return sum;
   }
 
   /** The same wherever the range is. False, counted, where any of it is not writable; what came before is written. */
@@ -293,6 +300,13 @@ export class Window {
     if (length < 0 || !this.covers(address, length)) return this.#master.read(address, into, at, length);
     copyBytes(this.mapping.bytes, address - this.mapping.start, into, at, length);
     return true;
+  }
+
+  /** `load` in one pass with the `littleSum` of the bytes, which it returns; -1 where `load` is false. */
+  loadAndSum(address: number, into: Uint8Array, at: number, length: number): number {
+    if (length < 0 || !this.covers(address, length))
+      return this.#master.read(address, into, at, length) ? littleSum(into, at, length) : -1;
+    return copyAndSum(this.mapping.bytes, address - this.mapping.start, into, at, length);
   }
 
   #move(address: number, length: number): boolean {

@@ -4,7 +4,10 @@
  * Frames are (bytes, start, length) without FCS. Nothing here allocates; a parse goes into a `Headers` the caller keeps.
  */
 
-import { wordsOf } from './copy.ts';
+import { foldChecksum, swap16 } from './kernels/fold.ts';
+import { littleSum } from './kernels/index.ts';
+
+export { foldChecksum, foldWords, swap16 } from './kernels/fold.ts';
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
@@ -59,66 +62,15 @@ export function addToChecksum(bytes: Uint8Array, start: number, length: number, 
   return sum + swap16(littleSum(bytes, start, length));
 }
 
-/** The two bytes of a 16-bit word in the other order. */
-export function swap16(word: number): number {
-  return ((word & 0xff) << 8) | (word >>> 8);
-}
-
-/**
- * The same sum with the two bytes of each word, and so of the result, in the other order (RFC 1071 §2(B)): it is had from
- * the machine's own 32-bit words, added up as doubles, which are exact to 2^53. Measured on 1448 bytes: 105 ns, where
- * adding up 16-bit halves as integers takes 216.
- */
-export function littleSum(bytes: Uint8Array, start: number, length: number): number {
-  const view = wordsOf(bytes);
-  if (start + length > view.length * 4) return swap16(foldChecksum(addBytes(bytes, start, length, 0)));
-  if (start & 1)
-    return length === 0 ? 0 : foldChecksum(bytes[start]! + swap16(littleSum(bytes, start + 1, length - 1)));
-  let at = start >>> 2;
-  let left = length;
-  let sum = 0;
-  let more = 0; // a second accumulator: additions need not wait for each other
-  if (start & 2 && left >= 2) {
-    sum = view[at++]! >>> 16;
-    left -= 2;
-  }
-  for (; left >= 32; left -= 32, at += 8) {
-    sum += view[at]! + view[at + 1]! + (view[at + 2]! + view[at + 3]!);
-    more += view[at + 4]! + view[at + 5]! + (view[at + 6]! + view[at + 7]!);
-  }
-  for (; left >= 4; left -= 4) sum += view[at++]!;
-  if (left > 0) sum += lastBytes(bytes, start + length - left, left);
-  return foldWords(sum + more);
-}
-
-/** One to three bytes as little-endian 16-bit words, padded with zero. */
-function lastBytes(bytes: Uint8Array, at: number, left: number): number {
-  if (left === 1) return bytes[at]!;
-  const word = bytes[at]! | (bytes[at + 1]! << 8);
-  return left === 2 ? word : word + bytes[at + 2]!;
-}
-
 function addBytes(bytes: Uint8Array, start: number, length: number, sum: number): number {
   const even = start + (length & ~1);
   for (let at = start; at < even; at += 2) sum += (bytes[at]! << 8) | bytes[at + 1]!;
   return length & 1 ? sum + (bytes[even]! << 8) : sum;
 }
 
-/** A sum below 2^32 folded to 16 bits; the checksum on the wire is its complement. */
-export function foldChecksum(sum: number): number {
-  const once = (sum >>> 16) + (sum & 0xffff);
-  return (once >>> 16) + (once & 0xffff);
-}
-
 /** A folded sum without a part of it, itself below 2^32 (RFC 1624 §3). */
 export function subtractFromChecksum(sum: number, part: number): number {
   return foldChecksum(sum + 0xffff - foldChecksum(part));
-}
-
-/** A sum of 32-bit words, below 2^48, folded to 16 bits: 2^32 is 1 modulo 2^16 - 1. */
-export function foldWords(sum: number): number {
-  const low = sum >>> 0;
-  return foldChecksum((low & 0xffff) + (low >>> 16) + Math.floor(sum / 0x1_0000_0000));
 }
 
 /** Where a frame's headers are. Offsets are from the frame's start; 0 where there is no such header. */

@@ -5,6 +5,7 @@
  * It sends and takes frames by itself, or `port` joins it to a wire. The other side is hostile: a length that no frame has
  * ends the connection, and what does not fit in while it is slow to read is dropped, as a cable has no memory.
  */
+
 import {
   connectUnix,
   END,
@@ -15,7 +16,7 @@ import {
   type Watch,
   watch,
 } from '../native/index.ts';
-import { copyBytes } from '../sim/copy.ts';
+import { copyBytes } from '../sim/kernels/index.ts';
 import { FrameQueue, MAX_FRAME } from '../sim/wire/frame-queue.ts';
 import { HostPort, type ReceivedFrame } from '../sim/wire/host-port.ts';
 import type { FrameHandler } from '../sim/wire/line.ts';

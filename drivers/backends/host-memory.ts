@@ -4,6 +4,7 @@
  * First fit over a list of holes that is kept in order of address and coalesced. It is used for rings and for chunks of
  * packet buffers, never per packet.
  */
+import { makeArena } from '../../sim/kernels/index.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import type { PacketMemory } from '../../sim/pci/function.ts';
 import { DeviceError, type DmaAllocator, type DmaMemory } from '../device.ts';
@@ -102,7 +103,7 @@ export class HostMemory {
    * @param modelBytes for the models' packet buffers, of all of them together.
    */
   constructor(bytes = 64 * 1024 * 1024, modelBytes = MODEL_BYTES) {
-    const buffer = new ArrayBuffer(bytes > 0 && bytes <= IOVA_LIMIT ? bytes + modelBytes : 0);
+    const buffer = makeArena(bytes > 0 && bytes <= IOVA_LIMIT ? bytes + modelBytes : 0);
     this.#arena = new Arena(buffer, bytes);
     this.#bytes = new Uint8Array(buffer);
     this.#modelNext = bytes;

@@ -7,7 +7,7 @@
  * adjusted and never made anew: behind a source route or a routing header the final destination is not where it would be
  * looked for (RFC 1122 §4.2.3.8, RFC 8200 §8.1).
  */
-import { copyBytes } from '../../sim/copy.ts';
+import { copyBytes } from '../../sim/kernels/index.ts';
 import {
   addToChecksum,
   foldChecksum,

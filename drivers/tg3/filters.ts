@@ -1,5 +1,5 @@
 /** Which frames are received: the station's address and the multicast hash; the other bits of MAC_RX_MODE are tg3.ts's. */
-import { crc32 } from '../../sim/crc32.ts';
+import { crc32 } from '../../sim/kernels/index.ts';
 import { ALL_ONES } from '../card.ts';
 import { Filters } from '../filters.ts';
 import { type Chip, R } from './chip.ts';

@@ -3,7 +3,7 @@
  * The layout is Broadcom 5722-PG101-R's legacy format; what NVRAM_CFG1 stands for, and how each part wants to be written,
  * as Linux has it (tg3_nvram_init, tg3_nvram_write_block).
  */
-import { crc32 } from '../../sim/crc32.ts';
+import { crc32 } from '../../sim/kernels/index.ts';
 import { field, hex } from '../../sim/registers.ts';
 import { SRAM_MAC_HIGH, SRAM_MAC_LOW } from '../../sim/tg3/descriptors.ts';
 import { ALL_ONES } from '../card.ts';

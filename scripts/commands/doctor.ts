@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync } from 'node:fs';
 import type { Command } from 'commander';
 import { available } from '../../native/index.ts';
+import { whyNoSimd } from '../../sim/kernels/index.ts';
 import { exportsDevices } from '../../vm/export.ts';
 import { cachedStockKernel, devKernel, stockKernel } from '../../vm/kernel.ts';
 import { chooseAccelerator, forgetAccelerator, knownAccelerator } from '../../vm/kvm.ts';
@@ -50,6 +51,7 @@ async function examine(): Promise<Check[]> {
   return [
     node(),
     addon(),
+    packetKernels(),
     device('/dev/net/tun', 'TAP', 'modprobe tun; in a container pass --device /dev/net/tun'),
     privileges(),
     tool('unshare', ['-V'], 'namespaces', 'util-linux'),
@@ -90,6 +92,15 @@ function addon(): Check {
     ok: built.ok,
     about: built.ok ? 'built, loads' : `${built.why}; ${advice}`,
     for: 'TAP',
+  };
+}
+
+function packetKernels(): Check {
+  return {
+    name: 'packet kernels',
+    ok: whyNoSimd === null,
+    about: whyNoSimd === null ? 'WebAssembly SIMD' : `TypeScript, as there is ${whyNoSimd}: slower, nothing else`,
+    for: 'speed',
   };
 }
 

@@ -1,8 +1,8 @@
 /** The receive checksum unit (manual section 3.2.9, 13.4.47), and the FCS that is kept where RCTL.SECRC is clear. */
 
-import { crc32 } from '../crc32.ts';
+import { crc32, littleSum } from '../kernels/index.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
-import { foldChecksum, littleSum, MACS, swap16 } from '../packet.ts';
+import { foldChecksum, MACS, swap16 } from '../packet.ts';
 import type { RegisterFile } from '../registers.ts';
 import { FCS_ERROR } from '../wire/port.ts';
 import { RX_IPCS, RX_IPE, RX_IXSM, RX_TCPCS, RX_TCPE } from './descriptors.ts';

@@ -7,7 +7,7 @@ import { Fifo } from '../nic/fifo.ts';
 import { ETHERNET_HEADER, FCS, get16, isBroadcast, MACS, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { field, type Register, type RegisterFile } from '../registers.ts';
-import { FCS_ERROR } from '../wire/port.ts';
+import { FCS_ERROR, knownSum, SUM_KNOWN } from '../wire/port.ts';
 import type { ChecksumUnit } from './checksum.ts';
 import { DESCRIPTOR, RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
 import { EXACT, type Filters, REJECTED } from './filters.ts';
@@ -185,8 +185,9 @@ export class Receive {
     const ring = this.ring.words;
     const address = ring[at]!;
     if (ring[at + 1] !== 0) return false;
-    const status = RX_DD | RX_EOP | this.#checksums.receive(bytes, start, length, 0);
-    if (!this.#buffers.put(address, bytes, start, length)) return false;
+    const sum = this.#buffers.putAndSum(address, bytes, start, length);
+    if (sum < 0) return false;
+    const status = RX_DD | RX_EOP | this.#checksums.receive(bytes, start, length, knownSum(sum));
     ring[at + 2] = length | (this.#checksums.packet << 16);
     ring[at + 3] = match === EXACT ? status : status | RX_PIF;
     return true;
@@ -263,17 +264,17 @@ export class Receive {
   /** Into host memory, over as many descriptors as it takes. */
   #deliver(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const words = this.#words;
-    const sums = this.#checksums.receive(bytes, start, length, flags);
-    let word3 = RX_DD | sums | (flags & INEXACT_FLAG ? RX_PIF : 0) | (flags & FCS_ERROR ? RX_CE : 0);
+    let word3 = RX_DD | (flags & INEXACT_FLAG ? RX_PIF : 0) | (flags & FCS_ERROR ? RX_CE : 0);
     let stripped = 0;
     if (words[CTRL.word]! & CTRL.VME && get16(bytes, start + 12) === words[VET.word] && length >= TAGGED) {
       word3 |= RX_VP | (get16(bytes, start + 14) << 16);
       stripped = VLAN_TAG;
     }
     if (stripped === 0 && words[RCTL.word]! & RCTL.SECRC && length <= this.#bufferSize) {
-      this.#deliverWhole(bytes, start, length, word3 | RX_EOP);
+      this.#deliverWhole(bytes, start, length, flags, word3 | RX_EOP);
       return;
     }
+    word3 |= this.#checksums.receive(bytes, start, length, flags);
     const kept = length - stripped;
     const total = words[RCTL.word]! & RCTL.SECRC ? kept : kept + FCS;
     if (total > kept) this.#checksums.fcs(bytes, start, length, flags);
@@ -300,8 +301,8 @@ export class Receive {
     this.#delivered(total, Math.ceil(total / this.#bufferSize));
   }
 
-  /** A frame that fits one buffer as it is. */
-  #deliverWhole(bytes: Uint8Array, start: number, length: number, word3: number): void {
+  /** A frame that fits one buffer as it is: where its sum is not known, it is summed on the way. */
+  #deliverWhole(bytes: Uint8Array, start: number, length: number, flags: number, word3: number): void {
     const words = this.#words;
     const { ring } = this;
     const index = words[RDH.word]! < ring.count ? words[RDH.word]! : 0;
@@ -312,7 +313,10 @@ export class Receive {
     }
     const high = ring.words[at + 1]!;
     const address = high === 0 ? ring.words[at]! : high * 0x1_0000_0000 + ring.words[at]!;
-    const status = this.#buffers.store(address, bytes, start, length) ? word3 : word3 | RX_RXE;
+    const sum = flags & SUM_KNOWN ? -1 : this.#buffers.putAndSum(address, bytes, start, length);
+    const stored = sum >= 0 || this.#buffers.store(address, bytes, start, length);
+    const sums = this.#checksums.receive(bytes, start, length, sum < 0 ? flags : knownSum(sum));
+    const status = word3 | sums | (stored ? 0 : RX_RXE);
     this.#writeBack(index, length | (this.#checksums.packet << 16), status, at);
     words[RDH.word] = ring.next(index);
     this.#delivered(length, 1);

@@ -399,7 +399,7 @@ export class Transmit {
     const engine = this.#engine;
     const { headerLength } = engine.offload;
     engine.segment(headerLength, engine.staged - headerLength, last);
-    engine.staged = headerLength;
+    engine.dropPayload();
     if (this.#tags(this.#command)) engine.insertTag(this.#words[VET.word]!, this.#options >>> 16);
     this.#sendFrame();
   }

@@ -1,7 +1,7 @@
 /**
  * What a receiver finds out about a frame's checksums. Sums are little-endian (see littleSum): they come from whole words.
  */
-import { wordsOf } from '../copy.ts';
+import { littleSum, wordsOf } from '../kernels/index.ts';
 import {
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
@@ -9,7 +9,6 @@ import {
   foldChecksum,
   foldWords,
   get16,
-  littleSum,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
   pseudoHeaderSum,

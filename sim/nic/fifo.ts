@@ -2,8 +2,9 @@
  * The receive half of a card's packet buffer: frames wait here while the host has no descriptor for them. Whole frames,
  * first in first out; one that does not fit is missed.
  */
-import { copyBytes } from '../copy.ts';
+import { copyAndSum, copyBytes } from '../kernels/index.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
+import { knownSum, SUM_KNOWN } from '../wire/port.ts';
 
 const ENTRIES = 1024; // 64 KB of the shortest frames
 const LINE = 64; // frames start at multiples of it, so that they can be summed and copied by words
@@ -56,8 +57,10 @@ export class Fifo {
     const slot = (this.#first + this.#count++) % ENTRIES;
     this.#starts[slot] = this.#writeAt;
     this.#lengths[slot] = length;
+    const to = this.#memory.start + this.#writeAt;
+    if (flags & SUM_KNOWN) copyBytes(bytes, start, this.bytes, to, length);
+    else flags |= knownSum(copyAndSum(bytes, start, this.bytes, to, length));
     this.#flags[slot] = flags;
-    copyBytes(bytes, start, this.bytes, this.#memory.start + this.#writeAt, length);
     this.#writeAt += lines;
     this.used += lines;
     return true;

@@ -5,9 +5,9 @@
  * A chip decodes descriptors into `offload` and into calls of these, and sends what is (bytes, start, length, flags) then.
  * What a frame does not have is zero, never a byte of what was there before.
  */
+
 import type { Alarm, Clock } from '../clock.ts';
-import { copyBytes } from '../copy.ts';
-import { crc32 } from '../crc32.ts';
+import { copyBytes, crc32, joinSums, littleSum } from '../kernels/index.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { FCS, foldChecksum, get16, get32, MACS, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
@@ -58,6 +58,9 @@ export class PacketEngine {
   readonly #short: number;
   #segments = 0;
   #running = false;
+  // The littleSum of the bytes put together from `#summed` on; -1: of none.
+  #sum = 0;
+  #summed = 0;
 
   /**
    * @param most bytes of a packet that is put together.
@@ -111,12 +114,15 @@ export class PacketEngine {
 
   begin(): void {
     this.staged = 0;
+    this.#sumFromHere();
   }
 
   /** Puts a buffer behind what there is. False, and nothing put, where it is not all in mapped memory. */
   append(address: number, length: number): boolean {
     this.budget.spend(length);
-    if (!this.#buffers.load(address, this.bytes, this.#origin + this.staged, length)) return false;
+    const sum = this.#buffers.loadAndSum(address, this.bytes, this.#origin + this.staged, length);
+    if (sum < 0) return false;
+    this.#sum = joinSums(this.#sum, this.staged - this.#summed, sum);
     this.staged += length;
     return true;
   }
@@ -135,6 +141,12 @@ export class PacketEngine {
     copyBytes(this.bytes, this.#origin, this.bytes, this.#header, this.offload.headerLength);
     this.cut = 0;
     this.#segments = 0;
+    this.#sumFromHere();
+  }
+
+  #sumFromHere(): void {
+    this.#sum = 0;
+    this.#summed = this.staged;
   }
 
   /**
@@ -161,9 +173,17 @@ export class PacketEngine {
     } else put16(bytes, l4 + 4, l4Length);
     this.start = start;
     this.length = length;
-    this.flags = offload.insertChecksums(bytes, start, length, l4Length);
+    const known = at === this.#summed && at + payload === this.staged;
+    const sum = known ? this.#sum : littleSum(bytes, start + headerLength, payload);
+    this.flags = offload.insertChecksums(bytes, start, length, l4Length, headerLength, sum);
     this.cut += payload;
     this.#segments++;
+  }
+
+  /** The payload is cut: more of it comes behind the header. */
+  dropPayload(): void {
+    this.staged = this.offload.headerLength;
+    this.#sumFromHere();
   }
 
   /** A segment that will be padded, out of the way of the payload behind it. Returns where it starts. */
@@ -177,7 +197,8 @@ export class PacketEngine {
 
   /** The offload's checksums, into the frame. */
   insertChecksums(): void {
-    this.flags = this.offload.insertChecksums(this.bytes, this.start, this.length, 0);
+    const { bytes, start, length } = this;
+    this.flags = this.offload.insertChecksums(bytes, start, length, 0, length, 0);
   }
 
   /** Software brought the FCS along: what goes out is good only if it is right. */
@@ -214,7 +235,7 @@ export class PacketEngine {
     this.#resume.cancel();
     this.bytes.fill(0, this.#memory.start, this.#memory.start + this.#size);
     Object.assign(this.offload, new Offload());
-    this.staged = 0;
+    this.begin();
   }
 
   save(): unknown {
@@ -243,6 +264,7 @@ export class PacketEngine {
     Object.assign(this.offload, state.offload);
     this.bytes.set(state.staged, this.#origin);
     this.staged = state.staged.length;
+    this.#summed = -1;
     this.bytes.set(state.header, this.#header);
     [this.cut, this.#segments] = state.progress;
   }

@@ -1,5 +1,5 @@
 /** Which frames are for this station: its addresses, broadcast, the multicast hash, promiscuous mode. */
-import { crc32 } from '../crc32.ts';
+import { crc32 } from '../kernels/index.ts';
 import { isBroadcast } from '../packet.ts';
 import type { RegisterFile } from '../registers.ts';
 import { BCM57XX } from './registers.ts';

@@ -4,7 +4,7 @@
  * A command is done at once: DONE is there when the write that carried GO returns. Words are big-endian: the byte at the
  * lowest address is the most significant. Layout of an image: Broadcom's guides, chapter "NVRAM"; Linux's tg3.
  */
-import { crc32 } from '../crc32.ts';
+import { crc32 } from '../kernels/index.ts';
 import { get32, put16, put32 } from '../packet.ts';
 import type { RegisterFile } from '../registers.ts';
 import type { Chip } from './chips.ts';

@@ -18,7 +18,7 @@ import {
 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { field, type Register, type RegisterFile } from '../registers.ts';
-import { FCS_ERROR } from '../wire/port.ts';
+import { FCS_ERROR, knownSum } from '../wire/port.ts';
 import type { Chip } from './chips.ts';
 import { type HostCoalescing, RETURN_RINGS } from './coalescing.ts';
 import {
@@ -297,8 +297,9 @@ export class Receive {
     const address = high === 0 ? low : high * 0x1_0000_0000 + low;
     const size = from[bd + RX_INDEX_LENGTH]!;
     if ((size & 0xffff) < length + FCS) return false;
-    const found = this.#checksums.check(bytes, start, length, 0, what);
-    if (!this.#buffers.put(address, bytes, start, length, FCS)) return false;
+    const sum = this.#buffers.putAndSum(address, bytes, start, length, FCS);
+    if (sum < 0) return false;
+    const found = this.#checksums.check(bytes, start, length, knownSum(sum), what);
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);

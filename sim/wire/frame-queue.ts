@@ -1,4 +1,4 @@
-import { copyBytes } from '../copy.ts';
+import { copyBytes } from '../kernels/index.ts';
 
 /** The longest frame a queue takes: 64 KiB of segment-offloaded payload and its headers. */
 export const MAX_FRAME = 0x10100;

@@ -1,4 +1,4 @@
-import { copyBytes } from '../copy.ts';
+import { copyBytes } from '../kernels/index.ts';
 import { FCS_ERROR } from './port.ts';
 import { encodeUtf8 } from './utf8.ts';
 

@@ -5,6 +5,8 @@
  * and are valid only until the call returns: whoever wants to keep a frame copies it.
  */
 
+import { swap16 } from '../kernels/fold.ts';
+
 /** Frame flags. */
 export const FCS_ERROR = 1; // the frame was damaged on the wire: a receiver's CRC check will not match
 /**
@@ -13,6 +15,11 @@ export const FCS_ERROR = 1; // the frame was damaged on the wire: a receiver's C
  * Any medium that alters bytes must clear the flag.
  */
 export const SUM_KNOWN = 2;
+
+/** Those flags for a frame whose littleSum is known. */
+export function knownSum(sum: number): number {
+  return SUM_KNOWN | (swap16(sum) << 16);
+}
 
 /** What an 802.3 station can do, as bits. */
 export const ABILITY_10_HALF = 0x01;

@@ -38,7 +38,7 @@ test('doctor --json', async (t) => {
   t.true('demo' in can);
   const named = (wanted: string) => checks.find(({ name }) => name === wanted)!;
   t.regex(named('QEMU').about, /PATH|FAUXNIC_QEMU|unpack/);
-  for (const name of ['/dev/kvm', 'stock kernel', 'own kernel', 'VFIO']) t.truthy(named(name), name);
+  for (const name of ['packet kernels', '/dev/kvm', 'stock kernel', 'own kernel', 'VFIO']) t.truthy(named(name), name);
 });
 
 test('devices', async (t) => {

@@ -1,14 +1,13 @@
 /** Checksums against RFC 1071 by the letter, and header parsing of friendly and hostile frames. */
+
 import test from 'ava';
 import fc from 'fast-check';
-import { copyBytes } from '../../sim/copy.ts';
-import { crc32 } from '../../sim/crc32.ts';
+import { copyBytes, crc32, littleSum } from '../../sim/kernels/index.ts';
 import {
   addToChecksum,
   foldChecksum,
   Headers,
   isBroadcast,
-  littleSum,
   parseHeaders,
   pseudoHeaderSum,
   swap16,

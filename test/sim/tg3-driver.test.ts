@@ -1,4 +1,5 @@
 /** The tg3 driver on the BCM57xx's model, as every chip that it can be: the netdev spec, and what is the driver's own. */
+
 import test from 'ava';
 import { runClock, runFor } from '../../drivers/backends/clock-steps.ts';
 import { openSim, type SimDevice } from '../../drivers/backends/sim.ts';
@@ -10,7 +11,7 @@ import { hashOf } from '../../drivers/tg3/filters.ts';
 import { LEVELS } from '../../drivers/tg3/interrupts.ts';
 import { createTg3, supports, type Tg3Driver, type Tg3Options } from '../../drivers/tg3/tg3.ts';
 import { Clock, MILLISECOND, SECOND } from '../../sim/clock.ts';
-import { crc32 } from '../../sim/crc32.ts';
+import { crc32 } from '../../sim/kernels/index.ts';
 import { addToChecksum, foldChecksum, get16, get32, put16, put32 } from '../../sim/packet.ts';
 import type { Host, PciFunction, Region } from '../../sim/pci/function.ts';
 import { type Tg3Options as ModelOptions, Tg3 } from '../../sim/tg3/bcm57xx.ts';

@@ -1,5 +1,5 @@
 /** What Linux's tg3 calls things. */
-import { crc32 } from '../../../sim/crc32.ts';
+import { crc32 } from '../../../sim/kernels/index.ts';
 import type { LinuxDriver } from '../linux-driver.ts';
 
 /** What the checksums are over, and where each is: of the header, and of the manufacturing information. */

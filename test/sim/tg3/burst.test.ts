@@ -1,6 +1,7 @@
 /** A burst is a short cut, and must not be told from its frames sent one by one: nor in memory, nor in any register. */
+
 import test from 'ava';
-import { crc32 } from '../../../sim/crc32.ts';
+import { crc32 } from '../../../sim/kernels/index.ts';
 import { TX_COAL_NOW, TX_END, TX_IP_CSUM } from '../../../sim/tg3/descriptors.ts';
 import { HostPort } from '../../../sim/wire/index.ts';
 import { Prng } from '../../../sim/wire/prng.ts';

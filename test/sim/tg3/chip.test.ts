@@ -1,6 +1,7 @@
 /** The chip as a whole: identity, the ways to registers and memory, resets, NVRAM, PHY; for each chip of the family. */
+
 import test from 'ava';
-import { crc32 } from '../../../sim/crc32.ts';
+import { crc32 } from '../../../sim/kernels/index.ts';
 import { CHIPS, type ChipName } from '../../../sim/tg3/chips.ts';
 import {
   FW_MAGIC,

@@ -1,9 +1,10 @@
 /** The BCM57xx's NVRAM as the tools around a card see it: how each part is written, and what is wrong with an image. */
+
 import test, { type ExecutionContext } from 'ava';
 import { runClock } from '../../../drivers/backends/clock-steps.ts';
 import { openSim } from '../../../drivers/backends/sim.ts';
 import { tg3Tools } from '../../../drivers/tg3/tools.ts';
-import { crc32 } from '../../../sim/crc32.ts';
+import { crc32 } from '../../../sim/kernels/index.ts';
 import { get32, put16, put32 } from '../../../sim/packet.ts';
 import { Tg3 } from '../../../sim/tg3/bcm57xx.ts';
 import type { ChipName } from '../../../sim/tg3/chips.ts';

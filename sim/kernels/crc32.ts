@@ -2,7 +2,7 @@
  * The frame check sequence: CRC-32 of IEEE 802.3 clause 3.2.9, sixteen bytes a step (slicing-by-16). By words, 1514 bytes take
  * 690 ns, where eight bytes a step, byte by byte, take 890: most look-ups do not wait for the step before.
  */
-import { wordsOf } from './copy.ts';
+import { wordsOf } from './words.ts';
 
 const TABLES = makeTables();
 

@@ -1,0 +1,90 @@
+/**
+ * Packet kernels: what touches every byte of a frame. Ranges are (bytes, start, length), within their arrays, wherever they
+ * begin; results are the same whichever implementation does the work:
+ *
+ * - `reference.ts`: TypeScript, always there;
+ * - `simd.ts`: WebAssembly, where a range is in an arena (`makeArena`).
+ *
+ * Frames live in a few long-lived arrays, so what is known of the last one is nearly always what is needed next.
+ */
+import { swap16 } from './fold.ts';
+import * as reference from './reference.ts';
+import { MOST, type SimdKernels, simdOf } from './simd.ts';
+
+export { crc32 } from './crc32.ts';
+export { makeArena, whyNoSimd } from './simd.ts';
+export { wordsOf } from './words.ts';
+
+/** Shorter ranges are done before WebAssembly is reached. */
+const SHORTEST_SUM = 16;
+/** And from here on the engine's own copy is as quick. */
+const LONGEST_COPY = 1024;
+
+/** An array in an arena: where it begins there, and what sees it. `length` is 0 where there is none. */
+interface Place {
+  readonly base: number;
+  readonly simd: SimdKernels;
+}
+
+const ELSEWHERE: Place = {
+  base: 0,
+  simd: { sum: () => 0, copy: () => undefined, copyAndSum: () => 0 },
+};
+const places = new WeakMap<Uint8Array, Place>();
+let last: Uint8Array | null = null;
+let base = -1; // where it begins in its arena; -1: it is in none
+let { sum, copy, copyAndSum: sumCopy } = ELSEWHERE.simd;
+
+/** Looks an array up. */
+function look(bytes: Uint8Array): void {
+  let place = places.get(bytes);
+  if (place === undefined) {
+    const simd = simdOf(bytes.buffer);
+    place = simd === undefined ? ELSEWHERE : { base: bytes.byteOffset, simd };
+    places.set(bytes, place);
+  }
+  last = bytes;
+  base = place === ELSEWHERE ? -1 : place.base;
+  ({ sum, copy, copyAndSum: sumCopy } = place.simd);
+}
+
+/** Whether a range is all in an array that is in an arena; nothing is in a detached one. */
+function reaches(bytes: Uint8Array, start: number, length: number): boolean {
+  if (bytes !== last) look(bytes);
+  return base >= 0 && start >= 0 && length <= MOST && start + length <= bytes.length;
+}
+
+/** Whether two ranges of an array are, and do not overlap: there the direction of a copy would show. */
+function reachesBoth(bytes: Uint8Array, one: number, other: number, length: number): boolean {
+  const low = Math.min(one, other);
+  const high = Math.max(one, other);
+  return low >= 0 && low + length <= high && reaches(bytes, high, length);
+}
+
+/**
+ * The ones' complement sum (RFC 1071) of bytes as 16-bit little-endian words, folded; an odd last byte is padded with zero.
+ * That of big-endian words is the same with its two bytes in the other order (§2(B)). It is 0 only where every byte is.
+ */
+export function littleSum(bytes: Uint8Array, start: number, length: number): number {
+  if (length >= SHORTEST_SUM && reaches(bytes, start, length)) return sum(base + start, length);
+  return reference.littleSum(bytes, start, length);
+}
+
+/** Copies bytes; in one array the ranges may not overlap. */
+export function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): void {
+  if (from === to && length > 0 && length < LONGEST_COPY && reachesBoth(to, at, toAt, length))
+    copy(base + at, base + toAt, length);
+  else reference.copyBytes(from, at, to, toAt, length);
+}
+
+/** Copies bytes, and returns the `littleSum` of what is in `to` then. */
+export function copyAndSum(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): number {
+  if (from === to && length > 0 && reachesBoth(to, at, toAt, length)) return sumCopy(base + at, base + toAt, length);
+  reference.copyBytes(from, at, to, toAt, length);
+  return littleSum(to, toAt, length);
+}
+
+/** The sum of two parts, of which the first has `length` bytes, before it is folded. */
+export function joinSums(first: number, length: number, second: number): number {
+  return first + (length & 1 ? swap16(second) : second);
+}
