@@ -70,8 +70,9 @@ export class Statistics {
   }
 
   #bump(word: number, by: number): void {
-    const value = this.#words[word]!;
-    this.#words[word] = value > MAX - by ? MAX : value + by;
+    const before = this.#words[word]!;
+    const after = (before + by) >>> 0;
+    this.#words[word] = after < before ? MAX : after;
   }
 
   #add(low: number, octets: number): void {

@@ -20,19 +20,22 @@ const SHORTEST_SUM = 16;
 /** And from here on the engine's own copy is as quick. */
 const LONGEST_COPY = 1024;
 
-/** An array in an arena: where it begins there, and what sees it. `length` is 0 where there is none. */
+/** An array in an arena: where it begins there, its bytes, and what sees it. Nothing detaches or grows an arena. */
 interface Place {
   readonly base: number;
+  readonly size: number;
   readonly simd: SimdKernels;
 }
 
 const ELSEWHERE: Place = {
   base: 0,
+  size: 0,
   simd: { sum: () => 0, copy: () => undefined, copyAndSum: () => 0 },
 };
 const places = new WeakMap<Uint8Array, Place>();
 let last: Uint8Array | null = null;
-let base = -1; // where it begins in its arena; -1: it is in none
+let base = 0; // where it begins in its arena …
+let size = 0; // … and its bytes; 0 where it is in none
 let { sum, copy, copyAndSum: sumCopy } = ELSEWHERE.simd;
 
 /** Looks an array up. */
@@ -40,25 +43,25 @@ function look(bytes: Uint8Array): void {
   let place = places.get(bytes);
   if (place === undefined) {
     const simd = simdOf(bytes.buffer);
-    place = simd === undefined ? ELSEWHERE : { base: bytes.byteOffset, simd };
+    place = simd === undefined ? ELSEWHERE : { base: bytes.byteOffset, size: bytes.length, simd };
     places.set(bytes, place);
   }
   last = bytes;
-  base = place === ELSEWHERE ? -1 : place.base;
+  base = place.base;
+  size = place.size;
   ({ sum, copy, copyAndSum: sumCopy } = place.simd);
 }
 
-/** Whether a range is all in an array that is in an arena; nothing is in a detached one. */
+/** Whether a range is all in an array that is in an arena. */
 function reaches(bytes: Uint8Array, start: number, length: number): boolean {
   if (bytes !== last) look(bytes);
-  return base >= 0 && start >= 0 && length <= MOST && start + length <= bytes.length;
+  return start >= 0 && length <= MOST && start + length <= size;
 }
 
 /** Whether two ranges of an array are, and do not overlap: there the direction of a copy would show. */
 function reachesBoth(bytes: Uint8Array, one: number, other: number, length: number): boolean {
-  const low = Math.min(one, other);
-  const high = Math.max(one, other);
-  return low >= 0 && low + length <= high && reaches(bytes, high, length);
+  const apart = one < other ? one + length <= other : other + length <= one;
+  return apart && reaches(bytes, one, length) && other >= 0 && other + length <= size;
 }
 
 /**

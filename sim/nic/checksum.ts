@@ -7,7 +7,6 @@ import {
   ETHERTYPE_IPV6,
   ETHERTYPE_VLAN,
   foldChecksum,
-  foldWords,
   get16,
   PROTOCOL_TCP,
   PROTOCOL_UDP,
@@ -65,18 +64,17 @@ export class ReceiveChecksums {
     const w5 = words[at + 5]!; // fragment, TTL, protocol
     const w6 = words[at + 6]!; // checksum, source
     const w8 = words[at + 8]!; // destination, and the transport header begins
-    const addresses = (w6 >>> 16) + words[at + 7]! + (w8 & 0xffff);
-    const header = (w3 >>> 16) + words[at + 4]! + w5 + (w6 & 0xffff) + addresses;
-    const front = words[at]! + words[at + 1]! + words[at + 2]! + (w3 & 0xffff) + header;
+    const addresses = (w6 >>> 16) + halves(words[at + 7]!) + (w8 & 0xffff);
+    const header = (w3 >>> 16) + halves(words[at + 4]!) + halves(w5) + (w6 & 0xffff) + addresses;
+    const macs = halves(words[at]!) + halves(words[at + 1]!) + halves(words[at + 2]!) + (w3 & 0xffff);
+    const front = foldChecksum(macs + header);
     const rest =
-      flags & SUM_KNOWN
-        ? swap16(flags >>> 16) + ZERO - foldWords(front)
-        : (w8 >>> 16) + littleSum(bytes, start + 36, length - 36);
-    this.total = foldWords(front + rest);
-    const ip = foldWords(header) === ZERO ? IP_GOOD : IP_BAD;
+      flags & SUM_KNOWN ? swap16(flags >>> 16) + ZERO - front : (w8 >>> 16) + littleSum(bytes, start + 36, length - 36);
+    this.total = foldChecksum(front + rest);
+    const ip = foldChecksum(header) === ZERO ? IP_GOOD : IP_BAD;
     const protocol = w5 >>> 24;
     if (protocol === PROTOCOL_UDP && (words[at + 10]! & 0xffff) === 0) return ip; // the sender did not sum
-    const sum = foldWords(rest + addresses + (protocol << 8) + swap16(length - 34));
+    const sum = foldChecksum(rest + addresses + (protocol << 8) + swap16(length - 34));
     return ip | (sum === ZERO ? L4_GOOD : L4_BAD);
   }
 
@@ -109,6 +107,11 @@ export class ReceiveChecksums {
     const around = littleSum(bytes, start, headers.l4) + littleSum(bytes, start + end, length - end);
     return foldChecksum(this.total + 2 * ZERO - around + pseudo) === ZERO ? L4_GOOD : L4_BAD;
   }
+}
+
+/** The sum of a word's halves: as integers, which is what makes it quick. */
+function halves(word: number): number {
+  return (word & 0xffff) + (word >>> 16);
 }
 
 /**

@@ -113,12 +113,12 @@ export class Line {
     if (impairments.seed !== undefined) this.#prng.seed(impairments.seed);
   }
 
-  /** Counts a frame that the owner hands over itself. */
-  pass(length: number): void {
+  /** Counts frames that the owner hands over itself. */
+  pass(frames: number, bytes: number): void {
     const counters = this.counters;
-    counters.sent++;
-    counters.delivered++;
-    counters.bytes += length;
+    counters.sent += frames;
+    counters.delivered += frames;
+    counters.bytes += bytes;
   }
 
   /** Counts a frame that has nowhere to go. */

@@ -136,7 +136,7 @@ export class Link implements Medium {
     else if (!line.ideal || line.queued !== 0 || this.#mustWait(end, bytes, start, length)) {
       line.send(bytes, start, length, flags);
     } else {
-      line.pass(length);
+      line.pass(1, length);
       hand(end, listener, bytes, start, length, flags);
     }
   }
@@ -149,7 +149,9 @@ export class Link implements Medium {
     end.delivering = true;
     try {
       const taken = listener.receiveBurst(bytes, starts, lengths, count);
-      for (let i = 0; i < taken; i++) end.line.pass(lengths[i]!);
+      let octets = 0;
+      for (let i = 0; i < taken; i++) octets += lengths[i]!;
+      end.line.pass(taken, octets);
       return taken;
     } finally {
       end.delivering = false;

@@ -250,7 +250,7 @@ export class SwitchPort implements Medium, Port {
   receive(bytes: Uint8Array, start: number, length: number, flags: number): void {
     const line = this.#ingress;
     if (line.ideal && line.queued === 0) {
-      line.pass(length);
+      line.pass(1, length);
       this.#relay.forward(bytes, start, length, flags);
     } else line.send(bytes, start, length, flags);
   }
