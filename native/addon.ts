@@ -3,6 +3,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { NativeError } from './errors.ts';
+import type { PacketKernels } from './kernels.ts';
 
 /** @internal The compiled side. Results are 0 or a count, or a negative errno; an argument of another type is a TypeError. */
 export interface Addon {
@@ -14,6 +15,7 @@ export interface Addon {
   readonly Wait: new (ready: (place: number) => void) => WaitHandle;
   readonly vfio: VfioCalls;
   readonly rtnetlink: RtnetlinkCalls;
+  readonly kernels: PacketKernels;
   memfd(name: string, bytes: number, huge: boolean): number;
   eventfd(): number;
   isEventfd(fd: number): number;

@@ -7,6 +7,7 @@
         "src/batch.cc",
         "src/checked.cc",
         "src/descriptor.cc",
+        "src/kernels.cc",
         "src/memory.cc",
         "src/netdev.cc",
         "src/poll.cc",

@@ -12,6 +12,7 @@ export {
 } from './descriptor.ts';
 export { NativeError, type NativeErrorCode } from './errors.ts';
 export { Interface } from './interface.ts';
+export { type PacketKernels, packetKernels } from './kernels.ts';
 export type { InterfaceSettings } from './link-message.ts';
 export { type MapOptions, type MappedMemory, type MemoryFile, mapMemory, memoryFile } from './memory.ts';
 export { firstReadable, type Watch, type WatchHandlers, watch } from './poll.ts';

@@ -1,4 +1,5 @@
 #include "descriptor.h"
+#include "kernels.h"
 #include "memory.h"
 #include "poll.h"
 #include "registers.h"
@@ -18,6 +19,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Socket", Socket::Define(env));
   exports.Set("Wait", Wait::Define(env));
   descriptor::Define(env, exports);
+  kernels::Define(env, exports);
   rtnetlink::Define(env, exports);
   vfio::Define(env, exports);
   return exports;

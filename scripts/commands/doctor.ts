@@ -99,7 +99,10 @@ function packetKernels(): Check {
   return {
     name: 'packet kernels',
     ok: whyNoSimd === null,
-    about: whyNoSimd === null ? 'WebAssembly SIMD' : `TypeScript, as there is ${whyNoSimd}: slower, nothing else`,
+    about: [
+      whyNoSimd === null ? 'WebAssembly SIMD' : `TypeScript, as there is ${whyNoSimd}: slower, nothing else`,
+      available().ok ? "the addon for guests' memory" : "TypeScript for guests' memory",
+    ].join('; '),
     for: 'speed',
   };
 }

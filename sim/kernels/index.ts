@@ -3,7 +3,8 @@
  * begin; results are the same whichever implementation does the work:
  *
  * - `reference.ts`: TypeScript, always there;
- * - `simd.ts`: WebAssembly, where a range is in an arena (`makeArena`).
+ * - `simd.ts`: WebAssembly, where a range is in an arena (`makeArena`);
+ * - the addon's (`useNative`), for long ranges elsewhere: of a guest's memory, say. Its CRC is the quickest everywhere.
  *
  * Frames live in a few long-lived arrays, so what is known of the last one is nearly always what is needed next.
  */
@@ -11,7 +12,6 @@ import { swap16 } from './fold.ts';
 import * as reference from './reference.ts';
 import { MOST, type SimdKernels, simdOf } from './simd.ts';
 
-export { crc32 } from './crc32.ts';
 export { makeArena, whyNoSimd } from './simd.ts';
 export { wordsOf } from './words.ts';
 
@@ -19,6 +19,23 @@ export { wordsOf } from './words.ts';
 const SHORTEST_SUM = 16;
 /** And from here on the engine's own copy is as quick. */
 const LONGEST_COPY = 1024;
+/** Shorter ranges are done before the addon is reached. */
+const SHORTEST_NATIVE_CRC = 128;
+const SHORTEST_NATIVE_SUM = 512;
+
+/** What an addon brings. */
+export interface NativeKernels {
+  crc32(bytes: Uint8Array, start: number, length: number): number;
+  littleSum(bytes: Uint8Array, start: number, length: number): number;
+  copyAndSum(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): number;
+}
+
+let native: NativeKernels | null = null;
+
+/** From here on the addon's do what they are quickest at; null: no longer. */
+export function useNative(kernels: NativeKernels | null): void {
+  native = kernels;
+}
 
 /** An array in an arena: where it begins there, its bytes, and what sees it. Nothing detaches or grows an arena. */
 interface Place {
@@ -58,6 +75,11 @@ function reaches(bytes: Uint8Array, start: number, length: number): boolean {
   return start >= 0 && length <= MOST && start + length <= size;
 }
 
+/** Whether a range is all in an array: the addon throws where it is not. */
+function holds(bytes: Uint8Array, start: number, length: number): boolean {
+  return start >= 0 && start + length <= bytes.length;
+}
+
 /** Whether two ranges of an array are, and do not overlap: there the direction of a copy would show. */
 function reachesBoth(bytes: Uint8Array, one: number, other: number, length: number): boolean {
   const apart = one < other ? one + length <= other : other + length <= one;
@@ -70,7 +92,16 @@ function reachesBoth(bytes: Uint8Array, one: number, other: number, length: numb
  */
 export function littleSum(bytes: Uint8Array, start: number, length: number): number {
   if (length >= SHORTEST_SUM && reaches(bytes, start, length)) return sum(base + start, length);
+  if (native !== null && length >= SHORTEST_NATIVE_SUM && holds(bytes, start, length))
+    return native.littleSum(bytes, start, length);
   return reference.littleSum(bytes, start, length);
+}
+
+/** The FCS of a frame: CRC-32 of IEEE 802.3; its least significant byte goes on the wire first. */
+export function crc32(bytes: Uint8Array, start: number, length: number): number {
+  if (native !== null && length >= SHORTEST_NATIVE_CRC && holds(bytes, start, length))
+    return native.crc32(bytes, start, length);
+  return reference.crc32(bytes, start, length);
 }
 
 /** Copies bytes; in one array the ranges may not overlap. */
@@ -83,6 +114,8 @@ export function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: nu
 /** Copies bytes, and returns the `littleSum` of what is in `to` then. */
 export function copyAndSum(from: Uint8Array, at: number, to: Uint8Array, toAt: number, length: number): number {
   if (from === to && length > 0 && reachesBoth(to, at, toAt, length)) return sumCopy(base + at, base + toAt, length);
+  if (native !== null && length >= SHORTEST_NATIVE_SUM && !reaches(to, toAt, length))
+    if (holds(from, at, length) && holds(to, toAt, length)) return native.copyAndSum(from, at, to, toAt, length);
   reference.copyBytes(from, at, to, toAt, length);
   return littleSum(to, toAt, length);
 }

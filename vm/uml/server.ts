@@ -1,5 +1,6 @@
 /** Serves one device to a kernel, over vhost-user, at a socket: the kernel connects once, as it starts. */
-import { listenUnix, type UnixListener, type Watch, watch } from '../../native/index.ts';
+import { listenUnix, packetKernels, type UnixListener, type Watch, watch } from '../../native/index.ts';
+import { makeArena, useNative } from '../../sim/kernels/index.ts';
 import { AddressSpace } from '../../sim/memory.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
 import { GuestMemory, ModelMemory } from '../vfio-user/guest-memory.ts';
@@ -90,13 +91,14 @@ export function serveFunction<Model extends PciFunction>(
   functionFactory: (host: Host) => Model,
   options: ServeOptions,
 ): FunctionServer<Model> {
+  useNative(packetKernels());
   const memory = new AddressSpace();
   const server = serveDevice(memory, (pending) => new PciOverVirtio(() => model, pending), options);
   const { device } = server;
   const model = functionFactory({
     clock: options.time.clock,
     memory,
-    packetMemory: (size) => ({ bytes: new Uint8Array(size), start: 0 }),
+    packetMemory: (size) => ({ bytes: new Uint8Array(makeArena(size)), start: 0 }),
     intx: (asserted) => device.intx(asserted),
     message: (_vector, _low, _high, data) => device.message(data),
   });

@@ -8,8 +8,16 @@
  * poll, one receive and one send.
  */
 import { MachineClock } from '../../drivers/backends/machine-clock.ts';
-import { listenUnix, type UnixListener, type UnixSocket, type Watch, watch } from '../../native/index.ts';
+import {
+  listenUnix,
+  packetKernels,
+  type UnixListener,
+  type UnixSocket,
+  type Watch,
+  watch,
+} from '../../native/index.ts';
 import { Clock } from '../../sim/clock.ts';
+import { makeArena, useNative } from '../../sim/kernels/index.ts';
 import { AddressSpace, type DistantMemory } from '../../sim/memory.ts';
 import type { Board, HostOf } from '../../sim/nic/board.ts';
 import type { Host, PciFunction } from '../../sim/pci/function.ts';
@@ -63,6 +71,7 @@ export function serve<Model extends PciFunction>(
 ): Server<Model> {
   return new VfioUserServer(({ clock, signals, distant, cut }) => {
     const memory = new AddressSpace();
+    useNative(packetKernels());
     return {
       model: functionFactory({ clock, memory, packetMemory, ...signals }),
       backing: new ModelMemory(memory, distant, cut),
@@ -82,6 +91,7 @@ export function serveBoard<Kind extends Board>(
 ): { readonly board: Kind; readonly servers: readonly Server<PciFunction>[] } {
   const { clock } = options.clock;
   const memories: AddressSpace[] = [];
+  useNative(packetKernels());
   const signals: (Signals | undefined)[] = []; // there are none until the function's server is there
   const board = makeBoard((number) => {
     const memory = new AddressSpace();
@@ -112,7 +122,7 @@ export function serveBoard<Kind extends Board>(
   return { board, servers };
 }
 
-const packetMemory = (size: number) => ({ bytes: new Uint8Array(size), start: 0 });
+const packetMemory = (size: number) => ({ bytes: new Uint8Array(makeArena(size)), start: 0 });
 
 /** What is served, and how it gets at the client's memory. */
 export interface Offer<Model extends Servable> {
