@@ -8,7 +8,7 @@ import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import type { Result } from './result.ts';
 
-const BENCHMARKS = ['loop', 'gc', 'latency', 'tap', 'mmio', 'guest', 'tg3'] as const;
+const BENCHMARKS = ['loop', 'kernels', 'gc', 'latency', 'tap', 'mmio', 'guest', 'tg3'] as const;
 
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'boolean' } } });
 const unknown = positionals.find((name) => !BENCHMARKS.some((known) => known === name));

@@ -31,8 +31,7 @@ for (const [name, content] of Object.entries(CONTENTS))
         check(`copyAndSum${where}`, native.copyAndSum(from, start, to, 16 - start, length), sum);
         if (Buffer.compare(to.subarray(16 - start, 16 - start + length), from.subarray(start, start + length)) !== 0)
           wrong.push(`copy${where}`);
-        if (to[15 - start] !== 0xa5 || to[16 - start + length] !== 0xa5)
-          wrong.push(`around${where}`);
+        if (to[15 - start] !== 0xa5 || to[16 - start + length] !== 0xa5) wrong.push(`around${where}`);
         if (start < 4) check(`crc32${where}`, native.crc32(from, start, length), reference.crc32(from, start, length));
       }
     t.same(wrong.slice(0, 5), []);
