@@ -10,6 +10,7 @@ import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { place, RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import { FCS_ERROR, type Port } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
@@ -270,7 +271,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       linkUp: this.#linkUp,
       interrupts: this.#interrupts.save(),
       eeprom: this.eeprom.save(),
-      phy: this.phy.save(),
+      phy: this.phy.state.save(),
       flow: this.#flow.save(),
       receive: this.#receive.save(),
       transmit: this.#transmit.save(),
@@ -298,7 +299,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     this.#checksums.settle();
     this.#interrupts.restore(state.interrupts);
     this.eeprom.restore(state.eeprom);
-    this.phy.restore(state.phy);
+    restore(this.phy.state, state.phy, 'phy');
     this.#flow.restore(state.flow);
     this.#receive.restore(state.receive);
     this.#transmit.restore(state.transmit);

@@ -64,6 +64,7 @@ export interface E1000PhyEvents extends PhyEvents {
 }
 
 export class Phy extends CopperPhy {
+  readonly state = this.standard;
   readonly #mac: RegisterFile;
   readonly #events: E1000PhyEvents;
 

@@ -7,6 +7,7 @@ import { Fifo } from '../nic/fifo.ts';
 import { ETHERNET_HEADER, FCS, get16, isBroadcast, MACS, MIN_FRAME, VLAN_TAG } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { field, type Register, type RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import { FCS_ERROR, knownSum, SUM_KNOWN } from '../wire/port.ts';
 import type { ChecksumUnit } from './checksum.ts';
 import { DESCRIPTOR, RX_CE, RX_DD, RX_EOP, RX_IXSM, RX_PIF, RX_RXE, RX_VP } from './descriptors.ts';
@@ -431,7 +432,7 @@ export class Receive {
 
   save(): unknown {
     return {
-      fifo: this.#fifo.save(),
+      fifo: this.#fifo.state.save(),
       packetTimer: this.#packetTimer.save(),
       absoluteTimer: this.#absoluteTimer.save(),
       pending: this.#pending.slice(0, 2 * this.#pendingCount),
@@ -449,7 +450,7 @@ export class Receive {
     };
     this.ring.settle();
     this.#settleBufferSize();
-    this.#fifo.restore(state.fifo);
+    restore(this.#fifo.state, state.fifo, 'fifo');
     this.#packetTimer.restore(state.packetTimer);
     this.#absoluteTimer.restore(state.absoluteTimer);
     this.#pending.set(state.pending);

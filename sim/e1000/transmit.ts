@@ -13,6 +13,7 @@ import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
 import { addToChecksum, FCS, foldChecksum, isBroadcast, MIN_FRAME, put16 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import { loadContext } from './context.ts';
 import {
   DESCRIPTOR,
@@ -430,7 +431,7 @@ export class Transmit {
 
   save(): unknown {
     return {
-      engine: this.#engine.save(),
+      engine: this.#engine.state.save(),
       delay: this.#delay.save(),
       absoluteDelay: this.#absoluteDelay.save(),
       packet: [this.#assembling, this.#dropped, this.#segmenting],
@@ -451,7 +452,7 @@ export class Transmit {
       refused: number;
     };
     this.ring.settle();
-    this.#engine.restore(state.engine);
+    restore(this.#engine.state, state.engine, 'engine');
     this.#delay.restore(state.delay);
     this.#absoluteDelay.restore(state.absoluteDelay);
     [this.#assembling, this.#dropped, this.#segmenting] = state.packet;

@@ -4,6 +4,7 @@
  */
 import { copyAndSum, copyBytes } from '../kernels/index.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
+import { StateError, type Stateful } from '../state.ts';
 import { knownSum, SUM_KNOWN } from '../wire/port.ts';
 
 const ENTRIES = 1024; // 64 KB of the shortest frames
@@ -11,6 +12,9 @@ const LINE = 64; // frames start at multiples of it, so that they can be summed 
 
 /** A frame does not wrap; with twice the 64 KB that a chip has at most there is always room to start again at 0. */
 const MEMORY = 128 * 1024;
+
+/** With the wire's flags. */
+type SavedFrame = { readonly bytes: Uint8Array; readonly flags: number };
 
 export class Fifo {
   readonly #memory: PacketMemory;
@@ -84,22 +88,33 @@ export class Fifo {
     this.bytes.fill(0, this.#memory.start, this.#memory.start + MEMORY);
   }
 
-  save(): unknown {
-    const frames: unknown[] = [];
-    for (let i = 0; i < this.#count; i++) {
-      const slot = (this.#first + i) % ENTRIES;
-      const at = this.#memory.start + this.#starts[slot]!;
-      frames.push({ bytes: this.bytes.slice(at, at + this.#lengths[slot]!), flags: this.#flags[slot]! });
-    }
-    return frames;
-  }
+  /** What waits, first in first out. */
+  readonly state: Stateful<readonly SavedFrame[]> = {
+    save: () => Array.from({ length: this.#count }, (_, i) => this.#saved((this.#first + i) % ENTRIES)),
+    check: checkFrames,
+    load: (frames) => {
+      this.clear();
+      for (const { bytes, flags } of frames) this.push(MEMORY, bytes, 0, bytes.length, flags);
+    },
+  };
 
-  restore(saved: unknown): void {
-    this.clear();
-    for (const { bytes, flags } of saved as { bytes: Uint8Array; flags: number }[]) {
-      this.push(Infinity, bytes, 0, bytes.length, flags);
-    }
+  #saved(slot: number): SavedFrame {
+    const at = this.#memory.start + this.#starts[slot]!;
+    return { bytes: this.bytes.slice(at, at + this.#lengths[slot]!), flags: this.#flags[slot]! };
   }
+}
+
+function checkFrames(saved: unknown, where: string): void {
+  if (!Array.isArray(saved) || saved.length > ENTRIES)
+    throw new StateError(where, `no list of ${ENTRIES} frames at most`);
+  let used = 0;
+  for (const [index, frame] of saved.entries()) {
+    const { bytes, flags } = (frame ?? {}) as Partial<SavedFrame>;
+    if (!(bytes instanceof Uint8Array) || flags === undefined || (flags | 0) !== flags)
+      throw new StateError(`${where}[${index}]`, 'no frame');
+    used += linesOf(bytes.length);
+  }
+  if (used > MEMORY / 2) throw new StateError(where, `frames of ${used} bytes, of ${MEMORY / 2} at most`);
 }
 
 function linesOf(length: number): number {

@@ -11,7 +11,7 @@ import { copyBytes, crc32, joinSums, littleSum } from '../kernels/index.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { FCS, foldChecksum, get16, get32, MACS, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
-import { restore } from '../state.ts';
+import { alarm, block, list, record, StateError, type Stateful, value } from '../state.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
 import { Budget } from './budget.ts';
 import { Offload } from './offload.ts';
@@ -50,6 +50,7 @@ export class PacketEngine {
   readonly #buffers: Window;
   readonly #outlet: Outlet;
   readonly #work: () => void;
+  readonly state: Stateful;
   readonly #resume: Alarm;
   readonly #memory: PacketMemory;
   readonly #size: number;
@@ -80,6 +81,44 @@ export class PacketEngine {
     this.#origin = this.#memory.start + LINE;
     this.#header = this.#origin + room;
     this.#short = this.#header + MAX_HEADER + LINE;
+    this.state = this.#stateOf(room);
+  }
+
+  #stateOf(room: number): Stateful {
+    const { bytes } = this;
+    return block(1, {
+      resume: alarm(this.#resume),
+      budget: this.budget.state,
+      offload: offloadState(this.offload),
+      staged: list(
+        () => bytes.subarray(this.#origin, this.#origin + this.staged),
+        (saved) => {
+          bytes.set(saved, this.#origin);
+          this.staged = saved.length;
+          this.#summed = -1;
+        },
+        room,
+      ),
+      header: list(
+        () => bytes.subarray(this.#header, this.#header + this.offload.headerLength),
+        (saved) => bytes.set(saved, this.#header),
+        MAX_HEADER,
+      ),
+      cut: value(
+        () => this.cut,
+        (octets) => {
+          this.cut = octets;
+        },
+        (octets) => isCount(octets, OFFLOAD_MOST),
+      ),
+      segments: value(
+        () => this.#segments,
+        (count) => {
+          this.#segments = count;
+        },
+        (count) => isCount(count, OFFLOAD_MOST),
+      ),
+    });
   }
 
   // When to work.
@@ -237,35 +276,26 @@ export class PacketEngine {
     Object.assign(this.offload, new Offload());
     this.begin();
   }
+}
 
-  save(): unknown {
-    const { bytes, offload } = this;
-    return {
-      resume: this.#resume.save(),
-      budget: this.budget.state.save(),
-      offload: { ...offload },
-      staged: bytes.slice(this.#origin, this.#origin + this.staged),
-      header: bytes.slice(this.#header, this.#header + offload.headerLength),
-      progress: [this.cut, this.#segments],
-    };
-  }
+/** What a context says fits in this many bits (the longest is a payload's length). */
+const OFFLOAD_MOST = 0xfffff;
 
-  restore(saved: unknown): void {
-    const state = saved as {
-      resume: number;
-      budget: unknown;
-      offload: Offload;
-      staged: Uint8Array;
-      header: Uint8Array;
-      progress: [number, number];
-    };
-    this.#resume.restore(state.resume);
-    restore(this.budget.state, state.budget, 'budget');
-    Object.assign(this.offload, state.offload);
-    this.bytes.set(state.staged, this.#origin);
-    this.staged = state.staged.length;
-    this.#summed = -1;
-    this.bytes.set(state.header, this.#header);
-    [this.cut, this.#segments] = state.progress;
-  }
+function offloadState(offload: Offload): Stateful<Record<string, number | boolean>> {
+  const fields = record(offload as unknown as Record<string, number | boolean>);
+  return {
+    ...fields,
+    check(saved, where) {
+      fields.check(saved, where);
+      for (const [name, value] of Object.entries(saved as Record<string, number | boolean>)) {
+        const most = name === 'headerLength' ? MAX_HEADER : OFFLOAD_MOST;
+        if (typeof value === 'number' && !isCount(value, most))
+          throw new StateError(`${where}.${name}`, `${value} cannot be`);
+      }
+    },
+  };
+}
+
+function isCount(value: number, most: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= most;
 }

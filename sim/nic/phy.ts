@@ -5,6 +5,7 @@
  * The PHY owns the plug: it shows the other end a Station, and works out from the partner's what both can do.
  */
 import type { Alarm, Clock } from '../clock.ts';
+import { alarm, array, block, record, StateError, type Stateful, value } from '../state.ts';
 import {
   ABILITY_10_FULL,
   ABILITY_10_HALF,
@@ -98,20 +99,46 @@ export interface PhyKind {
 
 export abstract class CopperPhy {
   protected readonly registers = new Uint16Array(32);
+  /** The state of what every such PHY has. */
+  protected readonly standard: Stateful;
   readonly #kind: PhyKind;
   readonly #events: PhyEvents;
   readonly #negotiation: Alarm;
   #partner: Station | null = null;
-  #link = false;
   #speed: Speed = 1000;
-  #fullDuplex = true;
-  #linkLatch = false; // status bit 2 stays low until read once (22.2.4.2.13)
+  readonly #now = {
+    link: false,
+    fullDuplex: true,
+    linkLatch: false, // status bit 2 stays low until read once (22.2.4.2.13)
+  };
 
   constructor(clock: Clock, kind: PhyKind, events: PhyEvents) {
     this.#kind = kind;
     this.#events = events;
     this.#negotiation = clock.alarm(() => this.#resolve());
+    this.standard = this.#stateOf();
     this.#setDefaults();
+  }
+
+  #stateOf(): Stateful {
+    return block(1, {
+      registers: array(this.registers),
+      partner: stationState(
+        () => this.#partner,
+        (station) => {
+          this.#partner = station;
+        },
+      ),
+      speed: value<number>(
+        () => this.#speed,
+        (speed) => {
+          this.#speed = speed as Speed;
+        },
+        (speed) => speed in SPEED_ABILITIES,
+      ),
+      now: record(this.#now),
+      negotiation: alarm(this.#negotiation),
+    });
   }
 
   /** The link came up, or went. */
@@ -122,7 +149,7 @@ export abstract class CopperPhy {
   protected abstract writeVendor(register: number, value: number): void;
 
   get link(): boolean {
-    return this.#link;
+    return this.#now.link;
   }
 
   get speed(): Speed {
@@ -130,7 +157,7 @@ export abstract class CopperPhy {
   }
 
   get fullDuplex(): boolean {
-    return this.#fullDuplex;
+    return this.#now.fullDuplex;
   }
 
   /** Frames come straight back from the PHY (control bit 14), and the cable sees nothing. */
@@ -201,7 +228,7 @@ export abstract class CopperPhy {
       const duplex = commonDuplex(us, partner, full, half);
       if (duplex === null) continue;
       this.#speed = speed;
-      this.#fullDuplex = duplex;
+      this.#now.fullDuplex = duplex;
       if (us.negotiates && !partner.negotiates) this.registers[PARTNER] = speed === 100 ? HALF_100 : HALF_10;
       this.#setLink(true);
       return;
@@ -223,20 +250,20 @@ export abstract class CopperPhy {
   }
 
   #setLink(up: boolean): void {
-    if (up || this.#link) this.linkSet(up);
-    if (!up) this.#linkLatch = false;
-    if (this.#link === up) return;
-    this.#link = up;
+    if (up || this.#now.link) this.linkSet(up);
+    if (!up) this.#now.linkLatch = false;
+    if (this.#now.link === up) return;
+    this.#now.link = up;
     this.#events.linkChanged();
   }
 
   read(register: number): number {
     if (register > PHY_EXTENDED_STATUS) return this.readVendor(register);
     if (register !== PHY_STATUS) return this.registers[register]!;
-    const latched = this.#linkLatch;
-    this.#linkLatch = this.#link;
-    const negotiated = this.#link && this.registers[PHY_CONTROL]! & PHY_NEGOTIATE ? NEGOTIATED : 0;
-    return CAPABILITIES | negotiated | (latched && this.#link ? LINK : 0);
+    const latched = this.#now.linkLatch;
+    this.#now.linkLatch = this.#now.link;
+    const negotiated = this.#now.link && this.registers[PHY_CONTROL]! & PHY_NEGOTIATE ? NEGOTIATED : 0;
+    return CAPABILITIES | negotiated | (latched && this.#now.link ? LINK : 0);
   }
 
   write(register: number, value: number): void {
@@ -254,37 +281,24 @@ export abstract class CopperPhy {
     } else this.registers[PHY_CONTROL] = value & ~(RESET | RESTART) & 0xffc0;
     if (value & (RESET | RESTART) || this.registers[PHY_CONTROL] !== before) this.#restart();
   }
+}
 
-  save(): unknown {
-    return {
-      registers: this.registers.slice(),
-      partner: this.#partner,
-      link: this.#link,
-      speed: this.#speed,
-      fullDuplex: this.#fullDuplex,
-      linkLatch: this.#linkLatch,
-      negotiation: this.#negotiation.save(),
-    };
-  }
+type SavedStation = Pick<Station, keyof Station>;
 
-  restore(saved: unknown): void {
-    const state = saved as {
-      registers: Uint16Array;
-      partner: Station | null;
-      link: boolean;
-      speed: Speed;
-      fullDuplex: boolean;
-      linkLatch: boolean;
-      negotiation: number;
-    };
-    this.registers.set(state.registers);
-    this.#partner = state.partner;
-    this.#link = state.link;
-    this.#speed = state.speed;
-    this.#fullDuplex = state.fullDuplex;
-    this.#linkLatch = state.linkLatch;
-    this.#negotiation.restore(state.negotiation);
-  }
+/** What the other end shows. */
+function stationState(
+  get: () => Station | null,
+  set: (station: Station | null) => void,
+): Stateful<SavedStation | null> {
+  return {
+    save: get,
+    check(saved, where) {
+      if (saved === null) return;
+      const { abilities, negotiates } = (saved ?? {}) as Partial<Station>;
+      if (!Number.isInteger(abilities) || typeof negotiates !== 'boolean') throw new StateError(where, 'no station');
+    },
+    load: set,
+  };
 }
 
 function forcedSpeed(control: number): Speed {

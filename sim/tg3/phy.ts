@@ -17,6 +17,7 @@ import {
   type PhyEvents,
 } from '../nic/phy.ts';
 import { field, type RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import type { Chip } from './chips.ts';
 import { BCM57XX } from './registers.ts';
 
@@ -151,9 +152,9 @@ export class Phy extends CopperPhy {
     );
   }
 
-  override save(): unknown {
+  save(): unknown {
     return {
-      common: super.save(),
+      common: this.standard.save(),
       aux: this.#aux.slice(),
       shadow: this.#shadow.slice(),
       dsp: [...this.#dsp],
@@ -162,7 +163,7 @@ export class Phy extends CopperPhy {
     };
   }
 
-  override restore(saved: unknown): void {
+  restore(saved: unknown): void {
     const state = saved as {
       common: unknown;
       aux: Uint16Array;
@@ -171,7 +172,7 @@ export class Phy extends CopperPhy {
       mmd: [number, number][];
       mmdAddress: number;
     };
-    super.restore(state.common);
+    restore(this.standard, state.common, 'phy');
     this.#aux.set(state.aux);
     this.#shadow.set(state.shadow);
     this.#dsp.clear();

@@ -18,6 +18,7 @@ import {
 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import { field, type Register, type RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import { FCS_ERROR, knownSum } from '../wire/port.ts';
 import type { Chip } from './chips.ts';
 import { type HostCoalescing, RETURN_RINGS } from './coalescing.ts';
@@ -407,13 +408,13 @@ export class Receive {
   }
 
   save(): unknown {
-    return { fifo: this.#fifo.save(), starved: this.#starved };
+    return { fifo: this.#fifo.state.save(), starved: this.#starved };
   }
 
   restore(saved: unknown): void {
     const state = saved as { fifo: unknown; starved: boolean };
     this.settle();
-    this.#fifo.restore(state.fifo);
+    restore(this.#fifo.state, state.fifo, 'fifo');
     this.#starved = state.starved;
   }
 }

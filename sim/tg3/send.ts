@@ -22,6 +22,7 @@ import {
 } from '../packet.ts';
 import type { Host } from '../pci/function.ts';
 import type { RegisterFile } from '../registers.ts';
+import { restore } from '../state.ts';
 import type { Chip } from './chips.ts';
 import type { HostCoalescing } from './coalescing.ts';
 import {
@@ -434,7 +435,7 @@ export class Send {
 
   save(): unknown {
     return {
-      engine: this.#engine.save(),
+      engine: this.#engine.state.save(),
       ring: [this.#next, this.#packetBds],
       packet: [this.#assembling, this.#dropped, this.#segmenting],
       asked: [this.#flags, this.#special],
@@ -451,7 +452,7 @@ export class Send {
       refused: number;
     };
     this.settle();
-    this.#engine.restore(state.engine);
+    restore(this.#engine.state, state.engine, 'engine');
     [this.#next, this.#packetBds] = state.ring;
     [this.#assembling, this.#dropped, this.#segmenting] = state.packet;
     [this.#flags, this.#special] = state.asked;
