@@ -54,32 +54,48 @@ export function value<T extends number | boolean | string>(
   };
 }
 
-/** The fields of a record, each by what it holds now: numbers, flags, names, and arrays of fixed length. */
-export function record<T extends Record<string, Field>>(own: T): Stateful<T> {
+/** A whole number from 0 to `most`: a counter, an index. */
+export function whole(
+  get: () => number,
+  set: (value: number) => void,
+  most = Number.MAX_SAFE_INTEGER,
+): Stateful<number> {
+  return value(get, set, (number) => Number.isInteger(number) && number >= 0 && number <= most);
+}
+
+/**
+ * The fields of a record, each by what it holds now: numbers, flags, names, and arrays of fixed length.
+ * @param most of its numbers, which are whole ones from 0 on.
+ */
+export function record<T extends object>(own: T, most?: number): Stateful<FieldsOf<T>> {
+  const fieldsOfOwn = own as Record<string, Field>;
   const names = Object.keys(own);
-  const fields = names.map((name) => fieldOf(own, name));
+  const fields = names.map((name) => fieldOf(fieldsOfOwn, name, most));
   return {
-    save: () => Object.fromEntries(fields.map((field, index) => [names[index]!, field.save()])) as T,
+    save: () => Object.fromEntries(fields.map((field, index) => [names[index]!, field.save()])) as FieldsOf<T>,
     check(saved, where) {
       checkNames(saved, names, where);
       for (const [index, name] of names.entries())
         fields[index]!.check((saved as Record<string, unknown>)[name], `${where}.${name}`);
     },
     load: (saved) => {
-      for (const [index, name] of names.entries()) fields[index]!.load(saved[name]);
+      for (const [index, name] of names.entries()) fields[index]!.load((saved as Record<string, unknown>)[name]);
     },
   };
 }
 
 type Field = number | boolean | string | Words;
+/** The fields of `T` that a record keeps. */
+export type FieldsOf<T> = { readonly [K in keyof T as T[K] extends Field ? K : never]: T[K] };
 
-function fieldOf(own: Record<string, Field>, name: string): Stateful<unknown> {
+function fieldOf(own: Record<string, Field>, name: string, most?: number): Stateful<unknown> {
   const now = own[name]!;
   if (typeof now === 'object') return array(now);
   const set = (saved: number | boolean | string) => {
     own[name] = saved;
   };
-  return value(() => own[name] as number | boolean | string, set);
+  if (typeof now === 'number') return whole(() => own[name] as number, set, most);
+  return value(() => own[name] as boolean | string, set);
 }
 
 /** An array of fixed length, in place. */
@@ -154,6 +170,19 @@ export function block<P extends Parts>(version: number, parts: P, loaded?: () =>
       for (const name of names) part(name).load(state[name]);
       loaded?.();
     },
+  };
+}
+
+/** A part with one more check, of what its fields are to each other. @param wrong says what does not fit; null where all does. */
+export function checked<S>(part: Stateful<S>, wrong: (saved: S) => string | null): Stateful<S> {
+  return {
+    save: () => part.save(),
+    check(saved, where) {
+      part.check(saved, where);
+      const why = wrong(saved as S);
+      if (why !== null) throw new StateError(where, why);
+    },
+    load: (saved) => part.load(saved),
   };
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Clock } from '../clock.ts';
 import type { BusMaster } from '../memory.ts';
-import { block, deadline, type Stateful, value } from '../state.ts';
+import { block, deadline, type Stateful, whole } from '../state.ts';
 
 /** Units: a byte that is copied, summed and received takes about a nanosecond of the host's, and this is what else costs. */
 export const DESCRIPTOR_WORK = 192; // with two mappings looked up, of as many as a guest may make
@@ -32,7 +32,7 @@ export class Budget {
     this.#clock = clock;
     this.#dma = dma;
     this.state = block(1, {
-      spent: value(
+      spent: whole(
         () => this.spent,
         (units) => {
           this.#begin();
@@ -46,11 +46,12 @@ export class Budget {
           this.#restsUntil = at;
         },
       ),
-      share: value(
+      share: whole(
         () => this.#share,
         (units) => {
           this.#share = units;
         },
+        MOMENT_WORK,
       ),
     });
   }

@@ -11,7 +11,7 @@ import { copyBytes, crc32, joinSums, littleSum } from '../kernels/index.ts';
 import type { BusMaster, Window } from '../memory.ts';
 import { FCS, foldChecksum, get16, get32, MACS, MIN_FRAME, put16, put32, VLAN_TAG } from '../packet.ts';
 import type { Host, PacketMemory } from '../pci/function.ts';
-import { alarm, block, list, record, StateError, type Stateful, value } from '../state.ts';
+import { alarm, block, type FieldsOf, list, record, type Stateful, whole } from '../state.ts';
 import { FCS_ERROR, SUM_KNOWN } from '../wire/port.ts';
 import { Budget } from './budget.ts';
 import { Offload } from './offload.ts';
@@ -24,6 +24,7 @@ const TCP_FLAGS_LAST = 0x09; // FIN and PSH: only on the last segment
 const LINE = 64;
 const MAX_HEADER = 17 * LINE;
 const AROUND = LINE + MAX_HEADER + 2 * LINE;
+const OFFLOAD_MOST = 0xfffff; // what a context says fits in this many bits (the longest is a payload's length)
 
 /** What a transmitter sends into: the port, or a loopback. */
 export interface Outlet {
@@ -33,6 +34,13 @@ export interface Outlet {
   /** Nanoseconds on the clock until which nothing may be sent. */
   readonly heldUntil: number;
 }
+
+/** What a chip looks at in a saved engine: whether its segmentation fits what was put together. */
+export type EngineState = {
+  readonly offload: FieldsOf<Offload>;
+  readonly staged: Uint8Array;
+  readonly cut: number;
+};
 
 export class PacketEngine {
   readonly offload = new Offload();
@@ -50,7 +58,7 @@ export class PacketEngine {
   readonly #buffers: Window;
   readonly #outlet: Outlet;
   readonly #work: () => void;
-  readonly state: Stateful;
+  readonly state: Stateful<EngineState>;
   readonly #resume: Alarm;
   readonly #memory: PacketMemory;
   readonly #size: number;
@@ -84,12 +92,12 @@ export class PacketEngine {
     this.state = this.#stateOf(room);
   }
 
-  #stateOf(room: number): Stateful {
+  #stateOf(room: number): Stateful<EngineState> {
     const { bytes } = this;
     return block(1, {
       resume: alarm(this.#resume),
       budget: this.budget.state,
-      offload: offloadState(this.offload),
+      offload: record(this.offload, OFFLOAD_MOST),
       staged: list(
         () => bytes.subarray(this.#origin, this.#origin + this.staged),
         (saved) => {
@@ -100,23 +108,23 @@ export class PacketEngine {
         room,
       ),
       header: list(
-        () => bytes.subarray(this.#header, this.#header + this.offload.headerLength),
+        () => bytes.subarray(this.#header, this.#header + Math.min(this.offload.headerLength, MAX_HEADER)),
         (saved) => bytes.set(saved, this.#header),
         MAX_HEADER,
       ),
-      cut: value(
+      cut: whole(
         () => this.cut,
         (octets) => {
           this.cut = octets;
         },
-        (octets) => isCount(octets, OFFLOAD_MOST),
+        OFFLOAD_MOST,
       ),
-      segments: value(
+      segments: whole(
         () => this.#segments,
         (count) => {
           this.#segments = count;
         },
-        (count) => isCount(count, OFFLOAD_MOST),
+        OFFLOAD_MOST,
       ),
     });
   }
@@ -276,26 +284,4 @@ export class PacketEngine {
     Object.assign(this.offload, new Offload());
     this.begin();
   }
-}
-
-/** What a context says fits in this many bits (the longest is a payload's length). */
-const OFFLOAD_MOST = 0xfffff;
-
-function offloadState(offload: Offload): Stateful<Record<string, number | boolean>> {
-  const fields = record(offload as unknown as Record<string, number | boolean>);
-  return {
-    ...fields,
-    check(saved, where) {
-      fields.check(saved, where);
-      for (const [name, value] of Object.entries(saved as Record<string, number | boolean>)) {
-        const most = name === 'headerLength' ? MAX_HEADER : OFFLOAD_MOST;
-        if (typeof value === 'number' && !isCount(value, most))
-          throw new StateError(`${where}.${name}`, `${value} cannot be`);
-      }
-    },
-  };
-}
-
-function isCount(value: number, most: number): boolean {
-  return Number.isInteger(value) && value >= 0 && value <= most;
 }

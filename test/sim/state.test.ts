@@ -1,10 +1,23 @@
 import test from 'ava';
 import { Clock } from '../../sim/clock.ts';
-import { alarm, array, block, deadline, each, list, record, restore, StateError, value } from '../../sim/state.ts';
+import {
+  alarm,
+  array,
+  block,
+  checked,
+  deadline,
+  each,
+  list,
+  record,
+  restore,
+  StateError,
+  value,
+  whole,
+} from '../../sim/state.ts';
 
 function queue(clock: Clock, index: number) {
   const words = Uint32Array.of(index, 0);
-  const own = { head: 0, armed: false, until: 0, fifo: new Uint8Array(0), fired: -1, settled: 0 };
+  const own = { head: 0, armed: false, until: 0, fifo: new Uint8Array(0), fired: -1, settled: 0, sent: 0 };
   const packet = { length: 0, last: false, header: new Uint8Array(2) };
   const timer = clock.alarm(() => {
     own.fired = clock.now;
@@ -13,7 +26,13 @@ function queue(clock: Clock, index: number) {
     3,
     {
       words: array(words),
-      packet: record(packet),
+      packet: record(packet, 64),
+      ends: checked(record({ from: 0, to: 0 }), ({ from, to }) => (from > to ? `${from} is behind ${to}` : null)),
+      sent: whole(
+        () => own.sent,
+        (sent) => (own.sent = sent),
+        9,
+      ),
       head: value(
         () => own.head,
         (head) => (own.head = head),
@@ -89,6 +108,12 @@ test('what does not fit is refused by name, and nothing of it is loaded', (t) =>
         [{ words: new Int32Array(2) }, 'words: an Int32Array, not a Uint32Array'],
         [{ packet: { ...first.packet, last: 1 } }, 'packet.last: a number, not a boolean'],
         [{ packet: { length: 1, last: true } }, 'packet.header: nothing, which is too little'],
+        [{ packet: { ...first.packet, length: 65 } }, 'packet.length: 65 cannot be'],
+        [{ packet: { ...first.packet, length: 0.5 } }, 'packet.length: 0.5 cannot be'],
+        [{ sent: -1 }, 'sent: -1 cannot be'],
+        [{ sent: 1.5 }, 'sent: 1.5 cannot be'],
+        [{ sent: 10 }, 'sent: 10 cannot be'],
+        [{ ends: { from: 2, to: 1 } }, 'ends: 2 is behind 1'],
         [{ packet: [] }, 'packet: an Array, not a state'],
         [{ fifo: new Uint8Array(5) }, 'fifo: 5 elements, of 4 at most'],
         [{ timer: -2 }, 'timer: -2, not a time left'],
