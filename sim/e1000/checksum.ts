@@ -1,14 +1,12 @@
-/** The receive checksum unit (manual section 3.2.9, 13.4.47), and the FCS that is kept where RCTL.SECRC is clear. */
-
-import { crc32, littleSum } from '../kernels/index.ts';
+/** The receive checksum unit (manual section 3.2.9, 13.4.47). */
+import { littleSum } from '../kernels/index.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
-import { foldChecksum, MACS, swap16 } from '../packet.ts';
-import type { RegisterFile } from '../registers.ts';
-import { FCS_ERROR } from '../wire/port.ts';
+import type { ReceivedFrame } from '../nic/received-frame.ts';
+import { FCS, foldChecksum, MACS, swap16 } from '../packet.ts';
+import type { BlockContext } from './context.ts';
 import { RX_IPCS, RX_IPE, RX_IXSM, RX_TCPCS, RX_TCPE } from './descriptors.ts';
-import { I82540EM } from './registers.ts';
+import type { FamilyRegisters } from './registers.ts';
 
-const { RXCSUM } = I82540EM.r;
 const ZERO = 0xffff;
 
 /** 3.2.9.4: an extension header of more than 16 dwords is not decoded; of tunnels, table 3-5. */
@@ -23,22 +21,24 @@ const STATUS = Uint16Array.from({ length: 16 }, (_, found) => {
 
 export class ChecksumUnit {
   readonly #words: Uint32Array;
+  readonly #rxcsum: FamilyRegisters['RXCSUM'];
   readonly #checks = new ReceiveChecksums(PARSER);
   #what = 0;
-  #fcs = 0;
-  /** The FCS computed last, as it follows a frame. */
-  readonly fcsBytes = new Uint8Array(4);
+  #from = 0; // RXCSUM.PCSS
   /** The packet checksum of the last frame, as the descriptor has it. */
   packet = 0;
 
-  constructor(registers: RegisterFile) {
+  constructor({ registers, r }: BlockContext) {
     this.#words = registers.words;
-    registers.onWrite(RXCSUM, () => this.settle());
+    this.#rxcsum = r.RXCSUM;
+    registers.onWrite(r.RXCSUM, () => this.settle());
   }
 
   /** After RXCSUM changed. */
   settle(): void {
+    const RXCSUM = this.#rxcsum;
     const rxcsum = this.#words[RXCSUM.word]!;
+    this.#from = rxcsum & RXCSUM.PCSS;
     this.#what =
       (rxcsum & RXCSUM.IPOFLD ? CHECK_IP : 0) |
       (rxcsum & RXCSUM.TUOFLD ? CHECK_L4 : 0) |
@@ -48,24 +48,16 @@ export class ChecksumUnit {
   /** Sums and checks a frame; returns the descriptor's status and error bits. */
   receive(bytes: Uint8Array, start: number, length: number, flags: number): number {
     const found = this.#checks.check(bytes, start, length, flags, this.#what);
-    const pcss = this.#words[RXCSUM.word]! & RXCSUM.PCSS;
-    this.packet = ~sumFrom(bytes, start, length, this.#checks.total, pcss) & 0xffff;
+    this.packet = ~sumFrom(bytes, start, length, this.#checks.total, this.#from) & 0xffff;
     return STATUS[found]!;
-  }
-
-  /** Computes the FCS of a frame that is to be stored with it. */
-  fcs(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    const fcs = crc32(bytes, start, length);
-    this.#fcs = flags & FCS_ERROR ? ~fcs : fcs;
-    for (let i = 0; i < 4; i++) this.fcsBytes[i] = this.#fcs >>> (8 * i);
   }
 
   /**
    * The packet checksum of the frame that `receive` summed, where a tag is stripped of it, or its FCS was computed and stays:
    * it is of what is stored, from PCSS on (13.4.47).
    */
-  stored(bytes: Uint8Array, start: number, length: number, stripped: number, withFcs: boolean): number {
-    const pcss = this.#words[RXCSUM.word]! & RXCSUM.PCSS;
+  stored({ bytes, start, length, stripped, kept, fcs }: ReceivedFrame, withFcs: boolean): number {
+    const pcss = this.#from;
     let sum = ~this.packet & 0xffff;
     if (stripped !== 0) {
       const front = Math.max(0, MACS - pcss);
@@ -73,9 +65,9 @@ export class ChecksumUnit {
       const rest = littleSum(bytes, start + from, Math.max(0, length - from));
       sum = littleSum(bytes, start + pcss, front) + (front & 1 ? swap16(rest) : rest);
     }
-    if (withFcs && pcss <= length - stripped) {
-      const fcs = foldChecksum((this.#fcs & 0xffff) + (this.#fcs >>> 16));
-      sum += (length - stripped - pcss) & 1 ? swap16(fcs) : fcs;
+    if (withFcs && pcss <= kept) {
+      const rest = littleSum(fcs, 0, FCS);
+      sum += (kept - pcss) & 1 ? swap16(rest) : rest;
     }
     return ~foldChecksum(sum) & 0xffff;
   }

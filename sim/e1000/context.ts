@@ -1,26 +1,61 @@
-/** The transmit context (manual sections 3.3.6 and 3.5): where in the frames that follow the headers are. */
-import type { Offload } from '../nic/offload.ts';
-import { TX_CONTEXT_IPV4, TX_CONTEXT_TCP, TX_DATA_LENGTH } from './descriptors.ts';
+/** What the blocks and queues of a chip of the family are handed: none of them knows which chip it is part of. */
+import type { BusMaster } from '../memory.ts';
+import type { Host } from '../pci/function.ts';
+import { type AnyRegister, offsetOf, type RegisterFile } from '../registers.ts';
+import type { FamilyRegisters } from './registers.ts';
 
-/** Decodes the descriptor. Its ends are last bytes, and 0 stands for the packet's end. */
-export function loadContext(words: Uint32Array, at: number, into: Offload): void {
-  const ip = words[at]!;
-  const l4 = words[at + 1]!;
-  const command = words[at + 2]!;
-  const segmentation = words[at + 3]!;
-  into.l3 = ip & 0xff;
-  into.ipSum = (ip >>> 8) & 0xff;
-  into.ipEnd = endOf(ip >>> 16);
-  into.l4 = l4 & 0xff;
-  into.l4Sum = (l4 >>> 8) & 0xff;
-  into.l4End = endOf(l4 >>> 16);
-  into.payload = command & TX_DATA_LENGTH;
-  into.tcp = (command & TX_CONTEXT_TCP) !== 0;
-  into.ipv4 = (command & TX_CONTEXT_IPV4) !== 0;
-  into.headerLength = (segmentation >>> 8) & 0xff;
-  into.mss = segmentation >>> 16;
+export interface BlockContext {
+  /** The chip's, in traces. */
+  readonly name: string;
+  readonly host: Host;
+  /** Of the function that the chip is. */
+  readonly dma: BusMaster;
+  readonly registers: RegisterFile;
+  readonly r: FamilyRegisters;
 }
 
-function endOf(last: number): number {
-  return last === 0 ? 0 : last + 1;
+/** A queue's own registers are named by their words in the register file. */
+export interface QueueContext {
+  readonly index: number;
+  /** In traces, behind the chip's: "tx", "tx1". */
+  readonly name: string;
+  readonly chip: string;
+  /** Of the function that owns the queue. */
+  readonly dma: BusMaster;
+  readonly registers: RegisterFile;
+  /** The ring's base (its high half follows the low one) and bytes. */
+  readonly base: number;
+  readonly length: number;
+  readonly head: number;
+  readonly tail: number;
+  /** TXDCTL or RXDCTL. */
+  readonly control: number;
+  /** The bits of ICR for a descriptor that was written back. */
+  readonly cause: number;
+}
+
+/** One for each of a direction's queues: as many as there are causes. */
+export function queueContexts(
+  { name: chip, dma, registers, r }: BlockContext,
+  direction: 'tx' | 'rx',
+  causes: readonly number[],
+): QueueContext[] {
+  const [base, length, head, tail, control] =
+    direction === 'tx' ? [r.TDBAL, r.TDLEN, r.TDH, r.TDT, r.TXDCTL] : [r.RDBAL, r.RDLEN, r.RDH, r.RDT, r.RXDCTL];
+  return causes.map((cause, index) => {
+    const wordOf = (register: AnyRegister) => offsetOf(register, index) / 4;
+    return {
+      index,
+      name: index === 0 ? direction : `${direction}${index}`,
+      chip,
+      dma,
+      registers,
+      base: wordOf(base!),
+      length: wordOf(length!),
+      head: wordOf(head!),
+      tail: wordOf(tail!),
+      control: wordOf(control!),
+      cause,
+    };
+  });
 }

@@ -6,11 +6,11 @@
  * significant first, on rising edges of SK; a READ then shifts out a dummy 0 and the word's 16 bits, and goes on with the
  * next word for as long as it is clocked.
  */
-import { field, place, type RegisterFile } from '../registers.ts';
+import { field, place } from '../registers.ts';
+import { array, block, record } from '../state.ts';
+import type { BlockContext } from './context.ts';
 import { EEPROM_WORDS } from './nvm.ts';
-import { I82540EM } from './registers.ts';
-
-const { EECD, EERD } = I82540EM.r;
+import type { FamilyRegisters } from './registers.ts';
 
 const ADDRESS_BITS = 6;
 
@@ -23,21 +23,26 @@ type Operation = 'none' | 'write' | 'erase' | 'write all' | 'erase all';
 
 export class Eeprom {
   readonly words: Uint16Array;
-  readonly #registers: RegisterFile;
-  #state = powerOn();
+  readonly state;
+  readonly #r: FamilyRegisters;
+  readonly #registers: Uint32Array;
+  readonly #port = powerOn();
 
-  constructor(registers: RegisterFile, image: Uint16Array) {
+  constructor({ registers, r }: BlockContext, image: Uint16Array) {
     this.words = image;
-    this.#registers = registers;
-    registers.onWrite(EECD, (value) => this.#eecdWritten(value));
-    registers.onWrite(EERD, (value) => this.#eerdWritten(value));
+    this.#r = r;
+    this.#registers = registers.words;
+    registers.onWrite(r.EECD, (value) => this.#eecdWritten(value));
+    registers.onWrite(r.EERD, (value) => this.#eerdWritten(value));
+    this.state = block(1, { words: array(image), port: record(this.#port) });
     this.reset();
   }
 
   /** The reset value of EECD says what is fitted: EE_PRES, and EE_SIZE 0 for 64 words. */
   reset(): void {
-    this.#state = powerOn();
-    this.#registers.words[EECD.word] = EECD.EE_PRES | EECD.DO;
+    const { EECD } = this.#r;
+    Object.assign(this.#port, powerOn());
+    this.#registers[EECD.word] = EECD.EE_PRES | EECD.DO;
   }
 
   /** Whether initialization control word 1 carries the signature 01b: without it nothing is loaded (table 5-2). */
@@ -46,20 +51,21 @@ export class Eeprom {
   }
 
   #eecdWritten(value: number): void {
-    const state = this.#state;
+    const { EECD } = this.#r;
+    const state = this.#port;
     const held = value & (EECD.SK | EECD.CS | EECD.DI | EECD.FWE | EECD.EE_REQ);
     const granted = value & EECD.EE_REQ ? EECD.EE_GNT : 0; // nobody else contends for the port
     const before = state.previous;
     state.previous = held;
     if (!(held & EECD.CS)) this.#deselect();
-    else if (!(before & EECD.CS)) this.#state = { ...state, phase: 'command', bits: 0, shift: 0, out: 1 };
+    else if (!(before & EECD.CS)) Object.assign(state, { phase: 'command', bits: 0, shift: 0, out: 1 });
     else if (held & ~before & EECD.SK) state.out = this.#clocked((held & EECD.DI) !== 0 ? 1 : 0);
-    this.#registers.words[EECD.word] = held | granted | EECD.EE_PRES | (this.#state.out ? EECD.DO : 0);
+    this.#registers[EECD.word] = held | granted | EECD.EE_PRES | (state.out ? EECD.DO : 0);
   }
 
   /** CS low ends a command. Writes and erases happen now and take no time: DO shows ready at once. */
   #deselect(): void {
-    const state = this.#state;
+    const state = this.#port;
     if (state.writeEnabled && state.phase === 'done') this.#store(state.operation, state.address, state.shift);
     state.phase = 'idle';
     state.operation = 'none';
@@ -75,7 +81,7 @@ export class Eeprom {
 
   /** A rising edge of SK with `bit` on DI; returns what DO then shows. */
   #clocked(bit: number): number {
-    const state = this.#state;
+    const state = this.#port;
     if (state.phase === 'read') return this.#shiftOut();
     const started = state.bits > 0 || bit === 1;
     if ((state.phase === 'command' && started) || state.phase === 'data') {
@@ -88,7 +94,7 @@ export class Eeprom {
   }
 
   #command(): number {
-    const state = this.#state;
+    const state = this.#port;
     const opcode = (state.shift >>> ADDRESS_BITS) & 3;
     state.address = state.shift & (EEPROM_WORDS - 1);
     state.bits = 0;
@@ -104,14 +110,14 @@ export class Eeprom {
   }
 
   #extended(which: number): void {
-    const state = this.#state;
+    const state = this.#port;
     if (which === 0b11) state.writeEnabled = true;
     else if (which === 0b00) state.writeEnabled = false;
     else state.operation = which === 0b10 ? 'erase all' : 'write all';
   }
 
   #shiftOut(): number {
-    const state = this.#state;
+    const state = this.#port;
     const bit = (this.words[state.address]! >>> (15 - state.bits)) & 1;
     if (++state.bits === 16) {
       state.bits = 0;
@@ -121,23 +127,14 @@ export class Eeprom {
   }
 
   #eerdWritten(value: number): void {
-    const { words } = this.#registers;
+    const { EECD, EERD } = this.#r;
+    const words = this.#registers;
     if (!(value & EERD.START)) return;
     // While software holds the port through EECD, EERD does not get it, and DONE stays clear.
     const address = value & EERD.ADDR;
     const data = this.words[field(value, EERD.ADDR)] ?? 0xffff;
     const held = (words[EECD.word]! & EECD.EE_GNT) !== 0;
     words[EERD.word] = held ? address : address | EERD.DONE | place(EERD.DATA, data);
-  }
-
-  save(): unknown {
-    return { ...this.#state, words: this.words.slice() };
-  }
-
-  restore(saved: unknown): void {
-    const { words, ...state } = saved as ReturnType<typeof powerOn> & { words: Uint16Array };
-    this.words.set(words);
-    this.#state = state;
   }
 }
 

@@ -2,16 +2,12 @@
  * 802.3x flow control (manual section 8.7; IEEE 802.3 annex 31B): PAUSE frames received hold the transmitter; a filling
  * receive FIFO sends them.
  */
-import type { Clock } from '../clock.ts';
-import { get16, MIN_FRAME, put16 } from '../packet.ts';
-import type { RegisterFile } from '../registers.ts';
-import { I82540EM } from './registers.ts';
+import { Hold, PAUSE_OPCODE, putPause } from '../nic/pause.ts';
+import { get16, MIN_FRAME } from '../packet.ts';
+import { block, record } from '../state.ts';
+import type { BlockContext } from './context.ts';
+import type { FamilyRegisters } from './registers.ts';
 import type { Statistics } from './statistics.ts';
-
-const { CTRL, FCAL, FCAH, FCT, FCTTV, FCRTL, FCRTH, RAL, RAH, RCTL } = I82540EM.r;
-const { XONRXC, XOFFRXC, XONTXC, XOFFTXC, FCRUC } = I82540EM.r;
-const OPCODE_PAUSE = 0x0001;
-const PAUSE_QUANTUM_BITS = 512;
 
 /** What a frame is to the receiver (8.7.4). */
 export const ORDINARY = 0;
@@ -23,27 +19,35 @@ export const DISCARDED = 2;
 export const PASSED = 3;
 
 export class FlowControl {
+  readonly #r: FamilyRegisters;
+  // As looked at for each frame.
+  readonly #FCT: FamilyRegisters['FCT'];
+  readonly #CTRL: FamilyRegisters['CTRL'];
   readonly #words: Uint32Array;
-  readonly #clock: Clock;
   readonly #statistics: Statistics;
   readonly #frame = new Uint8Array(MIN_FRAME);
-  #pausedUntil = 0;
-  #sentXoff = false;
+  readonly #hold: Hold;
+  readonly #sent = { xoff: false };
+  readonly state;
 
-  constructor(registers: RegisterFile, clock: Clock, statistics: Statistics) {
+  constructor({ registers, r, host }: BlockContext, statistics: Statistics) {
+    this.#r = r;
+    this.#FCT = r.FCT;
+    this.#CTRL = r.CTRL;
     this.#words = registers.words;
-    this.#clock = clock;
     this.#statistics = statistics;
+    this.#hold = new Hold(host.clock);
+    this.state = block(1, { hold: this.#hold.state, sent: record(this.#sent) });
   }
 
   /** Nanoseconds on the clock until which the partner asked us to be quiet; 0 where it did not. */
   get pausedUntil(): number {
-    return this.#pausedUntil;
+    return this.#hold.until;
   }
 
   /** Whether a frame of this EtherType may be MAC control: then `received` says what becomes of it. */
   listens(etherType: number): boolean {
-    return etherType === this.#words[FCT.word] && (this.#words[CTRL.word]! & CTRL.RFCE) !== 0;
+    return etherType === this.#words[this.#FCT.word] && (this.#words[this.#CTRL.word]! & this.#CTRL.RFCE) !== 0;
   }
 
   /**
@@ -51,17 +55,18 @@ export class FlowControl {
    * @param bitTime nanoseconds a bit at the present speed.
    */
   received(bytes: Uint8Array, start: number, bitTime: number): number {
+    const { RAL, RAH, FCAL, FCAH, RCTL, FCRUC, XONRXC, XOFFRXC } = this.#r;
     const words = this.#words;
     const station = isTo(bytes, start, words[RAL.word(0)]!, words[RAH.word(0)]! & RAH.RAH);
     if (!station && !isTo(bytes, start, words[FCAL.word]!, words[FCAH.word]!)) return ORDINARY;
     const rctl = words[RCTL.word]!;
-    if (get16(bytes, start + 14) !== OPCODE_PAUSE) {
+    if (get16(bytes, start + 14) !== PAUSE_OPCODE) {
       this.#statistics.count(FCRUC);
       return rctl & RCTL.PMCF ? PASSED : DISCARDED;
     }
     const quanta = get16(bytes, start + 16);
     this.#statistics.count(quanta === 0 ? XONRXC : XOFFRXC);
-    this.#pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * PAUSE_QUANTUM_BITS * bitTime;
+    this.#hold.pause(quanta, bitTime);
     return station && rctl & RCTL.DPF ? DISCARDED : PAUSE;
   }
 
@@ -70,15 +75,16 @@ export class FlowControl {
    * one more for a frame that overflows it; once it is down to FCRTL one XON, where XONE asks for it (8.7.5).
    */
   level(bytes: number, rising: boolean, overflow: boolean): Uint8Array | null {
+    const { CTRL, FCRTH, FCRTL, XONTXC } = this.#r;
     if (!(this.#words[CTRL.word]! & CTRL.TFCE)) return null;
     const high = this.#words[FCRTH.word]!;
-    if (rising && high !== 0 && (this.#sentXoff ? overflow : bytes >= high)) {
-      this.#sentXoff = true;
+    if (rising && high !== 0 && (this.#sent.xoff ? overflow : bytes >= high)) {
+      this.#sent.xoff = true;
       return this.xoff();
     }
     const low = this.#words[FCRTL.word]!;
-    if (!this.#sentXoff || rising || bytes > (low & FCRTL.RTL)) return null;
-    this.#sentXoff = false;
+    if (!this.#sent.xoff || rising || bytes > (low & FCRTL.RTL)) return null;
+    this.#sent.xoff = false;
     if (!(low & FCRTL.XONE)) return null;
     this.#statistics.count(XONTXC);
     return this.#pause(0);
@@ -86,12 +92,13 @@ export class FlowControl {
 
   /** An XOFF with the time that FCTTV says: to be sent. */
   xoff(): Uint8Array {
-    this.#statistics.count(XOFFTXC);
-    return this.#pause(this.#words[FCTTV.word]!);
+    this.#statistics.count(this.#r.XOFFTXC);
+    return this.#pause(this.#words[this.#r.FCTTV.word]!);
   }
 
   /** Annex 31B.1: to the flow control address, from the station's, opcode 1, quanta, zeros. */
   #pause(quanta: number): Uint8Array {
+    const { FCAL, FCAH, FCT, RAL, RAH } = this.#r;
     const frame = this.#frame;
     const words = this.#words;
     for (let i = 0; i < 4; i++) {
@@ -102,30 +109,18 @@ export class FlowControl {
       frame[4 + i] = words[FCAH.word]! >>> (8 * i);
       frame[10 + i] = words[RAH.word(0)]! >>> (8 * i);
     }
-    put16(frame, 12, words[FCT.word]!);
-    put16(frame, 14, OPCODE_PAUSE);
-    put16(frame, 16, quanta);
+    putPause(frame, words[FCT.word]!, quanta);
     return frame;
   }
 
-  /** Time is over, or the link went: nothing holds the transmitter. */
+  /** The link went: nothing holds the transmitter. */
   release(): void {
-    this.#pausedUntil = 0;
+    this.#hold.release();
   }
 
   reset(): void {
-    this.#pausedUntil = 0;
-    this.#sentXoff = false;
-  }
-
-  save(): unknown {
-    return { pause: Math.max(0, this.#pausedUntil - this.#clock.now), sentXoff: this.#sentXoff };
-  }
-
-  restore(saved: unknown): void {
-    const state = saved as { pause: number; sentXoff: boolean };
-    this.#pausedUntil = state.pause === 0 ? 0 : this.#clock.now + state.pause;
-    this.#sentXoff = state.sentXoff;
+    this.#hold.release();
+    this.#sent.xoff = false;
   }
 }
 

@@ -10,12 +10,15 @@ import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { place, RegisterFile } from '../registers.ts';
-import { restore } from '../state.ts';
+import { array, block, record, restore, type Stateful, whole } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import { FCS_ERROR, type Port } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
 import { I82540EM_CONFIGURATION, REGISTERS_SIZE } from './configuration.ts';
+
+import { queueContexts } from './context.ts';
 import { Eeprom } from './eeprom.ts';
+
 import { Filters } from './filters.ts';
 import { FlowControl, ORDINARY } from './flow-control.ts';
 import { InterruptBlock } from './interrupts.ts';
@@ -23,11 +26,9 @@ import { IoPort } from './io.ts';
 import { factoryImage } from './nvm.ts';
 import { Phy } from './phy.ts';
 import { Receive } from './receive.ts';
-import { I82540EM } from './registers.ts';
+import { type FamilyRegisters, I82540EM } from './registers.ts';
 import { Statistics } from './statistics.ts';
 import { Transmit } from './transmit.ts';
-
-const { CTRL, CTRL_EXT, ICR, PBA, RAH, RAL, RCTL, STATUS } = I82540EM.r;
 
 const LOOPBACK_MAC = 1; // RCTL.LBM
 const PACKET_BUFFER_KB = 64;
@@ -57,7 +58,10 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   readonly #transmit: Transmit;
   readonly #io: IoPort;
   readonly #words: Uint32Array;
-  #linkUp = false;
+  readonly #r: FamilyRegisters;
+  readonly #RCTL: FamilyRegisters['RCTL']; // as looked at for each frame
+  readonly #link = { up: false };
+  readonly #state: Stateful;
 
   /** @param configuration another one for a card of its kin. */
   constructor(host: Host, options: E1000Options = {}, configuration = I82540EM_CONFIGURATION) {
@@ -65,19 +69,23 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     const registers = new RegisterFile(I82540EM);
     this.registers = registers;
     this.#words = registers.words;
-    this.#statistics = new Statistics(registers);
-    this.#interrupts = new InterruptBlock(registers, host.clock, (asserted) => this.interrupt(asserted));
-    this.eeprom = new Eeprom(registers, options.eeprom ?? factoryImage(options.mac ?? DEFAULT_MAC));
-    this.phy = new Phy(registers, host.clock, {
+    const { r } = I82540EM;
+    const context = { name: registers.map.chip, host, dma: this.dma, registers, r };
+    this.#r = r;
+    this.#RCTL = r.RCTL;
+    this.#statistics = new Statistics(context);
+    this.#interrupts = new InterruptBlock(context, (asserted) => this.interrupt(asserted));
+    this.eeprom = new Eeprom(context, options.eeprom ?? factoryImage(options.mac ?? DEFAULT_MAC));
+    this.phy = new Phy(context, {
       linkChanged: () => this.#settleLink(),
       stationChanged: () => this.port.medium?.stationChanged(this.port),
-      interrupt: () => this.#interrupts.raise(ICR.PHYINT),
-      accessDone: () => this.#interrupts.raise(ICR.MDAC),
+      interrupt: () => this.#interrupts.raise(r.ICR.PHYINT),
+      accessDone: () => this.#interrupts.raise(r.ICR.MDAC),
     });
-    this.#filters = new Filters(registers);
-    this.#checksums = new ChecksumUnit(registers);
-    this.#flow = new FlowControl(registers, host.clock, this.#statistics);
-    this.#receive = new Receive(host, registers, this.dma, {
+    this.#filters = new Filters(context);
+    this.#checksums = new ChecksumUnit(context);
+    this.#flow = new FlowControl(context, this.#statistics);
+    this.#receive = new Receive(context, queueContexts(context, 'rx', [r.ICR.RXT0]), {
       filters: this.#filters,
       checksums: this.#checksums,
       flow: this.#flow,
@@ -85,22 +93,22 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       statistics: this.#statistics,
       sendPause: (frame) => this.#sendPause(frame),
     });
-    this.#transmit = new Transmit(host, registers, this.dma, {
+    this.#transmit = new Transmit(context, queueContexts(context, 'tx', [r.ICR.TXDW]), {
       interrupts: this.#interrupts,
       statistics: this.#statistics,
       outlet: this,
       softwareXoff: () => {
-        if (this.#words[CTRL.word]! & CTRL.TFCE) this.#sendPause(this.#flow.xoff());
+        if (this.#words[r.CTRL.word]! & r.CTRL.TFCE) this.#sendPause(this.#flow.xoff());
       },
     });
     this.#io = new IoPort(registers);
     this.port = new CardPort(options.name ?? 'e1000', this);
-    registers.onWrite(CTRL, (value) => this.#controlWritten(value));
-    registers.onWrite(CTRL_EXT, (value) => {
-      if (value & CTRL_EXT.EE_RST) this.#loadEeprom();
+    registers.onWrite(r.CTRL, (value) => this.#controlWritten(value));
+    registers.onWrite(r.CTRL_EXT, (value) => {
+      if (value & r.CTRL_EXT.EE_RST) this.#loadEeprom();
     });
-    registers.onRead(STATUS, () => this.#status());
-    registers.onWrite(PBA, () => this.#settlePacketBuffer());
+    registers.onRead(r.STATUS, () => this.#status());
+    registers.onWrite(r.PBA, () => this.#settlePacketBuffer());
     this.addBar(0, {
       kind: 'memory',
       size: REGISTERS_SIZE,
@@ -108,6 +116,28 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       write: (offset, width, value) => registers.write(offset, width, value),
     });
     this.addBar(2, this.#io);
+    this.#state = block(
+      1,
+      {
+        registers: array(this.#words),
+        refused: whole(
+          () => registers.refused,
+          (count) => (registers.refused = count),
+        ),
+        link: record(this.#link),
+        interrupts: this.#interrupts.state,
+        eeprom: this.eeprom.state,
+        phy: this.phy.state,
+        flow: this.#flow.state,
+        receive: this.#receive.state,
+        transmit: this.#transmit.state,
+        io: this.#io.state,
+      },
+      () => {
+        this.#filters.settle();
+        this.#checksums.settle();
+      },
+    );
     this.reset('power-on');
   }
 
@@ -147,7 +177,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     this.#checksums.settle();
     this.#loadEeprom();
     this.#settleLink();
-    this.#words[ICR.word] = 0; // of the link that a reset drops no cause is left
+    this.#words[this.#r.ICR.word] = 0; // of the link that a reset drops no cause is left
     this.#interrupts.reset();
   }
 
@@ -155,6 +185,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   #loadEeprom(): void {
     this.eeprom.reset();
     const [low, middle, high] = this.eeprom.words as unknown as [number, number, number];
+    const { RAL, RAH } = this.#r;
     if (this.eeprom.signed) {
       this.#words[RAL.word(0)] = low | (middle << 16);
       this.#words[RAH.word(0)] = RAH.AV | high;
@@ -165,6 +196,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   // Control, status, link.
 
   #controlWritten(value: number): void {
+    const { CTRL } = this.#r;
     if (value & CTRL.PHY_RST) this.phy.reset();
     if (value & CTRL.RST) this.#softwareReset();
     else this.#settleLink();
@@ -172,16 +204,18 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
 
   /** Link as the MAC sees it: software set it up (SLU), and the PHY says so; ILOS turns the PHY's word around. */
   #settleLink(): void {
+    const { CTRL, ICR } = this.#r;
     const ctrl = this.#words[CTRL.word]!;
     const up = (ctrl & CTRL.SLU) !== 0 && this.phy.link !== ((ctrl & CTRL.ILOS) !== 0);
-    if (up === this.#linkUp) return;
-    this.#linkUp = up;
+    if (up === this.#link.up) return;
+    this.#link.up = up;
     this.#flow.release();
     if (up) this.#transmit.resume();
     this.#interrupts.raise(ICR.LSC);
   }
 
   #status(): number {
+    const { CTRL, STATUS } = this.#r;
     const ctrl = this.#words[CTRL.word]!;
     const { phy } = this;
     const detected = { 10: 0, 100: 1, 1000: 2 }[phy.speed];
@@ -189,7 +223,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
     const full = ctrl & CTRL.FRCDPLX ? (ctrl & CTRL.FD) !== 0 : phy.fullDuplex;
     return (
       (full ? STATUS.FD : 0) |
-      (this.#linkUp ? STATUS.LU : 0) |
+      (this.#link.up ? STATUS.LU : 0) |
       (this.#flow.pausedUntil > this.host.clock.now ? STATUS.TXOFF : 0) |
       place(STATUS.SPEED, speed) |
       place(STATUS.ASDV, detected)
@@ -198,6 +232,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
 
   /** TXA is what RXA leaves of the packet buffer, and only reads (13.4.16). */
   #settlePacketBuffer(): void {
+    const { PBA } = this.#r;
     const receive = Math.min(this.#words[PBA.word]! & PBA.RXA, PACKET_BUFFER_KB);
     this.#words[PBA.word] = receive | ((PACKET_BUFFER_KB - receive) << 16);
   }
@@ -215,21 +250,22 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   /** @internal Transmit's outlet: to the wire, or around. Without link a frame goes nowhere. */
   send(bytes: Uint8Array, start: number, length: number, flags: number): void {
     if (this.#loopback) this.#receive.frame(bytes, start, length, flags, ORDINARY);
-    else if (this.#linkUp) this.port.medium?.transmit(this.port, bytes, start, length, flags);
+    else if (this.#link.up) this.port.medium?.transmit(this.port, bytes, start, length, flags);
   }
 
   /** @internal Transmit's outlet: a burst goes to the wire, or not at all. */
   sendBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
-    if (this.#loopback || !this.#linkUp) return 0;
+    if (this.#loopback || !this.#link.up) return 0;
     return this.port.medium?.transmitBurst?.(this.port, bytes, starts, lengths, count) ?? 0;
   }
 
   get #loopback(): boolean {
+    const RCTL = this.#RCTL;
     return (this.#words[RCTL.word]! & RCTL.LBM) === LOOPBACK_MAC << 6 || this.phy.loopback;
   }
 
   #sendPause(frame: Uint8Array): void {
-    if (this.#loopback || !this.#linkUp) return; // it would only stop ourselves
+    if (this.#loopback || !this.#link.up) return; // it would only stop ourselves
     this.#statistics.sentPause(frame.length);
     this.port.medium?.transmit(this.port, frame, 0, frame.length, 0);
   }
@@ -238,7 +274,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
 
   /** @internal From the port. */
   arrive(bytes: Uint8Array, start: number, length: number, flags: number): void {
-    if (!this.#linkUp || this.#loopback) return;
+    if (!this.#link.up || this.#loopback) return;
     let kind = ORDINARY;
     if (length >= MIN_FRAME && this.#flow.listens(get16(bytes, start + 12)) && this.#hears(flags)) {
       const before = this.#flow.pausedUntil;
@@ -250,11 +286,12 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
 
   /** @internal From the port. */
   arriveBurst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
-    if (!this.#linkUp || this.#loopback) return 0;
+    if (!this.#link.up || this.#loopback) return 0;
     return this.#receive.burst(bytes, starts, lengths, count);
   }
 
   #hears(flags: number): boolean {
+    const RCTL = this.#RCTL;
     return (flags & FCS_ERROR) === 0 && (this.#words[RCTL.word]! & RCTL.EN) !== 0;
   }
 
@@ -265,44 +302,10 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   }
 
   protected override saveChip(): unknown {
-    return {
-      registers: this.#words.slice(),
-      refused: this.registers.refused,
-      linkUp: this.#linkUp,
-      interrupts: this.#interrupts.save(),
-      eeprom: this.eeprom.save(),
-      phy: this.phy.state.save(),
-      flow: this.#flow.save(),
-      receive: this.#receive.save(),
-      transmit: this.#transmit.save(),
-      io: this.#io.address,
-    };
+    return this.#state.save();
   }
 
   protected override restoreChip(saved: unknown): void {
-    const state = saved as {
-      registers: Uint32Array;
-      refused: number;
-      linkUp: boolean;
-      interrupts: unknown;
-      eeprom: unknown;
-      phy: unknown;
-      flow: unknown;
-      receive: unknown;
-      transmit: unknown;
-      io: number;
-    };
-    this.#words.set(state.registers);
-    this.registers.refused = state.refused;
-    this.#linkUp = state.linkUp;
-    this.#filters.settle();
-    this.#checksums.settle();
-    this.#interrupts.restore(state.interrupts);
-    this.eeprom.restore(state.eeprom);
-    restore(this.phy.state, state.phy, 'phy');
-    this.#flow.restore(state.flow);
-    this.#receive.restore(state.receive);
-    this.#transmit.restore(state.transmit);
-    this.#io.address = state.io;
+    restore(this.#state, saved, 'chip');
   }
 }

@@ -3,53 +3,73 @@
  * line after every change of cause or mask.
  */
 import type { Alarm, Clock } from '../clock.ts';
-import type { RegisterFile } from '../registers.ts';
-import { I82540EM } from './registers.ts';
+import { alarm, block, deadline, type Stateful, value } from '../state.ts';
+import type { BlockContext } from './context.ts';
 
-const { ICR, ITR, ICS, IMS, IMC } = I82540EM.r;
 const ITR_UNIT = 256; // ns
 
 export class InterruptBlock {
   readonly #clock: Clock;
   readonly #words: Uint32Array;
+  readonly #causes: number; // ICR, IMS and ITR, by word
+  readonly #mask: number;
+  readonly #interval: number;
+  readonly state: Stateful;
   readonly #line: (asserted: boolean) => void;
   readonly #throttle: Alarm;
   #asserted = false;
   #notBefore = 0; // the moment from which throttling lets the line rise again
 
-  constructor(registers: RegisterFile, clock: Clock, line: (asserted: boolean) => void) {
-    this.#clock = clock;
+  constructor({ registers, r, host }: BlockContext, line: (asserted: boolean) => void) {
+    const { ICR, ICS, IMS, IMC } = r;
+    const valid = registers.map.find(IMS.at)!.masks.sets;
+    this.#clock = host.clock;
     this.#words = registers.words;
+    this.#causes = ICR.word;
+    this.#mask = IMS.word;
+    this.#interval = r.ITR.word;
     this.#line = line;
-    this.#throttle = clock.alarm(() => this.#settle());
+    this.#throttle = host.clock.alarm(() => this.#settle());
     registers.onRead(ICR, () => this.#readCauses());
     registers.onWrite(ICR, () => this.#settle());
-    registers.onWrite(ICS, (value) => this.raise(value & IMS_BITS));
+    registers.onWrite(ICS, (causes) => this.raise(causes & valid));
     registers.onWrite(IMS, () => this.#settle());
-    registers.onWrite(IMC, (value) => {
-      this.#words[IMS.word]! &= ~value;
+    registers.onWrite(IMC, (causes) => {
+      this.#words[IMS.word]! &= ~causes;
       this.#settle();
+    });
+    this.state = block(1, {
+      asserted: value(
+        () => this.#asserted,
+        (asserted) => (this.#asserted = asserted),
+      ),
+      wait: deadline(
+        host.clock,
+        () => this.#notBefore,
+        (at) => (this.#notBefore = at),
+      ),
+      throttle: alarm(this.#throttle),
     });
   }
 
   /** Sets causes. */
   raise(causes: number): void {
-    const now = this.#words[ICR.word]!;
+    const now = this.#words[this.#causes]!;
     if ((now & causes) === causes && this.#asserted) return;
-    this.#words[ICR.word] = now | causes;
+    this.#words[this.#causes] = now | causes;
     this.#settle();
   }
 
   /** Reading acknowledges: every cause is cleared (13.4.17) and the line falls. */
   #readCauses(): number {
-    const causes = this.#words[ICR.word]!;
-    this.#words[ICR.word] = 0;
+    const causes = this.#words[this.#causes]!;
+    this.#words[this.#causes] = 0;
     this.#settle();
     return causes;
   }
 
   #settle(): void {
-    const wanted = (this.#words[ICR.word]! & this.#words[IMS.word]!) !== 0;
+    const wanted = (this.#words[this.#causes]! & this.#words[this.#mask]!) !== 0;
     if (wanted === this.#asserted) return;
     const { now } = this.#clock;
     if (wanted && now < this.#notBefore) {
@@ -57,7 +77,7 @@ export class InterruptBlock {
       return;
     }
     this.#throttle.cancel();
-    if (wanted) this.#notBefore = now + this.#words[ITR.word]! * ITR_UNIT;
+    if (wanted) this.#notBefore = now + this.#words[this.#interval]! * ITR_UNIT;
     this.#asserted = wanted;
     this.#line(wanted);
   }
@@ -67,21 +87,4 @@ export class InterruptBlock {
     this.#throttle.cancel();
     this.#settle();
   }
-
-  save(): unknown {
-    return {
-      asserted: this.#asserted,
-      wait: Math.max(0, this.#notBefore - this.#clock.now),
-      throttle: this.#throttle.save(),
-    };
-  }
-
-  restore(saved: unknown): void {
-    const state = saved as { asserted: boolean; wait: number; throttle: number };
-    this.#asserted = state.asserted;
-    this.#notBefore = this.#clock.now + state.wait;
-    this.#throttle.restore(state.throttle);
-  }
 }
-
-const IMS_BITS = I82540EM.find(IMS.at)!.masks.sets;

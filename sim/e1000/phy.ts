@@ -2,7 +2,7 @@
  * The copper PHY inside the 82540EM (a Marvell 88E1011 core): reached through MDIC (manual section 13.4.7; the PHY's
  * registers are in 13.4.7.1 and chapter 8).
  */
-import { type Clock, MILLISECOND } from '../clock.ts';
+import { MILLISECOND } from '../clock.ts';
 import {
   CopperPhy,
   PHY_ADVERTISEMENT,
@@ -18,10 +18,10 @@ import {
   type PhyEvents,
   type PhyKind,
 } from '../nic/phy.ts';
-import { field, type RegisterFile } from '../registers.ts';
-import { I82540EM } from './registers.ts';
+import { field } from '../registers.ts';
+import type { BlockContext } from './context.ts';
+import type { FamilyRegisters } from './registers.ts';
 
-const { MDIC } = I82540EM.r;
 const OP_WRITE = 1;
 const OP_READ = 2;
 const ADDRESS = 1; // the internal PHY's, on the MDIO bus
@@ -65,14 +65,16 @@ export interface E1000PhyEvents extends PhyEvents {
 
 export class Phy extends CopperPhy {
   readonly state = this.standard;
-  readonly #mac: RegisterFile;
+  readonly #words: Uint32Array;
+  readonly #mdic: FamilyRegisters['MDIC'];
   readonly #events: E1000PhyEvents;
 
-  constructor(mac: RegisterFile, clock: Clock, events: E1000PhyEvents) {
-    super(clock, KIND, events);
-    this.#mac = mac;
+  constructor({ registers, r, host }: BlockContext, events: E1000PhyEvents) {
+    super(host.clock, KIND, events);
+    this.#words = registers.words;
+    this.#mdic = r.MDIC;
     this.#events = events;
-    mac.onWrite(MDIC, (value) => this.#access(value));
+    registers.onWrite(r.MDIC, (value) => this.#access(value));
   }
 
   protected override linkSet(up: boolean): void {
@@ -85,6 +87,7 @@ export class Phy extends CopperPhy {
   }
 
   #access(value: number): void {
+    const MDIC = this.#mdic;
     const register = field(value, MDIC.REGADD);
     const operation = field(value, MDIC.OP);
     const answers = field(value, MDIC.PHYADD) === ADDRESS && (operation === OP_READ || operation === OP_WRITE);
@@ -93,7 +96,7 @@ export class Phy extends CopperPhy {
     else if (answers) data = this.read(register);
     // A frame on MDIO takes 64 bit times of MDC, some 26 µs; no driver sees the difference from none.
     const held = value & ~(MDIC.DATA | MDIC.E | MDIC.R);
-    this.#mac.words[MDIC.word] = held | MDIC.R | (answers ? data : MDIC.E);
+    this.#words[MDIC.word] = held | MDIC.R | (answers ? data : MDIC.E);
     if (value & MDIC.I) this.#events.accessDone();
   }
 

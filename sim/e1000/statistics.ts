@@ -3,16 +3,17 @@
  * wrapping, and clear when read; of the 64-bit pairs only reading the high half clears, and it clears both.
  */
 import { FCS } from '../packet.ts';
-import type { Register, RegisterFile } from '../registers.ts';
-import { I82540EM } from './registers.ts';
+import type { Register } from '../registers.ts';
+import type { BlockContext } from './context.ts';
+import { STATISTICS } from './statistics-registers.ts';
 
-const R = I82540EM.r;
+const R = STATISTICS.r;
 const MAX = 0xffffffff;
 
 export class Statistics {
   readonly #words: Uint32Array;
 
-  constructor(registers: RegisterFile) {
+  constructor({ registers }: BlockContext) {
     this.#words = registers.words;
     const pairs = [
       [R.GORCL, R.GORCH],

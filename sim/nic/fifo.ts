@@ -16,6 +16,12 @@ const MEMORY = 128 * 1024;
 /** With the wire's flags. */
 type SavedFrame = { readonly bytes: Uint8Array; readonly flags: number };
 
+/** Where they go. */
+export interface Receiver {
+  /** One frame to the host. False where it has to wait. */
+  take(bytes: Uint8Array, start: number, length: number, flags: number): boolean;
+}
+
 export class Fifo {
   readonly #memory: PacketMemory;
   // One frame: where it starts, its length, its wire flags.
@@ -25,6 +31,7 @@ export class Fifo {
   #first = 0;
   #count = 0;
   #writeAt = 0;
+  #draining = false;
   /** Bytes in use, whole lines. */
   used = 0;
 
@@ -76,7 +83,26 @@ export class Fifo {
     this.#count--;
   }
 
+  /**
+   * Frames go on, the first one first, for as long as the receiver takes them. False where there is none, or this goes on
+   * already: a doorbell from within, by an interrupt.
+   */
+  drain(receiver: Receiver): boolean {
+    if (this.empty || this.#draining) return false;
+    this.#draining = true;
+    try {
+      for (let first = this.#first; !this.empty; first = this.#first) {
+        if (!receiver.take(this.bytes, this.start, this.length, this.flags)) break;
+        if (this.#first === first && !this.empty) this.pop(); // else it was cleared meanwhile
+      }
+    } finally {
+      this.#draining = false;
+    }
+    return true;
+  }
+
   clear(): void {
+    this.#first = (this.#first + this.#count) % ENTRIES;
     this.#count = 0;
     this.used = 0;
   }

@@ -74,13 +74,21 @@ export class PacketEngine {
   /**
    * @param most bytes of a packet that is put together.
    * @param work goes through the chip's descriptors until there is none left, or `held`.
+   * @param budget what others work on as well, where it is shared.
    */
-  constructor(host: Host, dma: BusMaster, outlet: Outlet, most: number, work: () => void) {
+  constructor(
+    host: Host,
+    dma: BusMaster,
+    outlet: Outlet,
+    most: number,
+    work: () => void,
+    budget = new Budget(host.clock, dma),
+  ) {
     this.#clock = host.clock;
     this.#outlet = outlet;
     this.#work = work;
     this.#buffers = dma.window();
-    this.budget = new Budget(host.clock, dma);
+    this.budget = budget;
     this.#resume = host.clock.alarm(() => this.run());
     const room = (most + LINE - 1) & -LINE;
     this.#size = AROUND + room;

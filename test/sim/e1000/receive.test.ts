@@ -770,3 +770,19 @@ test('property: no frame is lost or reordered but as counted, however ring, buff
     { numRuns: 150 },
   );
 });
+
+test('a driver that turns receives off from within the interrupt of a frame that waited gets no more of what waited', (t) => {
+  const b: Bench = new Bench({ onLine: (asserted) => asserted && b.write(R.RCTL, 0) });
+  b.receiver(8, { give: 0 });
+  for (let i = 0; i < 3; i++) b.inject(ethernet({ seed: i }));
+  b.write(R.IMS, R.IMS.RXT0);
+  b.read(R.ICR);
+  b.write(R.RDT, 4);
+  t.is(b.received().length, 1);
+  b.write(R.IMC, R.IMS.RXT0);
+  b.write(R.RCTL, R.RCTL.EN | R.RCTL.BAM | R.RCTL.SECRC);
+  b.inject(ethernet({ seed: 7 }));
+  const [frame, ...more] = b.received();
+  t.deepEqual(frame?.bytes, ethernet({ seed: 7 }));
+  t.is(more.length, 0);
+});

@@ -155,6 +155,31 @@ test('frames waiting in the FIFO, an XOFF sent, frames on the line', (t) => {
   });
 });
 
+test('a made-up state of a segmentation without end is refused', (t) => {
+  const b: Bench = new Bench({ wire: { rate: 1e9 } });
+  b.transmitter();
+  segmented(b, 5000, 333);
+  b.ring();
+  const state = structuredClone(b.card.save()) as SavedSegmentation;
+  const { offload } = state.chip.transmit.queues[0]!.engine;
+  t.is(offload.mss, 333);
+  offload.mss = 0; // segments of nothing, without end
+  t.throws(() => b.card.restore(state), { name: 'StateError', message: /transmit\.queues\[0\]: a segmentation/ });
+});
+
+test('a state with a field that cannot be is refused, and nothing of it is loaded', (t) => {
+  const b = new Bench();
+  const state = structuredClone(b.card.save()) as SavedSegmentation;
+  state.chip.transmit.queues[0]!.packet.consumed = -1e15;
+  const before = b.card.save();
+  t.throws(() => b.card.restore(state), { name: 'StateError', message: /transmit\.queues\[0\]\.packet\.consumed/ });
+  t.deepEqual(b.card.save(), before);
+});
+
+interface SavedSegmentation {
+  chip: { transmit: { queues: { engine: { offload: { mss: number } }; packet: { consumed: number } }[] } };
+}
+
 /** One thing that a driver, the partner or time might do. The same numbers give the same. */
 function step(b: Bench, prng: Prng): void {
   const upTo = (n: number) => prng.next() % n;
