@@ -32,6 +32,13 @@ export interface ReceiveBlocks {
   readonly interrupts: InterruptBlock;
   readonly statistics: Statistics;
   readonly sendPause: (frame: Uint8Array) => void;
+  /** Where there are several queues. */
+  readonly steering?: Steering;
+}
+
+export interface Steering {
+  /** The index of the queue that a frame is for. */
+  queue(bytes: Uint8Array, start: number, length: number): number;
 }
 
 export class Receive implements Receiver {
@@ -47,6 +54,7 @@ export class Receive implements Receiver {
   readonly #interrupts: InterruptBlock;
   readonly #statistics: Statistics;
   readonly #sendPause: (frame: Uint8Array) => void;
+  readonly #steering: Steering | null;
   readonly #fifo: Fifo;
   readonly #delays: DelayTimers;
   readonly #frame = new ReceivedFrame();
@@ -74,6 +82,7 @@ export class Receive implements Receiver {
     this.#interrupts = blocks.interrupts;
     this.#statistics = blocks.statistics;
     this.#sendPause = blocks.sendPause;
+    this.#steering = blocks.steering ?? null;
     this.#ICR = r.ICR;
     this.#tagType = r.VET.word;
     this.#smallest = r.RSRPD.word;
@@ -167,8 +176,8 @@ export class Receive implements Receiver {
   }
 
   /** Which queue a frame is for. */
-  #queueFor(_bytes: Uint8Array, _start: number, _length: number): RxQueue {
-    return this.queues[0]!;
+  #queueFor(bytes: Uint8Array, start: number, length: number): RxQueue {
+    return this.queues[this.#steering === null ? 0 : this.#steering.queue(bytes, start, length)]!;
   }
 
   /** False where the frame is missed. */

@@ -4,7 +4,20 @@
  * Source: Intel, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual" (317453), chapter 13;
  * `section` is its. Names are its names, too. Alternate offsets (table 13-2, kept for 82542 software) are aliases.
  */
-import { never, notYet, partly, RegisterMap, type Row, type Rows, ro, rsvd, run, sc, startOf } from '../registers.ts';
+import {
+  type AnyRegister,
+  never,
+  notYet,
+  partly,
+  RegisterMap,
+  type Row,
+  type Rows,
+  ro,
+  rsvd,
+  run,
+  sc,
+  startOf,
+} from '../registers.ts';
 import { STATISTICS_ROWS } from './statistics-registers.ts';
 
 const ring = <const R extends Omit<Row, 'access'>>(row: R) => ({ access: 'RW', ...row }) as const;
@@ -707,5 +720,19 @@ export const I82540EM = new RegisterMap('82540EM', 0x20000, ROWS, blockOf);
 
 export type E1000Registers = (typeof I82540EM)['r'];
 
-/** What the blocks of a chip of the family know of its registers. */
-export type FamilyRegisters = E1000Registers;
+/** What the blocks of a chip of the family know of its registers. Those that each queue has are one, or an array. */
+export type FamilyRegisters = Omit<E1000Registers, QueueRegister> & Record<QueueRegister, AnyRegister>;
+
+type QueueRegister =
+  | 'RDBAL'
+  | 'RDBAH'
+  | 'RDLEN'
+  | 'RDH'
+  | 'RDT'
+  | 'RXDCTL'
+  | 'TDBAL'
+  | 'TDBAH'
+  | 'TDLEN'
+  | 'TDH'
+  | 'TDT'
+  | 'TXDCTL';
