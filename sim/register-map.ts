@@ -238,7 +238,7 @@ export class RegisterMap<T extends Rows = Rows> {
   }
 
   /** The same table for a chip of the family, with those rows that it has. */
-  kin(chip: string, has = (_row: NamedRow) => true): RegisterMap {
+  variant(chip: string, has = (_row: NamedRow) => true): RegisterMap {
     const table = Object.fromEntries(this.rows.filter(has).map(({ name }) => [name, this.table[name]!]));
     return new RegisterMap(chip, this.size, table, (row) => this.find(startOf(row))!.block);
   }

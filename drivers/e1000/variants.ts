@@ -165,7 +165,7 @@ let i82574l: RegisterMap | undefined;
 
 /** All registers of a variant: the family's and its own. */
 export function registersOf({ name, is82574 }: Variant): RegisterMap {
-  if (!is82574) return I82540EM.kin(name);
+  if (!is82574) return I82540EM.variant(name);
   i82574l ??= new RegisterMap(name, I82574L.size, merged(I82540EM.table, I82574L.table), blockOf);
   return i82574l;
 }

@@ -73,7 +73,7 @@ const maps = new Map<string, RegisterMap>();
 
 /** The family's registers, as far as a variant has them. */
 export function registersOf({ name, is577xx }: Variant): RegisterMap {
-  const map = maps.get(name) ?? (is577xx ? BCM57XX : BCM5750).kin(name);
+  const map = maps.get(name) ?? (is577xx ? BCM57XX : BCM5750).variant(name);
   maps.set(name, map);
   return map;
 }

@@ -45,6 +45,6 @@ const LATER =
   /^(CPMU|MAC_RSS|HOSTCC_VEC|TX_TSTAMP|RX_TSTAMP|RX_PTP|EAV|LSO_RD_DMA|RDMA_RSRVCTRL)_|JUMBO|_REPLENISH_LWM$|^(GRC_FASTBOOT_PC|GEN15_PRODID_ASICREV|MAC_HASHREGU|RDMA_LENGTH)$/;
 
 /** As far as the BCM5750 has them, which BCM5721 and BCM5751 are. */
-export const BCM5750 = BCM57XX.kin('BCM5750', ({ name }) => !LATER.test(name));
+export const BCM5750 = BCM57XX.variant('BCM5750', ({ name }) => !LATER.test(name));
 
 export type Tg3Registers = (typeof BCM57XX)['r'];

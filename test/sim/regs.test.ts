@@ -84,7 +84,7 @@ for (const model of MODELS) {
   });
 }
 
-test('a chip has its own registers, and none of its kin', (t) => {
+test('a chip has its own registers, and none of another variant', (t) => {
   const mapOf = (name: string) => {
     const model = MODELS.find((model) => model.name === name)!;
     return drivenFamilyOf(model).driver.tools(openSim((host) => model.make(host, { name }), { name })).registers;
