@@ -5,6 +5,7 @@
  * drivers/net/ethernet/broadcom/tg3.c.
  */
 import type { RegisterMap } from '../../sim/registers.ts';
+import { CHIPS, type Chip } from '../../sim/tg3/chips.ts';
 import { BCM57XX_CONFIGURATION } from '../../sim/tg3/configuration.ts';
 import { BCM57XX, BCM5750 } from '../../sim/tg3/registers.ts';
 import type { PciId } from '../device.ts';
@@ -23,7 +24,7 @@ export interface Variant {
   readonly vendor: number;
   readonly device: number;
   readonly features: number;
-  /** The newer generation: CPMU, MSI-X, jumbo ring, RSS, IPv6, TSO as HW_TSO_3 wants it; no transmit BD of 8 bytes or less. */
+  /** The newer generation; a transmit BD of it has more than 8 bytes. */
   readonly is577xx: boolean;
   /** The longest frame, with header and CRC. */
   readonly maxFrame: number;
@@ -43,7 +44,6 @@ const VENDOR = 0x14e4;
 const BCM575X = {
   vendor: VENDOR,
   features: COMMON,
-  is577xx: false,
   maxFrame: 1518,
   returnEntries: 512,
   maxQueues: 1,
@@ -54,7 +54,6 @@ const BCM575X = {
 const BCM577XX = {
   vendor: VENDOR,
   features: COMMON | FEATURE_TSO6 | FEATURE_JUMBO,
-  is577xx: true,
   maxFrame: 9018,
   returnEntries: 1024,
   maxQueues: 4,
@@ -63,11 +62,15 @@ const BCM577XX = {
 } as const;
 
 export const VARIANTS: readonly Variant[] = [
-  { ...BCM577XX, name: 'BCM57762', device: 0x1682, shortLimit: 2048 },
-  { ...BCM577XX, name: 'BCM57765', device: 0x16b4 },
-  { ...BCM575X, name: 'BCM5721', device: 0x1659 },
-  { ...BCM575X, name: 'BCM5751', device: 0x1677 },
+  { ...BCM577XX, ...factsOf(CHIPS.tg3), shortLimit: 2048 },
+  { ...BCM577XX, ...factsOf(CHIPS['tg3-57765']) },
+  { ...BCM575X, ...factsOf(CHIPS['tg3-5721']) },
+  { ...BCM575X, ...factsOf(CHIPS['tg3-5751']) },
 ];
+
+function factsOf({ name, device, is577xx }: Chip): Pick<Variant, 'name' | 'device' | 'is577xx'> {
+  return { name, device, is577xx };
+}
 
 const maps = new Map<string, RegisterMap>();
 

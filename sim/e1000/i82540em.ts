@@ -4,7 +4,7 @@
  * This file is the chip as a whole: PCI identity and BARs, control and status, resets, and how the blocks hang together.
  * Source: Intel 317453, "PCI/PCI-X Family of Gigabit Ethernet Controllers Software Developer's Manual"; sections are its.
  */
-import { TellsWhatIsMissing } from '../nic/missing.ts';
+import { NotModelledTrace } from '../nic/not-modelled.ts';
 import type { Outlet } from '../nic/packet-engine.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
@@ -298,7 +298,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   // Snapshot and trace.
 
   protected override traceChanged(trace: Trace | null): void {
-    this.registers.trace = trace === null ? null : new TellsWhatIsMissing(trace);
+    this.registers.trace = trace === null ? null : new NotModelledTrace(trace);
   }
 
   protected override saveChip(): unknown {

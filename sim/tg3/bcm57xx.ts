@@ -5,18 +5,20 @@
  * leaves behind, link, and how the blocks hang together. Sources: see registers.ts.
  */
 import { MICROSECOND } from '../clock.ts';
-import { TellsWhatIsMissing } from '../nic/missing.ts';
+import { NotModelledTrace } from '../nic/not-modelled.ts';
 import type { Outlet } from '../nic/packet-engine.ts';
 import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, get32 } from '../packet.ts';
 import { VitalProductData } from '../pci/capabilities/index.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { field, RegisterFile } from '../registers.ts';
+import { array, block, restore, type Stateful, whole } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import type { Port } from '../wire/port.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
 import { HostCoalescing, type Pins } from './coalescing.ts';
 import { BAR_SIZE, BCM57XX_CONFIGURATION, type Shadow, shadowsOf } from './configuration.ts';
+import type { Context } from './context.ts';
 import {
   FW_READY,
   SRAM_DATA_CFG,
@@ -34,7 +36,7 @@ import { factoryImage, Nvram } from './nvram.ts';
 import { Phy } from './phy.ts';
 import { Receive } from './receive.ts';
 import { BCM57XX } from './registers.ts';
-import { Rss } from './rss.ts';
+import { ReceiveSideScaling } from './rss.ts';
 import { Send } from './send.ts';
 import { Sram } from './sram.ts';
 import { Statistics } from './statistics.ts';
@@ -76,7 +78,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   readonly #statistics: Statistics;
   readonly #coalescing: HostCoalescing;
   readonly #flow: FlowControl;
-  readonly #rss: Rss;
+  readonly #rss: ReceiveSideScaling;
   readonly #receive: Receive;
   readonly #send: Send;
   // What GRC_MODE puts in the place of the transaction layer: physical and data link layer.
@@ -84,6 +86,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   readonly #dataLinkLayer = new Uint32Array(256);
   #memoryBase = 0; // MEM_WIN_BASE_ADDR
   #registerBase = 0; // REG_BASE_ADDR
+  readonly #state: Stateful;
 
   constructor(host: Host, options: Tg3Options = {}) {
     const name = options.chip ?? 'tg3';
@@ -91,31 +94,33 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
     super(host, BCM57XX_CONFIGURATION[name]);
     this.chip = chip;
     const registers = new RegisterFile(BCM57XX);
+    const context: Context = { chip, host, registers, r: R, dma: this.dma };
     this.registers = registers;
     this.#words = registers.words;
-    this.nvram = new Nvram(registers, chip, options.nvram?.slice() ?? factoryImage(chip, options.mac ?? DEFAULT_MAC));
-    this.phy = new Phy(registers, host.clock, chip, {
+    this.nvram = new Nvram(context, options.nvram?.slice() ?? factoryImage(chip, options.mac ?? DEFAULT_MAC));
+    this.phy = new Phy(context, {
       linkChanged: () => this.#linkChanged(),
       stationChanged: () => this.port.medium?.stationChanged(this.port),
     });
-    this.#statistics = new Statistics(registers);
-    this.#coalescing = new HostCoalescing(registers, host.clock, this.dma, chip, this.#pins());
-    this.#flow = new FlowControl(registers, host.clock, this.#statistics);
-    this.#rss = new Rss(registers);
-    const blocks = { chip, sram: this.#sram, coalescing: this.#coalescing, statistics: this.#statistics };
-    this.#receive = new Receive(host, registers, this.dma, {
+    this.#statistics = new Statistics(context);
+    this.#coalescing = new HostCoalescing(context, this.#pins());
+    this.#flow = new FlowControl(context, this.#statistics);
+    this.#rss = new ReceiveSideScaling(context);
+    const blocks = { sram: this.#sram, coalescing: this.#coalescing, statistics: this.#statistics };
+    this.#receive = new Receive(context, {
       ...blocks,
-      filters: new Filters(registers),
+      filters: new Filters(context),
       flow: this.#flow,
       rss: this.#rss,
       sendPause: (frame) => this.#sendPause(frame),
     });
-    this.#send = new Send(host, registers, this.dma, { ...blocks, outlet: this });
+    this.#send = new Send(context, { ...blocks, outlet: this });
     this.#sram.onControlBlock = () => {
       this.#send.settle();
       this.#receive.settle();
     };
     this.port = new CardPort(options.name ?? 'tg3', this);
+    this.#state = this.#stateOf();
     this.#describeRegisters();
     this.#describePci();
     this.reset('power-on');
@@ -141,7 +146,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
       read: (offset, width) => this.#read(offset, width),
       write: (offset, width, value) => this.#write(offset, width, value),
     });
-    if (chip.is57765) this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined });
+    if (chip.is577xx) this.addBar(2, { kind: 'memory', size: BAR_SIZE, read: () => 0, write: () => undefined });
     // Boot code answers.
     this.part(VitalProductData)!.source = (address) => (nvram.boots ? nvram.productData(address) : null);
     config.onChange(MISC_HOST_CTRL.at, 4, () => this.#hostControlWritten());
@@ -305,7 +310,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
         this.#words[R.RX_CPU_STATE.word]! |= R.RX_CPU_STATE.HALTED;
     });
     registers.onWrite(R.FTQ_RESET, () => undefined); // nothing here waits between blocks
-    registers.onRead(R.CPMU_CHIP_ID, () => (this.chip.is57765 ? this.chip.revisionId : 0));
+    registers.onRead(R.CPMU_CHIP_ID, () => (this.chip.is577xx ? this.chip.revisionId : 0));
     registers.onRead(R.CPMU_MUTEX_GNT, () => this.#words[R.CPMU_MUTEX_REQ.word]!);
   }
 
@@ -440,52 +445,52 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   // Snapshot and trace.
 
   protected override traceChanged(trace: Trace | null): void {
-    this.registers.trace = trace === null ? null : new TellsWhatIsMissing(trace);
+    this.registers.trace = trace === null ? null : new NotModelledTrace(trace);
   }
 
   protected override saveChip(): unknown {
-    return {
-      registers: this.#words.slice(),
-      refused: this.registers.refused,
-      windows: [this.#memoryBase, this.#registerBase],
-      pages: [this.#physicalLayer.slice(), this.#dataLinkLayer.slice()],
-      sram: this.#sram.save(),
-      nvram: this.nvram.image.slice(),
-      phy: this.phy.save(),
-      flow: this.#flow.save(),
-      coalescing: this.#coalescing.save(),
-      receive: this.#receive.save(),
-      send: this.#send.save(),
-    };
+    return this.#state.save();
   }
 
   protected override restoreChip(saved: unknown): void {
-    const state = saved as {
-      registers: Uint32Array;
-      refused: number;
-      windows: [number, number];
-      pages: [Uint32Array, Uint32Array];
-      sram: unknown;
-      nvram: Uint8Array;
-      phy: unknown;
-      flow: unknown;
-      coalescing: unknown;
-      receive: unknown;
-      send: unknown;
-    };
-    this.#words.set(state.registers);
-    this.registers.refused = state.refused;
-    [this.#memoryBase, this.#registerBase] = state.windows;
-    this.#physicalLayer.set(state.pages[0]);
-    this.#dataLinkLayer.set(state.pages[1]);
-    this.#sram.restore(state.sram);
-    this.nvram.image.set(state.nvram);
-    this.phy.restore(state.phy);
-    this.#flow.restore(state.flow);
-    this.#rss.settle();
-    this.#coalescing.restore(state.coalescing);
-    this.#receive.restore(state.receive);
-    this.#send.restore(state.send);
+    restore(this.#state, saved, this.chip.name);
+  }
+
+  /** What the rings are laid by comes before the blocks that have them. */
+  #stateOf(): Stateful {
+    return block(1, {
+      registers: array(this.#words),
+      refused: whole(
+        () => this.registers.refused,
+        (refused) => {
+          this.registers.refused = refused;
+        },
+      ),
+      memoryBase: whole(
+        () => this.#memoryBase,
+        (address) => {
+          this.#memoryBase = address;
+        },
+        0xffffffff,
+      ),
+      registerBase: whole(
+        () => this.#registerBase,
+        (address) => {
+          this.#registerBase = address;
+        },
+        0xffffffff,
+      ),
+      physicalLayer: array(this.#physicalLayer),
+      dataLinkLayer: array(this.#dataLinkLayer),
+      sram: this.#sram.state,
+      nvram: this.nvram.state,
+      phy: this.phy.state,
+      flow: this.#flow.state,
+      rss: this.#rss.state,
+      coalescing: this.#coalescing.state,
+      receive: this.#receive.state,
+      send: this.#send.state,
+    });
   }
 }
 

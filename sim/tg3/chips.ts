@@ -6,8 +6,8 @@ export interface Chip {
   readonly revision: number; // PCI revision id
   /** What MISC_HOST_CTRL or the product id register say: ASIC, revision and metal. */
   readonly revisionId: number;
-  /** BCM57765 and 57762: CPMU, MSI-X, RSS, jumbo frames, IPv6 offloads. The 5721 and 5751 are BCM5750s. */
-  readonly is57765: boolean;
+  /** BCM57765 and 57762: CPMU, MSI-X, RSS, jumbo frames, IPv6 offloads, HW_TSO_3. The 5721 and 5751 are BCM5750s. */
+  readonly is577xx: boolean;
   readonly phyId: readonly [number, number];
   /** NVRAM_CFG1 for a plain linear flash of 128 KiB. */
   readonly nvramConfig: number;
@@ -17,12 +17,12 @@ export interface Chip {
 const BCM5750 = {
   revision: 0x22,
   revisionId: 0x4202,
-  is57765: false,
+  is577xx: false,
   phyId: [0x0020, 0x6180],
   nvramConfig: 0x0300_0001, // ST M45PE10
 } as const;
 const BCM57765 = {
-  is57765: true,
+  is577xx: true,
   phyId: [0x0362, 0x5e40],
   nvramConfig: 0x0240_0000, // ST M45PE10
 } as const;

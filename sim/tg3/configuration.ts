@@ -189,15 +189,15 @@ const OLD_PLACES: readonly Shadow[] = [
 ];
 
 /** The shadows of a chip that are registers, and the places that are only written. */
-export function shadowsOf({ is57765 }: Chip): { registers: readonly Shadow[]; written: readonly Shadow[] } {
-  const registers = Object.values(is57765 ? SHADOWS_57765 : SHADOWS_5750);
-  return { registers, written: is57765 ? OLD_PLACES : [] };
+export function shadowsOf({ is577xx }: Chip): { registers: readonly Shadow[]; written: readonly Shadow[] } {
+  const registers = Object.values(is577xx ? SHADOWS_57765 : SHADOWS_5750);
+  return { registers, written: is577xx ? OLD_PLACES : [] };
 }
 
-function deviceSpecific({ is57765, revisionId }: Chip): Rows {
+function deviceSpecific({ is577xx, revisionId }: Chip): Rows {
   const { MISC_HOST_CTRL, CLOCK_CTRL, GEN15_PRODID_ASICREV, ...same } = DEVICE_SPECIFIC;
-  const control = { ...MISC_HOST_CTRL, reset: ((is57765 ? 0xf000 : revisionId) << 16) >>> 0 };
-  if (!is57765) return { MISC_HOST_CTRL: control, CLOCK_CTRL, ...same, ...SHADOWS_5750 };
+  const control = { ...MISC_HOST_CTRL, reset: ((is577xx ? 0xf000 : revisionId) << 16) >>> 0 };
+  if (!is577xx) return { MISC_HOST_CTRL: control, CLOCK_CTRL, ...same, ...SHADOWS_5750 };
   return {
     MISC_HOST_CTRL: control, // the revision is elsewhere
     CLOCK_CTRL: { ...CLOCK_CTRL, access: 'RO' },
@@ -208,19 +208,19 @@ function deviceSpecific({ is57765, revisionId }: Chip): Rows {
 }
 
 function shape(chip: Chip): FunctionShape {
-  const { device, revision, is57765 } = chip;
-  const bar = { kind: 'memory', size: BAR_SIZE, wide: true, prefetchable: is57765 } as const;
+  const { device, revision, is577xx } = chip;
+  const bar = { kind: 'memory', size: BAR_SIZE, wide: true, prefetchable: is577xx } as const;
   const front: Capability[] = [
-    powerManagement(0x48, { capabilities: is57765 ? 0x0003 : 0x0002 }), // no PME# claimed: nothing here wakes
+    powerManagement(0x48, { capabilities: is577xx ? 0x0003 : 0x0002 }), // no PME# claimed: nothing here wakes
     vitalProductData(0x50),
     msi(0x58),
   ];
-  const rest = is57765
+  const rest = is577xx
     ? [msiX(0xa0, { vectors: VECTORS, bar: 2, table: 0, pending: 0x120 }), pciExpress(0xac, { version: 2 })]
     : [pciExpress(0xd0, { version: 1 })];
   return {
     identity: { vendor: 0x14e4, device, revision, subsystemVendor: 0x14e4, subsystem: device, class: 0x020000 },
-    bars: is57765 ? { 0: bar, 2: bar } : { 0: bar },
+    bars: is577xx ? { 0: bar, 2: bar } : { 0: bar },
     capabilities: [...front, ...rest],
     own: deviceSpecific(chip),
     size: 4096,

@@ -4,12 +4,11 @@
  */
 import type { Clock } from '../clock.ts';
 import { ETHERTYPE_MAC_CONTROL, get16, MIN_FRAME, put16 } from '../packet.ts';
-import type { RegisterFile } from '../registers.ts';
-import { BCM57XX } from './registers.ts';
+import { block, deadline, type Stateful, value } from '../state.ts';
+import type { Context } from './context.ts';
+import type { Tg3Registers } from './registers.ts';
 import type { Statistics } from './statistics.ts';
 
-const R = BCM57XX.r;
-const { MAC_ADDR_HIGH, MAC_ADDR_LOW, MAC_RX_MODE, MAC_TX_MODE } = R;
 const OPCODE_PAUSE = 0x0001;
 const QUANTUM_BITS = 512;
 const GROUP = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
@@ -22,7 +21,9 @@ export const ORDINARY = 0;
 export const CONSUMED = 1;
 
 export class FlowControl {
+  readonly state: Stateful;
   readonly #words: Uint32Array;
+  readonly #r: Tg3Registers;
   readonly #clock: Clock;
   readonly #statistics: Statistics;
   readonly #frame = new Uint8Array(MIN_FRAME);
@@ -32,10 +33,12 @@ export class FlowControl {
   /** Until when the partner keeps quiet for our last XOFF, in nanoseconds on the clock. */
   #quietUntil = 0;
 
-  constructor(registers: RegisterFile, clock: Clock, statistics: Statistics) {
+  constructor({ registers, r, host }: Context, statistics: Statistics) {
     this.#words = registers.words;
-    this.#clock = clock;
+    this.#r = r;
+    this.#clock = host.clock;
     this.#statistics = statistics;
+    this.state = this.#stateOf();
   }
 
   /**
@@ -44,14 +47,16 @@ export class FlowControl {
    */
   received(bytes: Uint8Array, start: number, bitTime: number): number {
     if (get16(bytes, start + 12) !== ETHERTYPE_MAC_CONTROL) return ORDINARY;
+    const r = this.#r;
+    const { MAC_RX_MODE } = r;
     const mode = this.#words[MAC_RX_MODE.word]!;
-    this.#statistics.count(R.MAC_RX_STATS_MAC_CTRL_RECVD);
+    this.#statistics.count(r.MAC_RX_STATS_MAC_CTRL_RECVD);
     if (get16(bytes, start + 14) !== OPCODE_PAUSE || !isTo(bytes, start))
       return mode & MAC_RX_MODE.KEEP_MAC_CTRL ? ORDINARY : CONSUMED;
     const quanta = get16(bytes, start + 16);
-    this.#statistics.count(quanta === 0 ? R.MAC_RX_STATS_XON_PAUSE_RECVD : R.MAC_RX_STATS_XOFF_PAUSE_RECVD);
+    this.#statistics.count(quanta === 0 ? r.MAC_RX_STATS_XON_PAUSE_RECVD : r.MAC_RX_STATS_XOFF_PAUSE_RECVD);
     if (mode & MAC_RX_MODE.FLOW_CTRL_ENABLE) {
-      if (quanta > 0 && this.pausedUntil <= this.#clock.now) this.#statistics.count(R.MAC_RX_STATS_XOFF_ENTERED);
+      if (quanta > 0 && this.pausedUntil <= this.#clock.now) this.#statistics.count(r.MAC_RX_STATS_XOFF_ENTERED);
       this.pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * QUANTUM_BITS * bitTime;
     }
     return mode & MAC_RX_MODE.KEEP_PAUSE ? ORDINARY : CONSUMED;
@@ -63,27 +68,30 @@ export class FlowControl {
    * @param bitTime nanoseconds a bit at the present speed.
    */
   level(free: number, bitTime: number): Uint8Array | null {
+    const r = this.#r;
+    const { MAC_TX_MODE } = r;
     const mode = this.#words[MAC_TX_MODE.word]!;
     if (!(mode & MAC_TX_MODE.FLOW_CTRL_ENABLE)) return null;
     const mbufs = free / MBUF;
-    if (mbufs <= this.#words[R.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
+    if (mbufs <= this.#words[r.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
       const { now } = this.#clock;
       if (this.#sentXoff && now < this.#quietUntil) return null;
       const quanta = mode & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE;
       this.#sentXoff = true;
       this.#quietUntil = now + quanta * QUANTUM_BITS * bitTime;
-      this.#statistics.count(R.MAC_TX_STATS_XOFF_SENT);
+      this.#statistics.count(r.MAC_TX_STATS_XOFF_SENT);
       return this.#pause(quanta);
     }
-    if (!this.#sentXoff || mbufs < this.#words[R.BUFMGR_MB_HIGH_WATER.word]!) return null;
+    if (!this.#sentXoff || mbufs < this.#words[r.BUFMGR_MB_HIGH_WATER.word]!) return null;
     this.#sentXoff = false;
-    this.#statistics.count(R.MAC_TX_STATS_XON_SENT);
+    this.#statistics.count(r.MAC_TX_STATS_XON_SENT);
     return this.#pause(0);
   }
 
   /** Annex 31B.1: to the group address, from the station's, opcode 1, quanta, zeros. */
   #pause(quanta: number): Uint8Array {
     const frame = this.#frame;
+    const { MAC_ADDR_HIGH, MAC_ADDR_LOW } = this.#r;
     const high = this.#words[MAC_ADDR_HIGH.word(0)]!;
     const low = this.#words[MAC_ADDR_LOW.word(0)]!;
     frame.set(GROUP);
@@ -106,16 +114,29 @@ export class FlowControl {
     this.#quietUntil = 0;
   }
 
-  save(): unknown {
-    const left = (time: number) => Math.max(0, time - this.#clock.now);
-    return { pause: left(this.pausedUntil), sentXoff: this.#sentXoff, quiet: left(this.#quietUntil) };
-  }
-
-  restore(saved: unknown): void {
-    const state = saved as { pause: number; sentXoff: boolean; quiet: number };
-    this.pausedUntil = state.pause === 0 ? 0 : this.#clock.now + state.pause;
-    this.#sentXoff = state.sentXoff;
-    this.#quietUntil = this.#clock.now + state.quiet;
+  #stateOf(): Stateful {
+    return block(1, {
+      pause: deadline(
+        this.#clock,
+        () => this.pausedUntil,
+        (at) => {
+          this.pausedUntil = at;
+        },
+      ),
+      sentXoff: value(
+        () => this.#sentXoff,
+        (sent) => {
+          this.#sentXoff = sent;
+        },
+      ),
+      quiet: deadline(
+        this.#clock,
+        () => this.#quietUntil,
+        (at) => {
+          this.#quietUntil = at;
+        },
+      ),
+    });
   }
 }
 

@@ -6,11 +6,10 @@
  */
 import { crc32 } from '../kernels/index.ts';
 import { get32, put16, put32 } from '../packet.ts';
-import type { RegisterFile } from '../registers.ts';
+import { array, block, type Stateful } from '../state.ts';
 import type { Chip } from './chips.ts';
-import { BCM57XX } from './registers.ts';
-
-const { NVRAM_ADDR, NVRAM_CFG1, NVRAM_CMD, NVRAM_RDDATA, NVRAM_SWARB, NVRAM_WRDATA } = BCM57XX.r;
+import type { Context } from './context.ts';
+import type { Tg3Registers } from './registers.ts';
 
 export const NVRAM_SIZE = 128 * 1024;
 const MAGIC = 0x669955aa;
@@ -73,21 +72,25 @@ function putVpd(image: Uint8Array, partNumber: string): void {
 
 export class Nvram {
   readonly image: Uint8Array;
+  readonly state: Stateful;
   readonly #words: Uint32Array;
+  readonly #r: Tg3Registers;
   readonly #config: number;
 
   /** @param image NVRAM_SIZE bytes. */
-  constructor(registers: RegisterFile, chip: Chip, image: Uint8Array) {
+  constructor({ registers, r, chip }: Context, image: Uint8Array) {
     this.image = image;
+    this.state = block(1, { image: array(image) });
     this.#words = registers.words;
+    this.#r = r;
     this.#config = chip.nvramConfig;
-    registers.onWrite(NVRAM_CMD, (value) => this.#command(value));
-    registers.onWrite(NVRAM_SWARB, (value) => this.#arbitrate(value));
+    registers.onWrite(r.NVRAM_CMD, (value) => this.#command(value));
+    registers.onWrite(r.NVRAM_SWARB, (value) => this.#arbitrate(value));
   }
 
   /** A chip reset also takes the arbitration away from whoever had it. */
   reset(): void {
-    this.#words[NVRAM_CFG1.word] = this.#config;
+    this.#words[this.#r.NVRAM_CFG1.word] = this.#config;
   }
 
   /** Whether boot code would be found and loaded: the magic number, and a header that holds together. */
@@ -114,6 +117,7 @@ export class Nvram {
   }
 
   #command(value: number): void {
+    const { NVRAM_CMD } = this.#r;
     const words = this.#words;
     const before = words[NVRAM_CMD.word]!;
     let done = value & NVRAM_CMD.DONE ? 0 : before & NVRAM_CMD.DONE;
@@ -126,6 +130,7 @@ export class Nvram {
 
   /** One word; the address then is the next word's, for the writes of a page that give it only once. */
   #transfer(command: number): void {
+    const { NVRAM_ADDR, NVRAM_CMD, NVRAM_RDDATA, NVRAM_WRDATA } = this.#r;
     const words = this.#words;
     const { image } = this;
     const at = (words[NVRAM_ADDR.word]! & (image.length - 1) & ~3) >>> 0;
@@ -138,6 +143,7 @@ export class Nvram {
 
   /** Who asks first has it until he lets go; then the lowest of those who wait. */
   #arbitrate(value: number): void {
+    const { NVRAM_SWARB } = this.#r;
     const before = this.#words[NVRAM_SWARB.word]!;
     const requests = ((before >>> 12) | (value & 15)) & ~((value >>> 4) & 15);
     let grants = (before >>> 8) & 15 & requests;

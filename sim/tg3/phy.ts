@@ -2,7 +2,7 @@
  * The copper PHY inside the chip: clause 22 and 40 registers, and Broadcom's: shadow registers behind 18h and 1Ch, DSP
  * registers behind 15h and 17h, clause 45 registers (MMD) behind 0Dh and 0Eh. Reached through MAC_MI_COM.
  */
-import { type Clock, MILLISECOND } from '../clock.ts';
+import { MILLISECOND } from '../clock.ts';
 import {
   CopperPhy,
   PHY_ADVERTISEMENT,
@@ -17,11 +17,10 @@ import {
   type PhyEvents,
 } from '../nic/phy.ts';
 import { field, type RegisterFile } from '../registers.ts';
-import { restore } from '../state.ts';
-import type { Chip } from './chips.ts';
-import { BCM57XX } from './registers.ts';
+import { array, block, list, type Stateful, whole } from '../state.ts';
+import type { Context } from './context.ts';
+import type { Tg3Registers } from './registers.ts';
 
-const { MAC_MI_COM, MAC_STATUS } = BCM57XX.r;
 const ADDRESS = 1; // on the MDIO bus
 
 const MMD_CONTROL = 0x0d; // function 15:14 (0 address, else data), device 4:0
@@ -32,6 +31,8 @@ const AUX_CONTROL = 0x18; // shadow 2:0; of shadow 7, bit 15 writes, else 14:12 
 const AUX_STATUS = 0x19;
 const INTERRUPT_STATUS = 0x1a;
 const SHADOW = 0x1c; // shadow 14:10, bit 15 writes
+const MOST_DSP = 0x1_0000;
+const MOST_MMD = 0x20_0000; // 32 devices of as many
 const READ_ONLY = new Set([0x11, 0x12, 0x13, 0x14, AUX_STATUS, INTERRUPT_STATUS]);
 
 const INTERRUPT_LINK = 0x0002;
@@ -45,14 +46,16 @@ const SPEED_CODES = { 10: [1, 2], 100: [3, 5], 1000: [6, 7] } as const;
 const EEE_ANSWERS = new Set([(7 << 16) | 61, (7 << 16) | 0x803e]);
 
 export class Phy extends CopperPhy {
+  readonly state: Stateful;
   readonly #mac: RegisterFile;
+  readonly #r: Tg3Registers;
   readonly #aux = new Uint16Array(8);
   readonly #shadow = new Uint16Array(32);
   readonly #dsp = new Map<number, number>();
   readonly #mmd = new Map<number, number>();
   #mmdAddress = 0;
 
-  constructor(mac: RegisterFile, clock: Clock, chip: Chip, events: PhyEvents) {
+  constructor({ registers, r, chip, host }: Context, events: PhyEvents) {
     const kind = {
       defaults: [
         [PHY_CONTROL, PHY_NEGOTIATE | PHY_FULL_DUPLEX | PHY_SPEED_HIGH],
@@ -66,9 +69,11 @@ export class Phy extends CopperPhy {
       negotiation: 50 * MILLISECOND,
       resetRetains: false,
     } as const;
-    super(clock, kind, events);
-    this.#mac = mac;
-    mac.onWrite(MAC_MI_COM, (value) => this.#access(value));
+    super(host.clock, kind, events);
+    this.#mac = registers;
+    this.#r = r;
+    this.state = this.#stateOf();
+    registers.onWrite(r.MAC_MI_COM, (value) => this.#access(value));
   }
 
   protected override vendorReset(): void {
@@ -84,6 +89,7 @@ export class Phy extends CopperPhy {
 
   /** A transaction is over when the write that started it returns. */
   #access(value: number): void {
+    const { MAC_MI_COM, MAC_STATUS } = this.#r;
     if (!(value & MAC_MI_COM.START)) return;
     const register = field(value, MAC_MI_COM.REG_ADDR);
     const answers = field(value, MAC_MI_COM.PHY_ADDR) === ADDRESS;
@@ -152,33 +158,29 @@ export class Phy extends CopperPhy {
     );
   }
 
-  save(): unknown {
-    return {
-      common: this.standard.save(),
-      aux: this.#aux.slice(),
-      shadow: this.#shadow.slice(),
-      dsp: [...this.#dsp],
-      mmd: [...this.#mmd],
-      mmdAddress: this.#mmdAddress,
-    };
+  #stateOf(): Stateful {
+    return block(1, {
+      standard: this.standard,
+      aux: array(this.#aux),
+      shadow: array(this.#shadow),
+      dsp: registersIn(this.#dsp, MOST_DSP),
+      mmd: registersIn(this.#mmd, MOST_MMD),
+      mmdAddress: whole(
+        () => this.#mmdAddress,
+        (address) => {
+          this.#mmdAddress = address;
+        },
+        0xffff,
+      ),
+    });
   }
+}
 
-  restore(saved: unknown): void {
-    const state = saved as {
-      common: unknown;
-      aux: Uint16Array;
-      shadow: Uint16Array;
-      dsp: [number, number][];
-      mmd: [number, number][];
-      mmdAddress: number;
-    };
-    restore(this.standard, state.common, 'phy');
-    this.#aux.set(state.aux);
-    this.#shadow.set(state.shadow);
-    this.#dsp.clear();
-    for (const [address, value] of state.dsp) this.#dsp.set(address, value);
-    this.#mmd.clear();
-    for (const [address, value] of state.mmd) this.#mmd.set(address, value);
-    this.#mmdAddress = state.mmdAddress;
-  }
+/** Registers that are only there once they are written, as pairs of address and value. */
+function registersIn(map: Map<number, number>, most: number): Stateful<Uint32Array> {
+  const load = (pairs: Uint32Array) => {
+    map.clear();
+    for (let i = 0; i + 1 < pairs.length; i += 2) map.set(pairs[i]!, pairs[i + 1]! & 0xffff);
+  };
+  return list(() => Uint32Array.from([...map].flat()), load, 2 * most);
 }

@@ -5,7 +5,6 @@
 import type { BusMaster, Window } from '../memory.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
 import { Fifo } from '../nic/fifo.ts';
-import { DescriptorRing } from '../nic/ring.ts';
 import {
   ETHERTYPE_IPV6,
   ETHERTYPE_MAC_CONTROL,
@@ -16,23 +15,19 @@ import {
   MIN_FRAME,
   VLAN_TAG,
 } from '../packet.ts';
-import type { Host } from '../pci/function.ts';
 import { field, type Register, type RegisterFile } from '../registers.ts';
-import { restore } from '../state.ts';
+import { block, type Stateful, value } from '../state.ts';
 import { FCS_ERROR, knownSum } from '../wire/port.ts';
 import type { Chip } from './chips.ts';
-import { type HostCoalescing, RETURN_RINGS } from './coalescing.ts';
+import { type HostCoalescing, JUMBO, RETURN_RINGS, STANDARD } from './coalescing.ts';
+import type { Context } from './context.ts';
 import {
-  RCB_DISABLED,
-  RCB_USE_EXT,
   RX_ADDR_HIGH,
   RX_ADDR_LOW,
-  RX_BD,
   RX_CHECKSUMS,
   RX_END,
   RX_ERROR,
   RX_ERROR_VLAN,
-  RX_EXT_BD,
   RX_INDEX_LENGTH,
   RX_IP_CSUM,
   RX_IPV6,
@@ -44,23 +39,17 @@ import {
   RX_TCPUDP_CSUM,
   RX_TYPE_FLAGS,
   RX_VLAN,
-  SRAM_RET_RCB,
 } from './descriptors.ts';
 import type { Filters } from './filters.ts';
 import type { FlowControl } from './flow-control.ts';
-import { BCM57XX } from './registers.ts';
-import type { Rss } from './rss.ts';
+import type { Tg3Registers } from './registers.ts';
+import { ProducerRing, ReturnRing } from './rings.ts';
+import type { ReceiveSideScaling } from './rss.ts';
 import type { Sram } from './sram.ts';
 import type { Statistics } from './statistics.ts';
 
-const R = BCM57XX.r;
-const { MAC_RX_MODE, MAC_RX_MTU_SIZE, MBOX_JUMBO_PROD, MBOX_RET_CON, MBOX_STD_PROD, RCVLPC_MODE } = R;
-/** Every block on the way must be on; until then frames wait, since a MAC that is on has packet memory behind it. */
-const STAGES = [RCVLPC_MODE, R.RCVDBDI_MODE, R.RCVDCC_MODE, R.RCVBDI_MODE, R.RCVCC_MODE, R.RDMAC_MODE, R.WDMAC_MODE];
-
 const STANDARD_BUFFER = 1536; // of a 5750, and where a 57765 is told nothing
 const STANDARD_MTU = 1518;
-const MAX_RING = 2047; // the mailboxes have 11 bits
 const GOOD = 0xffff;
 
 /** A return BD's flags, and its checksums, by what was found: what is wrong is no all-ones sum. */
@@ -71,15 +60,62 @@ const SUMS = Uint32Array.from({ length: 16 }, (_, found) => {
   return ((found & IP_GOOD ? GOOD << 16 : 0) | (found & L4_GOOD ? GOOD : 0)) >>> 0;
 });
 
+type Hot = Pick<Tg3Registers, 'MAC_RX_MODE' | 'MAC_RX_MTU_SIZE' | 'RCVDBDI_STD_LEN_FLAGS'>;
+
+/** The counters of what goes wrong. */
+type Counters = Pick<
+  Tg3Registers,
+  | 'MAC_RX_STATS_FCS_ERRORS'
+  | 'MAC_RX_STATS_FRAGMENTS'
+  | 'MAC_RX_STATS_FRAME_TOO_LONG'
+  | 'MAC_RX_STATS_JABBERS'
+  | 'MAC_RX_STATS_UNDERSIZE'
+  | 'RCVLPC_IN_DISCARDS_CNT'
+  | 'RCVLPC_IN_ERRORS_CNT'
+  | 'RCVLPC_NO_RCV_BD_CNT'
+>;
+
+/** Every block on the way must be on; until then frames wait, since a MAC that is on has packet memory behind it. */
+const stagesOf = (r: Tg3Registers) => {
+  return [r.RCVLPC_MODE, r.RCVDBDI_MODE, r.RCVDCC_MODE, r.RCVBDI_MODE, r.RCVCC_MODE, r.RDMAC_MODE, r.WDMAC_MODE];
+};
+
+/** A frame on its way to the host. */
+class Frame {
+  bytes: Uint8Array;
+  start = 0;
+  length = 0;
+  flags = 0;
+  jumbo = false;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+}
+
+interface Blocks {
+  readonly sram: Sram;
+  readonly filters: Filters;
+  readonly flow: FlowControl;
+  readonly rss: ReceiveSideScaling;
+  readonly coalescing: HostCoalescing;
+  readonly statistics: Statistics;
+  readonly sendPause: (frame: Uint8Array) => void;
+}
+
 export class Receive {
+  readonly state: Stateful;
   readonly #registers: RegisterFile;
   readonly #words: Uint32Array;
+  readonly #r: Hot;
+  readonly #counters: Counters;
+  readonly #stages: Uint16Array; // their words
+  readonly #enable: number; // in each of them
   readonly #dma: BusMaster;
   readonly #chip: Chip;
-  readonly #sram: Sram;
   readonly #filters: Filters;
   readonly #flow: FlowControl;
-  readonly #rss: Rss;
+  readonly #rss: ReceiveSideScaling;
   readonly #coalescing: HostCoalescing;
   readonly #statistics: Statistics;
   readonly #sendPause: (frame: Uint8Array) => void;
@@ -87,99 +123,89 @@ export class Receive {
   readonly #fifo: Fifo;
   readonly #capacity: number;
   readonly #buffers: Window;
-  readonly #standard: DescriptorRing;
-  readonly #jumbo: DescriptorRing;
-  readonly #extended: DescriptorRing;
-  readonly #returns: readonly DescriptorRing[];
+  readonly #standard: ProducerRing;
+  readonly #jumbo: ProducerRing;
+  readonly #returns: readonly ReturnRing[];
   readonly #zeros = new Uint8Array(FCS);
-  #jumboExtended = false;
+  readonly #frame: Frame;
   #bufferSize = STANDARD_BUFFER;
   #starved = false; // the frame that waits longest waits for a buffer
   #draining = false;
   #bitTime = 1;
 
-  constructor(
-    host: Host,
-    registers: RegisterFile,
-    dma: BusMaster,
-    blocks: {
-      chip: Chip;
-      sram: Sram;
-      filters: Filters;
-      flow: FlowControl;
-      rss: Rss;
-      coalescing: HostCoalescing;
-      statistics: Statistics;
-      sendPause: (frame: Uint8Array) => void;
-    },
-  ) {
+  constructor(context: Context, blocks: Blocks) {
+    const { chip, host, registers, r, dma } = context;
+    const { indices } = blocks.coalescing;
     this.#registers = registers;
     this.#words = registers.words;
+    this.#r = {
+      MAC_RX_MODE: r.MAC_RX_MODE,
+      MAC_RX_MTU_SIZE: r.MAC_RX_MTU_SIZE,
+      RCVDBDI_STD_LEN_FLAGS: r.RCVDBDI_STD_LEN_FLAGS,
+    };
+    this.#counters = r;
+    const stages = stagesOf(r);
+    this.#stages = Uint16Array.from(stages, ({ word }) => word);
+    this.#enable = r.RCVLPC_MODE.ENABLE;
     this.#dma = dma;
-    this.#chip = blocks.chip;
-    this.#sram = blocks.sram;
+    this.#chip = chip;
     this.#filters = blocks.filters;
     this.#flow = blocks.flow;
     this.#rss = blocks.rss;
     this.#coalescing = blocks.coalescing;
     this.#statistics = blocks.statistics;
     this.#sendPause = blocks.sendPause;
-    this.#capacity = (blocks.chip.is57765 ? 40 : 56) * 1024;
+    this.#capacity = (chip.is577xx ? 40 : 56) * 1024;
     this.#fifo = new Fifo(host);
+    this.#frame = new Frame(this.#fifo.bytes);
     this.#buffers = dma.window();
-    this.#standard = new DescriptorRing(dma, RX_BD);
-    this.#jumbo = new DescriptorRing(dma, RX_BD);
-    this.#extended = new DescriptorRing(dma, RX_EXT_BD);
-    this.#returns = Array.from({ length: RETURN_RINGS }, () => new DescriptorRing(dma, RX_BD));
+    this.#standard = new ProducerRing(
+      { ...context, index: STANDARD, name: 'standard' },
+      { control: r.RCVDBDI_STD_ADDR_HIGH, producer: r.MBOX_STD_PROD, extends: false },
+      indices,
+    );
+    this.#jumbo = new ProducerRing(
+      { ...context, index: JUMBO, name: 'jumbo' },
+      { control: r.RCVDBDI_JUMBO_ADDR_HIGH, producer: r.MBOX_JUMBO_PROD, extends: true },
+      indices,
+    );
+    this.#returns = Array.from({ length: RETURN_RINGS }, (_, index) => {
+      return new ReturnRing({ ...context, index, name: `return${index}` }, blocks.sram, indices);
+    });
+    this.state = this.#stateOf();
     for (const register of [
-      R.RCVDBDI_STD_ADDR_HIGH,
-      R.RCVDBDI_STD_ADDR_LOW,
-      R.RCVDBDI_STD_LEN_FLAGS,
-      R.RCVDBDI_JUMBO_ADDR_HIGH,
-      R.RCVDBDI_JUMBO_ADDR_LOW,
-      R.RCVDBDI_JUMBO_LEN_FLAGS,
+      r.RCVDBDI_STD_ADDR_HIGH,
+      r.RCVDBDI_STD_ADDR_LOW,
+      r.RCVDBDI_STD_LEN_FLAGS,
+      r.RCVDBDI_JUMBO_ADDR_HIGH,
+      r.RCVDBDI_JUMBO_ADDR_LOW,
+      r.RCVDBDI_JUMBO_LEN_FLAGS,
     ])
       registers.onWrite(register, () => this.settle());
-    for (const mailbox of [MBOX_STD_PROD, MBOX_JUMBO_PROD, MBOX_RET_CON])
+    for (const mailbox of [r.MBOX_STD_PROD, r.MBOX_JUMBO_PROD, r.MBOX_RET_CON])
       registers.onWrite(mailbox, () => this.#drain());
-    for (const stage of STAGES) registers.onWrite(stage, () => this.#drain());
-    registers.onWrite(MAC_RX_MODE, (value) => {
-      if (!(value & MAC_RX_MODE.ENABLE)) this.#fifo.clear();
+    for (const stage of stages) registers.onWrite(stage, () => this.#drain());
+    registers.onWrite(r.MAC_RX_MODE, (value) => {
+      if (!(value & r.MAC_RX_MODE.ENABLE)) this.#fifo.clear();
     });
-    registers.onRead(R.RCVBDI_STD_PROD_IDX, () => this.#words[MBOX_STD_PROD.word]!);
-    registers.onRead(R.RCVBDI_JUMBO_PROD_IDX, () => this.#words[MBOX_JUMBO_PROD.word]!);
+    registers.onRead(r.RCVBDI_STD_PROD_IDX, () => this.#words[r.MBOX_STD_PROD.word]!);
+    registers.onRead(r.RCVBDI_JUMBO_PROD_IDX, () => this.#words[r.MBOX_JUMBO_PROD.word]!);
   }
 
   /** After a ring control block changed. */
   settle(): void {
-    const words = this.#words;
-    const std = R.RCVDBDI_STD_ADDR_HIGH.word;
-    const flags = words[std + 2]!;
-    const buffer = this.#chip.is57765 ? field(flags, R.RCVDBDI_STD_LEN_FLAGS.BUFFER) : 0;
+    const { is577xx } = this.#chip;
+    const { RCVDBDI_STD_LEN_FLAGS } = this.#r;
+    const buffer = is577xx ? field(this.#words[RCVDBDI_STD_LEN_FLAGS.word]!, RCVDBDI_STD_LEN_FLAGS.BUFFER) : 0;
     this.#bufferSize = buffer === 0 ? STANDARD_BUFFER : buffer;
-    lay(this.#standard, words, std);
-    const jumbo = R.RCVDBDI_JUMBO_ADDR_HIGH.word;
-    this.#jumboExtended = (words[jumbo + 2]! & RCB_USE_EXT) !== 0;
-    lay(this.#jumboExtended ? this.#extended : this.#jumbo, words, jumbo);
-    if (!this.#chip.is57765) {
-      this.#jumbo.count = 0;
-      this.#extended.count = 0;
-    }
-    for (const [i, ring] of this.#returns.entries()) {
-      lay(ring, this.#sram.words, SRAM_RET_RCB / 4 + 4 * i);
-      if (i > 0 && !this.#chip.is57765) ring.count = 0;
-      if (this.#coalescing.returnProducers[i]! >= ring.count) this.#coalescing.returnProducers[i] = 0;
-    }
-    if (this.#coalescing.stdConsumer >= this.#standard.count) this.#coalescing.stdConsumer = 0;
-    if (this.#coalescing.jumboConsumer >= this.#jumboRing.count) this.#coalescing.jumboConsumer = 0;
-  }
-
-  get #jumboRing(): DescriptorRing {
-    return this.#jumboExtended ? this.#extended : this.#jumbo;
+    this.#standard.settle(true);
+    this.#jumbo.settle(is577xx);
+    for (const ring of this.#returns) ring.settle(is577xx || ring.index === 0);
   }
 
   get #enabled(): boolean {
-    for (const stage of STAGES) if (!(this.#words[stage.word]! & R.RCVLPC_MODE.ENABLE)) return false;
+    const stages = this.#stages;
+    for (let i = 0; i < stages.length; i++) if (!(this.#words[stages[i]!]! & this.#enable)) return false;
     return this.#dma.enabled;
   }
 
@@ -187,40 +213,44 @@ export class Receive {
 
   /** A frame from the wire, or from a loopback. @param bitTime nanoseconds a bit at the present speed. */
   frame(bytes: Uint8Array, start: number, length: number, flags: number, bitTime: number): void {
+    const { MAC_RX_MODE } = this.#r;
     const mode = this.#words[MAC_RX_MODE.word]!;
     if (!(mode & MAC_RX_MODE.ENABLE) || length < MACS + 2) return;
     const bad = (flags & FCS_ERROR) !== 0;
     if (length >= MIN_FRAME && !bad && this.#flow.received(bytes, start, bitTime) !== 0) return;
     if (!this.#filters.accepts(bytes, start) || !this.#isWanted(bytes, start, length, bad, mode)) return;
-    this.#statistics.receivedOne(bytes, start);
-    this.#statistics.receivedOctets(length + FCS);
+    this.#statistics.received.one(bytes, start);
+    this.#statistics.received.octets(length + FCS);
     if (this.#fifo.empty && this.#deliver(bytes, start, length, flags)) return;
-    if (this.#starved) this.#statistics.count(R.RCVLPC_NO_RCV_BD_CNT);
-    if (!this.#fifo.push(this.#capacity, bytes, start, length, flags)) this.#statistics.count(R.RCVLPC_IN_DISCARDS_CNT);
+    if (this.#starved) this.#statistics.count(this.#counters.RCVLPC_NO_RCV_BD_CNT);
+    if (!this.#fifo.push(this.#capacity, bytes, start, length, flags))
+      this.#statistics.count(this.#counters.RCVLPC_IN_DISCARDS_CNT);
     this.#bitTime = bitTime;
     this.#level();
   }
 
   /** Counts what is wrong with a frame; whether it is taken all the same. */
   #isWanted(bytes: Uint8Array, start: number, length: number, bad: boolean, mode: number): boolean {
+    const { MAC_RX_MODE } = this.#r;
+    const counters = this.#counters;
     if (length < MIN_FRAME) {
       if (mode & MAC_RX_MODE.ACCEPT_RUNTS && !bad) return true;
-      return this.#refuse(bad ? R.MAC_RX_STATS_FRAGMENTS : R.MAC_RX_STATS_UNDERSIZE);
+      return this.#refuse(bad ? counters.MAC_RX_STATS_FRAGMENTS : counters.MAC_RX_STATS_UNDERSIZE);
     }
     if (length + FCS > this.#longest(bytes, start) && !(mode & MAC_RX_MODE.ACCEPT_OVERSIZED))
-      return this.#refuse(bad ? R.MAC_RX_STATS_JABBERS : R.MAC_RX_STATS_FRAME_TOO_LONG);
-    return !bad || (mode & MAC_RX_MODE.NO_CRC_CHECK) !== 0 || this.#refuse(R.MAC_RX_STATS_FCS_ERRORS);
+      return this.#refuse(bad ? counters.MAC_RX_STATS_JABBERS : counters.MAC_RX_STATS_FRAME_TOO_LONG);
+    return !bad || (mode & MAC_RX_MODE.NO_CRC_CHECK) !== 0 || this.#refuse(counters.MAC_RX_STATS_FCS_ERRORS);
   }
 
   #refuse(counter: Register): boolean {
     this.#statistics.count(counter);
-    this.#statistics.count(R.RCVLPC_IN_ERRORS_CNT);
+    this.#statistics.count(this.#counters.RCVLPC_IN_ERRORS_CNT);
     return false;
   }
 
   /** A limit below that of standard frames does not cut those off; a tag comes on top. */
   #longest(bytes: Uint8Array, start: number): number {
-    const limit = Math.max(this.#words[MAC_RX_MTU_SIZE.word]!, STANDARD_MTU);
+    const limit = Math.max(this.#words[this.#r.MAC_RX_MTU_SIZE.word]!, STANDARD_MTU);
     return get16(bytes, start + MACS) === ETHERTYPE_VLAN ? limit + VLAN_TAG : limit;
   }
 
@@ -244,27 +274,24 @@ export class Receive {
 
   /**
    * Frames that arrive at one moment, from the front as long as each is an ordinary one for the standard ring: what `frame`
-   * does, with all that is the same for each of them looked at once. Returns how many.
+   * does, with all that is the same for each of them looked at once, and each return ring told once. Returns how many.
    */
   burst(bytes: Uint8Array, starts: Int32Array, lengths: Int32Array, count: number): number {
-    const words = this.#words;
-    const mode = words[MAC_RX_MODE.word]!;
-    const std = this.#standard;
-    const ret = this.#returns[0]!;
-    if (!(mode & MAC_RX_MODE.ENABLE) || mode & MAC_RX_MODE.RSS_ENABLE || !this.#fifo.empty || !this.#enabled) return 0;
-    if (std.count === 0 || ret.count === 0 || this.#registers.trace !== null) return 0;
-    const stdFirst = std.locate(0);
-    const retFirst = ret.locate(0);
-    if (!std.contiguous || !ret.contiguous || !ret.writable) return 0;
-    const coalescing = this.#coalescing;
-    const supplied = words[MBOX_STD_PROD.word]! % std.count;
-    const consumed = words[MBOX_RET_CON.word(0)]! % ret.count;
+    const { MAC_RX_MODE } = this.#r;
+    const mode = this.#words[MAC_RX_MODE.word]!;
+    const standard = this.#standard;
+    if (!(mode & MAC_RX_MODE.ENABLE) || !this.#fifo.empty || !this.#enabled) return 0;
+    if (standard.ring.count === 0 || this.#registers.trace !== null || !this.#beginBurst()) return 0;
+    const first = standard.ring.locate(0);
+    if (!standard.ring.contiguous) return 0;
+    const { supplied } = standard;
     const longest = Math.min(this.#bufferSize, STANDARD_MTU) - FCS;
-    const what = checksWanted(mode);
-    let from = coalescing.stdConsumer;
-    let to = coalescing.returnProducers[0]!;
-    let delivered = 0;
+    const what = this.#checksWanted(mode);
+    const rss = this.#rss;
+    const scaled = rss.on;
+    let from = standard.consumer;
     let octets = 0;
+    let unicast = 0;
     let done = 0;
     for (; done < count; done++) {
       const start = starts[done]!;
@@ -272,27 +299,36 @@ export class Receive {
       const type = get16(bytes, start + MACS);
       if (length > longest || length < MIN_FRAME || type === ETHERTYPE_VLAN || type === ETHERTYPE_MAC_CONTROL) break;
       if (!this.#filters.accepts(bytes, start)) continue;
-      const next = ret.next(to);
-      if (from === supplied || next === consumed) break;
-      if (!this.#fill(stdFirst + 8 * from, retFirst + 8 * to, bytes, start, length, what)) break;
-      this.#statistics.receivedOne(bytes, start);
+      const ret = this.#returns[scaled ? rss.queue(bytes, start, length) : 0]!;
+      if (from === supplied || ret.ring.next(ret.producer) === ret.consumed) break;
+      if (!this.#fill(first + 8 * from, ret, bytes, start, length, what)) break;
+      if (bytes[start]! & 1) this.#statistics.received.one(bytes, start);
+      else unicast++;
       octets += length + FCS;
-      delivered++;
-      from = std.next(from);
-      to = next;
+      from = standard.ring.next(from);
     }
-    if (delivered === 0) return done;
-    this.#statistics.receivedOctets(octets);
-    coalescing.stdConsumer = from;
-    coalescing.returnProducers[0] = to;
-    coalescing.received(0, delivered);
+    standard.consumer = from;
+    this.#statistics.received.unicast(unicast);
+    this.#statistics.received.octets(octets);
+    for (const ret of this.#returns) {
+      if (ret.fresh === 0) continue;
+      const frames = ret.fresh;
+      ret.fresh = 0;
+      this.#coalescing.received(ret.index, frames);
+    }
     return done;
   }
 
+  /** Whether each ring that frames may go to is there, and in one mapping. */
+  #beginBurst(): boolean {
+    if (!this.#rss.on) return this.#returns[0]!.begin();
+    for (const ret of this.#returns) if (!ret.begin()) return false;
+    return true;
+  }
+
   /** One frame of a burst; false, and nothing done, where its buffer is not in one writable mapping or too short. */
-  #fill(bd: number, at: number, bytes: Uint8Array, start: number, length: number, what: number): boolean {
-    const from = this.#standard.words;
-    const to = this.#returns[0]!.words;
+  #fill(bd: number, ret: ReturnRing, bytes: Uint8Array, start: number, length: number, what: number): boolean {
+    const from = this.#standard.ring.words;
     const high = from[bd]!;
     const low = from[bd + RX_ADDR_LOW]!;
     const address = high === 0 ? low : high * 0x1_0000_0000 + low;
@@ -301,68 +337,65 @@ export class Receive {
     const sum = this.#buffers.putAndSum(address, bytes, start, length, FCS);
     if (sum < 0) return false;
     const found = this.#checksums.check(bytes, start, length, knownSum(sum), what);
+    const to = ret.ring.words;
+    const at = ret.first + 8 * ret.producer;
+    const { hash } = this.#rss;
+    const ipv6 = get16(bytes, start + MACS) === ETHERTYPE_IPV6 ? RX_IPV6 : 0;
     to[at] = high;
     to[at + RX_ADDR_LOW] = low;
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (length + FCS);
-    to[at + RX_TYPE_FLAGS] = RX_END | FLAGS[found]! | (get16(bytes, start + MACS) === ETHERTYPE_IPV6 ? RX_IPV6 : 0);
+    to[at + RX_TYPE_FLAGS] = RX_END | FLAGS[found]! | ipv6 | (hash === 0 ? 0 : RX_RSS_VALID);
     to[at + RX_CHECKSUMS] = SUMS[found]!;
     to[at + RX_ERROR_VLAN] = 0;
-    to[at + RX_RSS_HASH] = 0;
+    to[at + RX_RSS_HASH] = hash;
     to[at + RX_OPAQUE] = from[bd + RX_OPAQUE]!;
+    ret.producer = ret.ring.next(ret.producer);
+    ret.fresh++;
     return true;
   }
 
   /** One frame to the host. False where there is no buffer or no place in the return ring: it must wait. */
   #deliver(bytes: Uint8Array, start: number, length: number, flags: number): boolean {
     if (!this.#enabled) return false;
-    const words = this.#words;
-    const coalescing = this.#coalescing;
-    const which = this.#rss.on ? this.#rss.ring(bytes, start, length) : 0;
-    const ret = this.#returns[which]!;
-    const jumbo = length + FCS > this.#bufferSize && this.#jumboRing.count > 0;
-    const ring = jumbo ? this.#jumboRing : this.#standard;
-    const supplied = words[jumbo ? MBOX_JUMBO_PROD.word : MBOX_STD_PROD.word]!;
-    const from = jumbo ? coalescing.jumboConsumer : coalescing.stdConsumer;
-    this.#starved = ring.count === 0 || from === supplied % ring.count;
-    if (this.#starved) return false;
-    const to = coalescing.returnProducers[which]!;
-    const next = ret.next(to);
-    if (ret.count === 0 || next === words[MBOX_RET_CON.word(which)]! % ret.count) return false;
-    const bd = ring.locate(from);
-    const at = ret.locate(to);
-    if (bd < 0 || at < 0 || !ret.writable) {
+    const ret = this.#returns[this.#rss.on ? this.#rss.queue(bytes, start, length) : 0]!;
+    const jumbo = length + FCS > this.#bufferSize && this.#jumbo.ring.count > 0;
+    const supply = jumbo ? this.#jumbo : this.#standard;
+    this.#starved = supply.empty;
+    if (this.#starved || ret.full) return false;
+    const bd = supply.ring.locate(supply.consumer);
+    const at = ret.ring.locate(ret.producer);
+    if (bd < 0 || at < 0 || !ret.ring.writable) {
       this.#dma.faults++; // there is nowhere to say so: the frame is lost, the rings stay as they are
       return true;
     }
-    this.#return(ring, jumbo && this.#jumboExtended ? bd + 8 : bd, ret, at, bytes, start, length, flags, jumbo);
-    this.#registers.trace?.descriptor(this.#chip.name, `return${which}`, to, ret.words, at, 8);
-    if (jumbo) coalescing.jumboConsumer = ring.next(from);
-    else coalescing.stdConsumer = ring.next(from);
-    coalescing.returnProducers[which] = next;
-    coalescing.received(which, 1);
+    const frame = this.#frame;
+    frame.bytes = bytes;
+    frame.start = start;
+    frame.length = length;
+    frame.flags = flags;
+    frame.jumbo = jumbo;
+    this.#return(supply, bd + supply.skip, ret, at);
+    this.#registers.trace?.descriptor(this.#chip.name, ret.name, ret.producer, ret.ring.words, at, 8);
+    supply.consumer = supply.ring.next(supply.consumer);
+    ret.producer = ret.ring.next(ret.producer);
+    this.#coalescing.received(ret.index, 1);
     return true;
   }
 
-  #return(
-    ring: DescriptorRing,
-    bd: number,
-    ret: DescriptorRing,
-    at: number,
-    bytes: Uint8Array,
-    start: number,
-    length: number,
-    flags: number,
-    jumbo: boolean,
-  ): void {
+  /** The frame goes into the buffer of the BD at `bd`, and a BD that says what was found into the return ring at `at`. */
+  #return(supply: ProducerRing, bd: number, ret: ReturnRing, at: number): void {
+    const { bytes, start, length, flags, jumbo } = this.#frame;
+    const { MAC_RX_MODE } = this.#r;
     const mode = this.#words[MAC_RX_MODE.word]!;
-    const from = ring.words;
-    const to = ret.words;
+    const from = supply.ring.words;
+    const to = ret.ring.words;
     const high = from[bd + RX_ADDR_HIGH]!;
     const low = from[bd + RX_ADDR_LOW]!;
     const size = from[bd + RX_INDEX_LENGTH]!;
     const opaque = from[bd + RX_OPAQUE]!;
-    const found = this.#checksums.check(bytes, start, length, flags, checksWanted(mode));
-    let bits = RX_END | FLAGS[found]! | (jumbo ? RX_JUMBO : 0) | (this.#rss.on && this.#rss.hash ? RX_RSS_VALID : 0);
+    const { hash } = this.#rss;
+    const found = this.#checksums.check(bytes, start, length, flags, this.#checksWanted(mode));
+    let bits = RX_END | FLAGS[found]! | (jumbo ? RX_JUMBO : 0) | (hash === 0 ? 0 : RX_RSS_VALID);
     if (get16(bytes, start + MACS) === ETHERTYPE_IPV6) bits |= RX_IPV6;
     let tag = 0;
     let stripped = 0;
@@ -373,7 +406,7 @@ export class Receive {
     }
     const whole = length - stripped;
     const stored = Math.min(whole, size & 0xffff);
-    const intact = this.#store(high * 0x1_0000_0000 + low, bytes, start, stripped, stored, (size & 0xffff) - stored);
+    const intact = this.#store(high * 0x1_0000_0000 + low, stripped, stored, (size & 0xffff) - stored);
     const error = intact && stored === whole ? 0 : RX_NO_RESOURCES;
     if (error !== 0) bits |= RX_ERROR;
     to[at + RX_ADDR_HIGH] = high;
@@ -382,16 +415,17 @@ export class Receive {
     to[at + RX_TYPE_FLAGS] = bits;
     to[at + RX_CHECKSUMS] = SUMS[found]!;
     to[at + RX_ERROR_VLAN] = error | tag;
-    to[at + RX_RSS_HASH] = this.#rss.on ? this.#rss.hash : 0;
+    to[at + RX_RSS_HASH] = hash;
     to[at + RX_OPAQUE] = opaque;
-    ret.written(0);
+    ret.ring.written(0);
   }
 
   /**
    * `length` bytes of the frame without a stripped tag, and zeros for its FCS as far as there is `room` behind them. False
    * where the buffer is not mapped.
    */
-  #store(address: number, bytes: Uint8Array, start: number, stripped: number, length: number, room: number): boolean {
+  #store(address: number, stripped: number, length: number, room: number): boolean {
+    const { bytes, start } = this.#frame;
     const window = this.#buffers;
     const front = stripped > 0 ? Math.min(MACS, length) : 0;
     return (
@@ -401,32 +435,38 @@ export class Receive {
     );
   }
 
+  /** IPv4 always; TCP and UDP over IPv6 where the mode register says so. */
+  #checksWanted(mode: number): number {
+    return CHECK_IP | CHECK_L4 | (mode & this.#r.MAC_RX_MODE.IPV6_CSUM_ENABLE ? CHECK_IPV6 : 0);
+  }
+
   reset(): void {
     this.#fifo.reset();
     this.#starved = false;
     this.settle();
   }
 
-  save(): unknown {
-    return { fifo: this.#fifo.state.save(), starved: this.#starved };
+  /** Behind that of the registers, SRAM and indices, which the rings are laid by. */
+  #stateOf(): Stateful {
+    return block(
+      1,
+      {
+        fifo: this.#fifo.state,
+        starved: value(
+          () => this.#starved,
+          (starved) => {
+            this.#starved = starved;
+          },
+        ),
+        bitTime: value(
+          () => this.#bitTime,
+          (bitTime) => {
+            this.#bitTime = bitTime;
+          },
+          (bitTime) => bitTime > 0 && bitTime <= 100,
+        ),
+      },
+      () => this.settle(),
+    );
   }
-
-  restore(saved: unknown): void {
-    const state = saved as { fifo: unknown; starved: boolean };
-    this.settle();
-    restore(this.#fifo.state, state.fifo, 'fifo');
-    this.#starved = state.starved;
-  }
-}
-
-/** IPv4 always; TCP and UDP over IPv6 where the mode register says so. */
-function checksWanted(mode: number): number {
-  return CHECK_IP | CHECK_L4 | (mode & MAC_RX_MODE.IPV6_CSUM_ENABLE ? CHECK_IPV6 : 0);
-}
-
-/** A ring as its control block says: address high and low, entries and flags. */
-function lay(ring: DescriptorRing, words: Uint32Array, at: number): void {
-  const flags = words[at + 2]!;
-  const count = flags & RCB_DISABLED ? 0 : Math.min(field(flags, R.RCVDBDI_STD_LEN_FLAGS.SIZE), MAX_RING);
-  ring.place(words[at]! * 0x1_0000_0000 + ((words[at + 1]! & ~3) >>> 0), count);
 }

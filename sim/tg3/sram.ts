@@ -2,6 +2,8 @@
  * The chip's memory as the host sees it: 128 KiB of SRAM and the RX CPU's scratchpad, as 32-bit numbers. The host reaches
  * it through MEM_WIN_BASE_ADDR and MEM_WIN_DATA, or through the upper half of BAR 0.
  */
+import { array, block } from '../state.ts';
+
 const SIZE = 0x2_0000;
 const SCRATCHPAD = 0x3_0000;
 const SCRATCHPAD_SIZE = 0x1_0000;
@@ -31,13 +33,5 @@ export class Sram {
     this.#scratchpad.fill(0);
   }
 
-  save(): unknown {
-    return { words: this.words.slice(), scratchpad: this.#scratchpad.slice() };
-  }
-
-  restore(saved: unknown): void {
-    const state = saved as { words: Uint32Array; scratchpad: Uint32Array };
-    this.words.set(state.words);
-    this.#scratchpad.set(state.scratchpad);
-  }
+  readonly state = block(1, { words: array(this.words), scratchpad: array(this.#scratchpad) });
 }

@@ -86,7 +86,7 @@ function spec(title: string, part: string, setting: Setting): void {
 }
 
 for (const chip of Object.keys(CHIPS) as ChipName[]) {
-  const modes: InterruptMode[] = CHIPS[chip].is57765 ? ['msix', 'msi', 'intx'] : ['msi', 'intx'];
+  const modes: InterruptMode[] = CHIPS[chip].is577xx ? ['msix', 'msi', 'intx'] : ['msi', 'intx'];
   const part = CHIPS[chip].name;
   for (const mode of modes) spec(`${part}, ${mode}`, part, { chip, interrupts: [mode] });
 }

@@ -110,7 +110,7 @@ export class Bench extends ModelBench<Tg3> {
     this.rcb(SRAM_SEND_RCB, this.sendRing, SEND_RING);
     for (const [i, ring] of this.returnRings.entries()) this.rcb(SRAM_RET_RCB + 16 * i, ring, RETURN_RING);
     this.write(R.RCVDBDI_STD_ADDR_LOW, this.standardRing);
-    this.write(R.RCVDBDI_STD_LEN_FLAGS, (STANDARD_RING << 16) | (chip.is57765 ? 1536 << 2 : 0));
+    this.write(R.RCVDBDI_STD_LEN_FLAGS, (STANDARD_RING << 16) | (chip.is577xx ? 1536 << 2 : 0));
     if (this.#options.jumbo) {
       this.jumboRing = this.alloc(256 * RX_EXT_BD, 64);
       this.write(R.RCVDBDI_JUMBO_ADDR_LOW, this.jumboRing);

@@ -19,7 +19,7 @@ function model(name: ChipName, about: string): Model {
     about: `Broadcom NetXtreme, ${about}`,
     id: `14e4:${chip.device.toString(16)}`,
     linux: LINUX_TG3,
-    interrupts: chip.is57765 ? ['msix', 'msi', 'intx'] : ['msi', 'intx'],
+    interrupts: chip.is577xx ? ['msix', 'msi', 'intx'] : ['msi', 'intx'],
     registers: BCM57XX,
     configuration: BCM57XX_CONFIGURATION[name],
     nvram: NVRAM_SIZE,

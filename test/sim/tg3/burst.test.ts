@@ -50,6 +50,14 @@ function block(b: Bench): void {
   b.write(R.HOSTCC_MODE, R.HOSTCC_MODE.ENABLE | R.HOSTCC_MODE.NOW);
 }
 
+/** Frames go to all four return rings. */
+function scale(b: Bench): void {
+  const { RSS_ENABLE, RSS_IPV4_HASH_EN, RSS_TCP_IPV4_HASH_EN, RSS_IPV6_HASH_EN } = R.MAC_RX_MODE;
+  for (let i = 0; i < R.MAC_RSS_HASH_KEY.count; i++) b.write(R.MAC_RSS_HASH_KEY, 0x6d5a56da ^ (i * 0x1234567), i);
+  for (let i = 0; i < R.MAC_RSS_INDIR_TBL.count; i++) b.write(R.MAC_RSS_INDIR_TBL, 0x01230123, i);
+  b.set(R.MAC_RX_MODE, RSS_ENABLE | RSS_IPV4_HASH_EN | RSS_TCP_IPV4_HASH_EN | RSS_IPV6_HASH_EN);
+}
+
 function state(b: Bench) {
   return { card: b.card.save(), refused: b.card.refused, ram: crc32(b.ram, 0, b.ram.length) };
 }
@@ -93,6 +101,7 @@ for (let seed = 1; seed <= 12; seed++) {
       if (off === 2) b.set(R.MAC_RX_MODE, R.MAC_RX_MODE.PROMISC);
       if (off === 3) b.clear(R.MAC_RX_MODE, R.MAC_RX_MODE.IPV6_CSUM_ENABLE);
       if (off === 4) b.write(R.MBOX_RET_CON, 20);
+      if (off === 5) scale(b);
       b.write(R.MAC_HASH_REG, 0x55555555);
       // Some of the buffers: above 4 GiB, nowhere, too small.
       const ring = (b.standardRing - BASE) / 4;
@@ -147,6 +156,33 @@ for (let seed = 1; seed <= 12; seed++) {
     t.is(bursts > 0, most > 0);
   });
 }
+
+test('a burst reaches several return rings', (t) => {
+  const { b } = quiet(100);
+  scale(b);
+  const frames = Array.from({ length: 32 }, (_, i) => ip({ data: pattern(10 + i) }).bytes);
+  for (const [i, frame] of frames.entries()) frame[29] = i; // of the source address
+  const starts = Int32Array.from(frames, (_, i) => 128 * i);
+  const bytes = new Uint8Array(128 * 32);
+  for (const [i, frame] of frames.entries()) bytes.set(frame, starts[i]!);
+  t.is(
+    b.card.port.receiveBurst!(
+      bytes,
+      starts,
+      Int32Array.from(frames, ({ length }) => length),
+      32,
+    ),
+    32,
+  );
+  block(b);
+  const counts = [0, 1, 2, 3].map((ring) => b.received(ring));
+  t.is(
+    counts.reduce((sum, { length }) => sum + length, 0),
+    32,
+  );
+  for (const [ring, received] of counts.entries()) t.true(received.length > 0, `ring ${ring}`);
+  t.true(counts.flat().every(({ hash }) => hash !== 0));
+});
 
 test('a burst is one event for coalescing, of as many frames as it has', (t) => {
   const { b, partner } = quiet(100);

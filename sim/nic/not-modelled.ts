@@ -2,7 +2,7 @@ import type { RegisterMap } from '../registers.ts';
 import type { Trace } from '../trace.ts';
 
 /** Says once, by name, when a register is touched that the model only stores. */
-export class TellsWhatIsMissing implements Trace {
+export class NotModelledTrace implements Trace {
   readonly #to: Trace;
   readonly #told = new Set<string>();
 
