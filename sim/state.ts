@@ -36,6 +36,18 @@ export interface Stateful<S = Saved> {
   load(saved: S): void;
 }
 
+/** Whose state it is: another one's is refused. */
+export function kind(name: string): Stateful<string> {
+  return {
+    save: () => name,
+    check(saved, where) {
+      const given = typeof saved === 'string' ? saved : kindOf(saved);
+      if (saved !== name) throw new StateError(where, `the state of ${given}, not of ${name}`);
+    },
+    load: () => {},
+  };
+}
+
 /** A number, a flag or a name. @param fits whether a value of the right type may be one: an index within its ring, say. */
 export function value<T extends number | boolean | string>(
   get: () => T,

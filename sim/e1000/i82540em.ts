@@ -10,7 +10,7 @@ import { CardPort, type PortOwner } from '../nic/port.ts';
 import { get16, MIN_FRAME } from '../packet.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { place, RegisterFile } from '../registers.ts';
-import { array, block, record, restore, type Stateful, whole } from '../state.ts';
+import { array, block, record, type Stateful, whole } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import { FCS_ERROR, type Port } from '../wire/port.ts';
 import { ChecksumUnit } from './checksum.ts';
@@ -61,7 +61,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
   readonly #r: FamilyRegisters;
   readonly #RCTL: FamilyRegisters['RCTL']; // as looked at for each frame
   readonly #link = { up: false };
-  readonly #state: Stateful;
+  protected override readonly chipState: Stateful;
 
   /** @param configuration another one for a card of its kin. */
   constructor(host: Host, options: E1000Options = {}, configuration = I82540EM_CONFIGURATION) {
@@ -116,7 +116,7 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
       write: (offset, width, value) => registers.write(offset, width, value),
     });
     this.addBar(2, this.#io);
-    this.#state = block(
+    this.chipState = block(
       1,
       {
         registers: array(this.#words),
@@ -299,13 +299,5 @@ export class E1000 extends PciFunction implements Outlet, PortOwner {
 
   protected override traceChanged(trace: Trace | null): void {
     this.registers.trace = trace === null ? null : new NotModelledTrace(trace);
-  }
-
-  protected override saveChip(): unknown {
-    return this.#state.save();
-  }
-
-  protected override restoreChip(saved: unknown): void {
-    restore(this.#state, saved, 'chip');
   }
 }

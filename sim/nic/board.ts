@@ -5,6 +5,7 @@
  * shares (an NVM, a PHY) is its own class's affair.
  */
 import type { Host, PciFunction } from '../pci/function.ts';
+import { block, each, restore, type Stateful } from '../state.ts';
 import type { Port } from '../wire/port.ts';
 
 /** A card of one function and one port. */
@@ -19,21 +20,18 @@ export interface Board {
   /** Those that there are just now. */
   readonly virtualFunctions: readonly PciFunction[];
   readonly ports: readonly Port[];
-  save(): BoardState;
-  /** @throws RangeError where it is another board's state. */
-  restore(state: BoardState): void;
-}
-
-/** All that a fresh board of the same kind needs to go on from here. */
-export interface BoardState {
-  readonly functions: readonly unknown[];
-  readonly shared: unknown;
+  /** All that a fresh board of the same kind needs to go on from here. */
+  save(): unknown;
+  /** @throws StateError where it is another board's state, cut short or made up; nothing is changed then. */
+  restore(saved: unknown): void;
 }
 
 /** Functions with a port each. A board that shares something extends it. */
 export class CardBoard implements Board {
   readonly functions: readonly PciFunction[];
   readonly ports: readonly Port[];
+  /** What no function alone has. */
+  protected readonly sharedState: Stateful = block(1, {});
 
   constructor(cards: readonly Card[]) {
     this.functions = cards;
@@ -45,21 +43,15 @@ export class CardBoard implements Board {
     return this.functions.flatMap((it) => it.virtualFunctions);
   }
 
-  save(): BoardState {
-    return { functions: this.functions.map((it) => it.save()), shared: this.saveShared() };
+  get #state(): Stateful {
+    return block(1, { shared: this.sharedState, functions: each(this.functions.map(({ state }) => state)) });
   }
 
-  restore({ functions, shared }: BoardState): void {
-    if (functions.length !== this.functions.length)
-      throw new RangeError(`the state of ${functions.length} functions for a board of ${this.functions.length}`);
-    this.restoreShared(shared);
-    for (const [number, it] of this.functions.entries()) it.restore(functions[number]);
+  save(): unknown {
+    return this.#state.save();
   }
 
-  /** What no function alone has. */
-  protected saveShared(): unknown {
-    return null;
+  restore(saved: unknown): void {
+    restore(this.#state, saved, 'board');
   }
-
-  protected restoreShared(_shared: unknown): void {}
 }

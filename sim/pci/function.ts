@@ -7,6 +7,7 @@
 import type { Clock } from '../clock.ts';
 import { type AddressSpace, BusMaster } from '../memory.ts';
 import type { RegisterReset } from '../registers.ts';
+import { array, block, kind, restore, type Stateful, value, whole } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import { AdvancedErrors } from './capabilities/advanced-errors.ts';
 import type { CapabilityPart } from './capabilities/capability.ts';
@@ -124,11 +125,11 @@ export abstract class PciFunction {
     return this.part(SrIov)?.functions ?? [];
   }
 
+  /** The chip's own state: none, unless it has some. */
+  protected readonly chipState: Stateful = block(1, {});
+
   /** The chip's own state back to its reset values. */
   protected abstract resetChip(kind: ResetKind): void;
-  /** The chip's own state, as plain data. */
-  protected abstract saveChip(): unknown;
-  protected abstract restoreChip(state: unknown): void;
   /** Called when the trace sink changes, for the blocks that keep it. */
   protected abstract traceChanged(trace: Trace | null): void;
 
@@ -223,7 +224,7 @@ export abstract class PciFunction {
 
   /** 0 to 3: D0 to D3hot. */
   get powerState(): number {
-    return this.#power?.state ?? 0;
+    return this.#power?.powerState ?? 0;
   }
 
   /** Host software reads behind a BAR. All ones where decoding is off or nothing answers. */
@@ -303,33 +304,42 @@ export abstract class PciFunction {
     this.host.wasReset?.();
   }
 
-  /** Everything that a fresh function of the same kind needs to go on from here. */
-  save(): unknown {
-    return {
-      config: this.config.bytes.slice(),
-      refused: this.config.refused,
-      intx: this.#intx,
-      capabilities: Object.fromEntries(Array.from(this.#parts, ([name, part]) => [name, part.save()])),
-      faults: this.dma.faults,
-      chip: this.saveChip(),
-    };
+  /** Everything that a fresh function of the same kind needs to go on from here. What the chip has comes last. */
+  get state(): Stateful {
+    const { config, dma } = this;
+    const parts = Array.from(this.#parts, ([name, part]) => [name, part.state] as const);
+    return block(1, {
+      of: kind(config.map.chip),
+      config: array(config.bytes),
+      refused: whole(
+        () => config.refused,
+        (refused) => {
+          config.refused = refused;
+        },
+      ),
+      faults: whole(
+        () => dma.faults,
+        (faults) => {
+          dma.faults = faults;
+        },
+      ),
+      intx: value(
+        () => this.#intx,
+        (asserted) => {
+          this.#intx = asserted;
+        },
+      ),
+      capabilities: block(1, Object.fromEntries(parts), () => this.settle()),
+      chip: this.chipState,
+    });
   }
 
+  save(): unknown {
+    return this.state.save();
+  }
+
+  /** @throws StateError for a state of another version or chip, one cut short or made up; nothing is changed then. */
   restore(saved: unknown): void {
-    const state = saved as {
-      config: Uint8Array;
-      refused: number;
-      intx: boolean;
-      capabilities: Record<string, unknown>;
-      faults: number;
-      chip: unknown;
-    };
-    this.config.bytes.set(state.config);
-    this.config.refused = state.refused;
-    this.dma.faults = state.faults;
-    for (const [name, part] of this.#parts) part.restore(state.capabilities[name]);
-    this.#intx = state.intx;
-    this.settle();
-    this.restoreChip(state.chip);
+    restore(this.state, saved, this.config.map.chip);
   }
 }

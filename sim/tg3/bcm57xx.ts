@@ -12,7 +12,7 @@ import { get16, get32 } from '../packet.ts';
 import { VitalProductData } from '../pci/capabilities/index.ts';
 import { type Host, PciFunction, type ResetKind } from '../pci/function.ts';
 import { field, RegisterFile } from '../registers.ts';
-import { array, block, restore, type Stateful, whole } from '../state.ts';
+import { array, block, type Stateful, whole } from '../state.ts';
 import type { Trace } from '../trace.ts';
 import type { Port } from '../wire/port.ts';
 import { CHIPS, type Chip, type ChipName } from './chips.ts';
@@ -86,7 +86,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
   readonly #dataLinkLayer = new Uint32Array(256);
   #memoryBase = 0; // MEM_WIN_BASE_ADDR
   #registerBase = 0; // REG_BASE_ADDR
-  readonly #state: Stateful;
+  protected override readonly chipState: Stateful;
 
   constructor(host: Host, options: Tg3Options = {}) {
     const name = options.chip ?? 'tg3';
@@ -120,7 +120,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
       this.#receive.settle();
     };
     this.port = new CardPort(options.name ?? 'tg3', this);
-    this.#state = this.#stateOf();
+    this.chipState = this.#stateOf();
     this.#describeRegisters();
     this.#describePci();
     this.reset('power-on');
@@ -446,14 +446,6 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
 
   protected override traceChanged(trace: Trace | null): void {
     this.registers.trace = trace === null ? null : new NotModelledTrace(trace);
-  }
-
-  protected override saveChip(): unknown {
-    return this.#state.save();
-  }
-
-  protected override restoreChip(saved: unknown): void {
-    restore(this.#state, saved, this.chip.name);
   }
 
   /** What the rings are laid by comes before the blocks that have them. */

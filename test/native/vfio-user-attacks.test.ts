@@ -220,10 +220,6 @@ class Slow extends PciFunction {
     return result;
   }
   protected override resetChip(): void {}
-  protected override saveChip(): unknown {
-    return null;
-  }
-  protected override restoreChip(): void {}
   protected override traceChanged(): void {}
 }
 

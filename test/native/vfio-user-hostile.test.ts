@@ -146,10 +146,6 @@ class Large extends PciFunction {
     this.addBar(0, { kind: 'memory', size: 1 << 22, read: () => 7, write: () => {} });
   }
   protected override resetChip(): void {}
-  protected override saveChip(): unknown {
-    return null;
-  }
-  protected override restoreChip(): void {}
   protected override traceChanged(): void {}
 }
 

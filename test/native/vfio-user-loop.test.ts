@@ -197,10 +197,6 @@ class Slow extends PciFunction {
     });
   }
   protected override resetChip(): void {}
-  protected override saveChip(): unknown {
-    return null;
-  }
-  protected override restoreChip(): void {}
   protected override traceChanged(): void {}
 }
 

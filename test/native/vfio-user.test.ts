@@ -424,10 +424,6 @@ class Bell extends PciFunction {
     this.addBar(1, { kind: 'memory', size: PAGE, read: () => 0, write: () => {} });
   }
   protected override resetChip(): void {}
-  protected override saveChip(): unknown {
-    return null;
-  }
-  protected override restoreChip(): void {}
   protected override traceChanged(): void {}
 }
 

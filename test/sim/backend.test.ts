@@ -48,10 +48,6 @@ class Probe extends PciFunction {
     this.words.fill(0);
     this.resets++;
   }
-  protected saveChip(): unknown {
-    return null;
-  }
-  protected restoreChip(): void {}
   protected traceChanged(): void {}
 
   line(asserted: boolean): void {

@@ -10,6 +10,7 @@ import { I82540EM } from '../../sim/e1000/registers.ts';
 import { CardBoard, type HostOf } from '../../sim/nic/board.ts';
 import { COMMAND, COMMAND_MASTER, HEADER_TYPE, INTERRUPT_PIN } from '../../sim/pci/config.ts';
 import type { Host } from '../../sim/pci/function.ts';
+import { StateError } from '../../sim/state.ts';
 import { HostPort } from '../../sim/wire/host-port.ts';
 import { Link } from '../../sim/wire/link.ts';
 import { lacksOf } from '../spec/lacks.ts';
@@ -110,7 +111,9 @@ test('saved and restored as one, both functions go on alike, with what they shar
 test('the state of another board is refused', (t) => {
   const { board } = open();
   const one = new CardBoard([board.cards[0]!]);
-  t.throws(() => one.restore(board.save()), { instanceOf: RangeError, message: /2 functions for a board of 1/ });
+  const two = new CardBoard(board.cards);
+  t.throws(() => one.restore(two.save()), { instanceOf: StateError, message: 'board.functions: 2 elements, not 1' });
+  t.throws(() => one.restore(board.save()), { instanceOf: StateError, message: 'board.shared.nvm: no such part' });
 });
 
 test('virtual functions are plugged in each by itself, and opened as devices once they are there', (t) => {

@@ -74,10 +74,6 @@ class Toy extends PciFunction {
   protected resetChip(kind: ResetKind): void {
     this.resets.push(kind);
   }
-  protected saveChip(): unknown {
-    return null;
-  }
-  protected restoreChip(): void {}
   protected traceChanged(): void {}
 
   line(asserted: boolean): void {

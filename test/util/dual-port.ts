@@ -10,6 +10,7 @@ import { E1000 } from '../../sim/e1000/i82540em.ts';
 import { EEPROM_WORDS, factoryImage } from '../../sim/e1000/nvm.ts';
 import { CardBoard, type HostOf } from '../../sim/nic/board.ts';
 import { configurationMap } from '../../sim/pci/configuration.ts';
+import { array, block, type Stateful } from '../../sim/state.ts';
 
 const PINS = ['A', 'B'] as const;
 const CONFIGURATIONS = PINS.map((pin) => configurationMap('dual-port', { ...I8254X_SHAPE, pin, multifunction: true }));
@@ -17,7 +18,7 @@ const MAC = Uint8Array.of(0x02, 0, 0, 0x82, 0x46, 0x01);
 
 export class DualPort extends CardBoard {
   readonly cards: readonly E1000[];
-  readonly #nvm: Uint16Array;
+  protected override readonly sharedState: Stateful;
 
   /** @param options.mac of port 0; port 1 has the next one. */
   constructor(hostOf: HostOf, { name = 'dual', mac = MAC }: { name?: string; mac?: Uint8Array } = {}) {
@@ -29,15 +30,7 @@ export class DualPort extends CardBoard {
     });
     super(cards);
     this.cards = cards;
-    this.#nvm = nvm;
-  }
-
-  protected override saveShared(): unknown {
-    return this.#nvm.slice();
-  }
-
-  protected override restoreShared(nvm: unknown): void {
-    this.#nvm.set(nvm as Uint16Array);
+    this.sharedState = block(1, { nvm: array(nvm) });
   }
 }
 

@@ -17,6 +17,7 @@ import {
 } from '../../sim/pci/capabilities/index.ts';
 import { configurationMap, type FunctionShape } from '../../sim/pci/configuration.ts';
 import { type Host, PciFunction, type Region } from '../../sim/pci/function.ts';
+import { array, block } from '../../sim/state.ts';
 
 const BAR_SIZE = 0x2000;
 const ROM_SIZE = 0x800;
@@ -76,6 +77,7 @@ export const WHOLE: FunctionShape = {
 
 export class WholeFunction extends PciFunction {
   readonly #memory = new Uint8Array(BAR_SIZE);
+  protected override readonly chipState = block(1, { memory: array(this.#memory) });
 
   /** @param hostOf what its virtual functions are plugged into: all into its own, if absent. */
   constructor(host: Host, shape = WHOLE, hostOf: HostOf = () => host) {
@@ -99,14 +101,6 @@ export class WholeFunction extends PciFunction {
 
   protected resetChip(): void {
     this.#memory.fill(0);
-  }
-
-  protected saveChip(): unknown {
-    return this.#memory.slice();
-  }
-
-  protected restoreChip(state: unknown): void {
-    this.#memory.set(state as Uint8Array);
   }
 
   protected traceChanged(): void {}

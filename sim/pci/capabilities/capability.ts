@@ -1,5 +1,6 @@
 /** What a capability is: rows of configuration space, and what they do in a function. */
 import { type Row, type Rows, run } from '../../registers.ts';
+import { block, type Stateful } from '../../state.ts';
 import type { PciFunction, ResetKind } from '../function.ts';
 
 export interface Capability {
@@ -21,13 +22,8 @@ export class CapabilityPart {
   /** Before configuration space has its reset values again. */
   reset(_kind: ResetKind): void {}
 
-  /** What it knows beside the registers. */
-  save(): unknown {
-    return undefined;
-  }
-
-  /** After the registers were. */
-  restore(_state: unknown): void {}
+  /** What it knows beside the registers, which are loaded before it. */
+  readonly state: Stateful = block(1, {});
 }
 
 /** A row as the specification has it: `at` counts from the capability's start. */

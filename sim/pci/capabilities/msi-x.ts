@@ -1,5 +1,6 @@
 /** MSI-X, its table and pending bits, which overlay a BAR: PCI Local Bus Specification 3.0, 6.8.2. */
 import { ro } from '../../registers.ts';
+import { array, block, type Stateful } from '../../state.ts';
 import type { PciFunction } from '../function.ts';
 import { type Capability, CapabilityPart, capability } from './capability.ts';
 import { CAP_MSI_X } from './ids.ts';
@@ -50,6 +51,7 @@ export class MsiX extends CapabilityPart {
   readonly #shape: MsiXShape;
   readonly #table: Uint32Array;
   readonly #pending: Uint32Array;
+  override readonly state: Stateful;
 
   constructor(owner: PciFunction, at: number, shape: MsiXShape) {
     super();
@@ -60,6 +62,7 @@ export class MsiX extends CapabilityPart {
     this.bar = shape.bar;
     this.#table = new Uint32Array(shape.vectors * ENTRY);
     this.#pending = new Uint32Array((shape.vectors + 31) >> 5);
+    this.state = block(1, { table: array(this.#table), pending: array(this.#pending) });
     this.reset();
     owner.config.onChange(this.#control, 2, () => {
       owner.settle();
@@ -122,14 +125,5 @@ export class MsiX extends CapabilityPart {
     this.#table.fill(0);
     for (let entry = 3; entry < this.#table.length; entry += ENTRY) this.#table[entry] = MASKED;
     this.#pending.fill(0);
-  }
-
-  override save(): { readonly table: Uint32Array; readonly pending: Uint32Array } {
-    return { table: this.#table.slice(), pending: this.#pending.slice() };
-  }
-
-  override restore({ table, pending }: { table: Uint32Array; pending: Uint32Array }): void {
-    this.#table.set(table);
-    this.#pending.set(pending);
   }
 }

@@ -1,5 +1,6 @@
 /** Power management: PCI Power Management 1.2, chapters 3 and 5. */
 import { ro } from '../../registers.ts';
+import { block } from '../../state.ts';
 import type { PciFunction } from '../function.ts';
 import { type Capability, CapabilityPart, capability } from './capability.ts';
 import { CAP_POWER_MANAGEMENT } from './ids.ts';
@@ -55,6 +56,10 @@ export function powerManagement(at: number, { capabilities, noSoftReset = false 
 }
 
 export class PowerManagement extends CapabilityPart {
+  /** The register holds it. */
+  override readonly state = block(1, {}, () => {
+    this.#state = this.#owner.config.peek(this.#control, 1) & STATE;
+  });
   readonly #owner: PciFunction;
   readonly #control: number;
   readonly #noSoftReset: boolean;
@@ -69,7 +74,7 @@ export class PowerManagement extends CapabilityPart {
   }
 
   /** 0 to 3: D0 to D3hot. Below D0 a function answers in configuration space alone, and starts nothing (5.4). */
-  get state(): number {
+  get powerState(): number {
     return this.#state;
   }
 
@@ -95,9 +100,5 @@ export class PowerManagement extends CapabilityPart {
 
   override reset(): void {
     this.#state = 0;
-  }
-
-  override restore(): void {
-    this.#state = this.#owner.config.peek(this.#control, 1) & STATE;
   }
 }

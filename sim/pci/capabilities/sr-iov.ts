@@ -2,6 +2,7 @@
  * Single root I/O virtualization, of a physical function: SR-IOV 1.1, 3.3. Virtual functions are there from VF Enable on, and
  * go with it; the chip makes them.
  */
+import { type Saved, StateError, type Stateful } from '../../state.ts';
 import { type BarShape, barRows } from '../bars.ts';
 import type { PciFunction } from '../function.ts';
 import { type Capability, CapabilityPart, capability } from './capability.ts';
@@ -85,6 +86,7 @@ export class SrIov extends CapabilityPart {
   readonly #shape: SrIovShape;
   #functions: readonly PciFunction[] = [];
   #wanted = 0;
+  #sample: PciFunction | null = null; // one that states are checked with
 
   constructor(owner: PciFunction, at: number, shape: SrIovShape) {
     super();
@@ -154,14 +156,21 @@ export class SrIov extends CapabilityPart {
     this.#wanted = 0;
   }
 
-  override save(): unknown {
-    return this.#functions.map((it) => it.save());
-  }
-
-  override restore(functions: unknown): void {
-    this.#remove();
-    this.#wanted = this.#owner.config.peek(this.#at + NUMBER, 2);
-    this.#controlChanged();
-    for (const [index, state] of (functions as unknown[]).entries()) this.#functions[index]?.restore(state);
-  }
+  /** Virtual functions that are loaded are made first, as the registers say. */
+  override readonly state: Stateful<readonly Saved[]> = {
+    save: () => this.#functions.map((it) => it.state.save()),
+    check: (saved, where) => {
+      if (!Array.isArray(saved) || saved.length > this.#shape.total)
+        throw new StateError(where, `not the states of ${this.#shape.total} virtual functions at most`);
+      if (saved.length === 0) return;
+      this.#sample ??= this.make?.(0, this.#owner.number + this.#shape.offset) ?? null;
+      for (const [index, state] of saved.entries()) this.#sample?.state.check(state, `${where}[${index}]`);
+    },
+    load: (saved) => {
+      this.#remove();
+      this.#wanted = this.#owner.config.peek(this.#at + NUMBER, 2);
+      this.#controlChanged();
+      for (const [index, it] of this.#functions.entries()) if (index < saved.length) it.state.load(saved[index]!);
+    },
+  };
 }
