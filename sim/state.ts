@@ -172,7 +172,7 @@ export function block<P extends Parts>(version: number, parts: P, loaded?: () =>
     save: () => ({ version, ...Object.fromEntries(names.map((name) => [name, part(name).save()])) }) as BlockState<P>,
     check(saved, where) {
       const given = (saved as Record<string, unknown> | null)?.version;
-      if (given !== undefined && given !== version)
+      if (Object.hasOwn(Object(saved), 'version') && given !== version)
         throw new StateError(where, `a state of version ${String(given)}, where ${version} is wanted`);
       checkNames(saved, ['version', ...names], where);
       for (const name of names) part(name).check((saved as Record<string, unknown>)[name], `${where}.${name}`);

@@ -1,8 +1,8 @@
-/** All state can be saved at any moment and restored into a fresh card: from there both go on byte for byte alike. */
+/** What a snapshot of a BCM57xx keeps, at moments of note; at any moment: test/spec/snapshot.ts. */
 import test, { type ExecutionContext } from 'ava';
 import { MICROSECOND } from '../../../sim/clock.ts';
+import { StateError } from '../../../sim/state.ts';
 import { TX_CPU_POST_DMA, TX_CPU_PRE_DMA, TX_END } from '../../../sim/tg3/descriptors.ts';
-import { Prng } from '../../../sim/wire/prng.ts';
 import { ethernet, ip, PARTNER, pattern, pause, STATION } from '../../util/packets.ts';
 import { Bench, R, Recorder } from '../../util/tg3-harness.ts';
 
@@ -71,28 +71,19 @@ test('while the link negotiates', (t) => {
   compare(t, b, (b) => b.clock.advance(40_000 * MICROSECOND));
 });
 
-for (let seed = 1; seed <= 12; seed++) {
-  test(`at a random moment in random traffic, seed ${seed}`, (t) => {
-    const random = new Prng(seed);
-    const number = (below: number) => random.next() % below;
-    const b = new Bench({ buffers: 300, memory: 8 << 20 });
-    b.write(R.HOSTCC_RXMAX_FRAMES, 1 + number(8));
-    b.write(R.HOSTCC_TXMAX_FRAMES, 1 + number(8));
-    b.write(R.HOSTCC_RXCOL_TICKS, 20);
-    b.write(R.HOSTCC_TXCOL_TICKS, 72);
-    const steps = Array.from({ length: 60 }, () => [number(6), number(1000)] as const);
-    const step = (b: Bench, [what, n]: readonly [number, number]) => {
-      if (what === 0) b.send(ethernet({ ...OUT, length: 60 + n }));
-      else if (what === 1) b.data(ethernet({ ...OUT, length: 60 + n }), n & 1 ? TX_END : 0);
-      else if (what === 2) b.inject(ip({ data: pattern(n) }).bytes);
-      else if (what === 3) b.clock.advance(n * 100);
-      else if (what === 4) b.write(R.MBOX_INTERRUPT, n & 1 ? 1 : b.tag << 24);
-      else b.received();
-    };
-    const at = number(steps.length);
-    for (const s of steps.slice(0, at)) step(b, s);
-    compare(t, b, (b) => {
-      for (const s of steps.slice(at)) step(b, s);
-    });
-  });
+test('a made-up state of a segmentation without end, or of more than there is, is refused', (t) => {
+  const b = new Bench({ wire: { rate: 1e9 } });
+  b.send(ip({ ...OUT, segmented: true, data: pattern(5000), checksum: 0 }).bytes, SEGMENTED | TX_END, special(1000));
+  for (const made of [{ mss: 0 }, { payload: 5001 }, { headerLength: 40 }, { l4: 200 }]) {
+    const state = structuredClone(b.card.save()) as SavedSegmentation;
+    const { offload } = state.chip.send.rings[0]!.engine;
+    t.is(offload.mss, 1000);
+    Object.assign(offload, made);
+    const message = 'BCM57762.chip.send.rings[0]: a segmentation of what is not there';
+    t.throws(() => b.card.restore(state), { instanceOf: StateError, message });
+  }
+});
+
+interface SavedSegmentation {
+  chip: { send: { rings: { engine: { offload: { mss: number } } }[] } };
 }
