@@ -3,14 +3,13 @@
  * buffers left, the chip sends them.
  */
 import type { Clock } from '../clock.ts';
+import { PAUSE_OPCODE, PAUSE_QUANTUM_BITS, putPause } from '../nic/pause.ts';
 import { ETHERTYPE_MAC_CONTROL, get16, MIN_FRAME, put16 } from '../packet.ts';
 import { block, deadline, type Stateful, value } from '../state.ts';
 import type { Context } from './context.ts';
 import type { Tg3Registers } from './registers.ts';
 import type { Statistics } from './statistics.ts';
 
-const OPCODE_PAUSE = 0x0001;
-const QUANTUM_BITS = 512;
 const GROUP = [0x01, 0x80, 0xc2, 0x00, 0x00, 0x01];
 const MBUF = 128; // bytes
 const SHORT_PAUSE = 0x1fff;
@@ -51,13 +50,13 @@ export class FlowControl {
     const { MAC_RX_MODE } = r;
     const mode = this.#words[MAC_RX_MODE.word]!;
     this.#statistics.count(r.MAC_RX_STATS_MAC_CTRL_RECVD);
-    if (get16(bytes, start + 14) !== OPCODE_PAUSE || !isTo(bytes, start))
+    if (get16(bytes, start + 14) !== PAUSE_OPCODE || !isTo(bytes, start))
       return mode & MAC_RX_MODE.KEEP_MAC_CTRL ? ORDINARY : CONSUMED;
     const quanta = get16(bytes, start + 16);
     this.#statistics.count(quanta === 0 ? r.MAC_RX_STATS_XON_PAUSE_RECVD : r.MAC_RX_STATS_XOFF_PAUSE_RECVD);
     if (mode & MAC_RX_MODE.FLOW_CTRL_ENABLE) {
       if (quanta > 0 && this.pausedUntil <= this.#clock.now) this.#statistics.count(r.MAC_RX_STATS_XOFF_ENTERED);
-      this.pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * QUANTUM_BITS * bitTime;
+      this.pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * PAUSE_QUANTUM_BITS * bitTime;
     }
     return mode & MAC_RX_MODE.KEEP_PAUSE ? ORDINARY : CONSUMED;
   }
@@ -78,7 +77,7 @@ export class FlowControl {
       if (this.#sentXoff && now < this.#quietUntil) return null;
       const quanta = mode & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE;
       this.#sentXoff = true;
-      this.#quietUntil = now + quanta * QUANTUM_BITS * bitTime;
+      this.#quietUntil = now + quanta * PAUSE_QUANTUM_BITS * bitTime;
       this.#statistics.count(r.MAC_TX_STATS_XOFF_SENT);
       return this.#pause(quanta);
     }
@@ -98,9 +97,7 @@ export class FlowControl {
     put16(frame, 6, high);
     put16(frame, 8, low >>> 16);
     put16(frame, 10, low);
-    put16(frame, 12, ETHERTYPE_MAC_CONTROL);
-    put16(frame, 14, OPCODE_PAUSE);
-    put16(frame, 16, quanta);
+    putPause(frame, ETHERTYPE_MAC_CONTROL, quanta);
     return frame;
   }
 

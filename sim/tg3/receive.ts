@@ -4,7 +4,8 @@
  */
 import type { BusMaster, Window } from '../memory.ts';
 import { CHECK_IP, CHECK_IPV6, CHECK_L4, IP_BAD, IP_GOOD, L4_BAD, L4_GOOD, ReceiveChecksums } from '../nic/checksum.ts';
-import { Fifo } from '../nic/fifo.ts';
+import { Fifo, type Receiver } from '../nic/fifo.ts';
+import { ReceivedFrame } from '../nic/received-frame.ts';
 import {
   ETHERTYPE_IPV6,
   ETHERTYPE_MAC_CONTROL,
@@ -80,19 +81,6 @@ const stagesOf = (r: Tg3Registers) => {
   return [r.RCVLPC_MODE, r.RCVDBDI_MODE, r.RCVDCC_MODE, r.RCVBDI_MODE, r.RCVCC_MODE, r.RDMAC_MODE, r.WDMAC_MODE];
 };
 
-/** A frame on its way to the host. */
-class Frame {
-  bytes: Uint8Array;
-  start = 0;
-  length = 0;
-  flags = 0;
-  jumbo = false;
-
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes;
-  }
-}
-
 interface Blocks {
   readonly sram: Sram;
   readonly filters: Filters;
@@ -103,7 +91,7 @@ interface Blocks {
   readonly sendPause: (frame: Uint8Array) => void;
 }
 
-export class Receive {
+export class Receive implements Receiver {
   readonly state: Stateful;
   readonly #registers: RegisterFile;
   readonly #words: Uint32Array;
@@ -126,11 +114,9 @@ export class Receive {
   readonly #standard: ProducerRing;
   readonly #jumbo: ProducerRing;
   readonly #returns: readonly ReturnRing[];
-  readonly #zeros = new Uint8Array(FCS);
-  readonly #frame: Frame;
+  readonly #frame = new ReceivedFrame(); // its FCS is zeros
   #bufferSize = STANDARD_BUFFER;
   #starved = false; // the frame that waits longest waits for a buffer
-  #draining = false;
   #bitTime = 1;
 
   constructor(context: Context, blocks: Blocks) {
@@ -157,7 +143,6 @@ export class Receive {
     this.#sendPause = blocks.sendPause;
     this.#capacity = (chip.is577xx ? 40 : 56) * 1024;
     this.#fifo = new Fifo(host);
-    this.#frame = new Frame(this.#fifo.bytes);
     this.#buffers = dma.window();
     this.#standard = new ProducerRing(
       { ...context, index: STANDARD, name: 'standard' },
@@ -221,7 +206,7 @@ export class Receive {
     if (!this.#filters.accepts(bytes, start) || !this.#isWanted(bytes, start, length, bad, mode)) return;
     this.#statistics.received.one(bytes, start);
     this.#statistics.received.octets(length + FCS);
-    if (this.#fifo.empty && this.#deliver(bytes, start, length, flags)) return;
+    if (this.#fifo.empty && this.take(bytes, start, length, flags)) return;
     if (this.#starved) this.#statistics.count(this.#counters.RCVLPC_NO_RCV_BD_CNT);
     if (!this.#fifo.push(this.#capacity, bytes, start, length, flags))
       this.#statistics.count(this.#counters.RCVLPC_IN_DISCARDS_CNT);
@@ -261,15 +246,7 @@ export class Receive {
 
   /** Buffers or places in a return ring became available: what waited goes to the host first. */
   #drain(): void {
-    const fifo = this.#fifo;
-    if (fifo.empty || this.#draining) return; // draining: a doorbell from within, by an interrupt; the loop sees it
-    this.#draining = true;
-    try {
-      while (!fifo.empty && this.#deliver(fifo.bytes, fifo.start, fifo.length, fifo.flags)) fifo.pop();
-    } finally {
-      this.#draining = false;
-    }
-    this.#level();
+    if (this.#fifo.drain(this)) this.#level();
   }
 
   /**
@@ -354,8 +331,8 @@ export class Receive {
     return true;
   }
 
-  /** One frame to the host. False where there is no buffer or no place in the return ring: it must wait. */
-  #deliver(bytes: Uint8Array, start: number, length: number, flags: number): boolean {
+  /** @internal One frame to the host. False where there is no buffer or no place in the return ring: it must wait. */
+  take(bytes: Uint8Array, start: number, length: number, flags: number): boolean {
     if (!this.#enabled) return false;
     const ret = this.#returns[this.#rss.on ? this.#rss.queue(bytes, start, length) : 0]!;
     const jumbo = length + FCS > this.#bufferSize && this.#jumbo.ring.count > 0;
@@ -368,12 +345,7 @@ export class Receive {
       this.#dma.faults++; // there is nowhere to say so: the frame is lost, the rings stay as they are
       return true;
     }
-    const frame = this.#frame;
-    frame.bytes = bytes;
-    frame.start = start;
-    frame.length = length;
-    frame.flags = flags;
-    frame.jumbo = jumbo;
+    this.#frame.set(bytes, start, length, flags);
     this.#return(supply, bd + supply.skip, ret, at);
     this.#registers.trace?.descriptor(this.#chip.name, ret.name, ret.producer, ret.ring.words, at, 8);
     supply.consumer = supply.ring.next(supply.consumer);
@@ -384,7 +356,8 @@ export class Receive {
 
   /** The frame goes into the buffer of the BD at `bd`, and a BD that says what was found into the return ring at `at`. */
   #return(supply: ProducerRing, bd: number, ret: ReturnRing, at: number): void {
-    const { bytes, start, length, flags, jumbo } = this.#frame;
+    const frame = this.#frame;
+    const { bytes, start, length, flags } = frame;
     const { MAC_RX_MODE } = this.#r;
     const mode = this.#words[MAC_RX_MODE.word]!;
     const from = supply.ring.words;
@@ -395,18 +368,13 @@ export class Receive {
     const opaque = from[bd + RX_OPAQUE]!;
     const { hash } = this.#rss;
     const found = this.#checksums.check(bytes, start, length, flags, this.#checksWanted(mode));
-    let bits = RX_END | FLAGS[found]! | (jumbo ? RX_JUMBO : 0) | (hash === 0 ? 0 : RX_RSS_VALID);
+    let bits = RX_END | FLAGS[found]! | (supply === this.#jumbo ? RX_JUMBO : 0) | (hash === 0 ? 0 : RX_RSS_VALID);
     if (get16(bytes, start + MACS) === ETHERTYPE_IPV6) bits |= RX_IPV6;
-    let tag = 0;
-    let stripped = 0;
-    if (get16(bytes, start + MACS) === ETHERTYPE_VLAN && !(mode & MAC_RX_MODE.KEEP_VLAN_TAG) && length >= MACS + 6) {
-      tag = get16(bytes, start + MACS + 2);
-      stripped = VLAN_TAG;
-      bits |= RX_VLAN;
-    }
-    const whole = length - stripped;
-    const stored = Math.min(whole, size & 0xffff);
-    const intact = this.#store(high * 0x1_0000_0000 + low, stripped, stored, (size & 0xffff) - stored);
+    if (!(mode & MAC_RX_MODE.KEEP_VLAN_TAG) && frame.strip(ETHERTYPE_VLAN)) bits |= RX_VLAN;
+    const whole = frame.kept;
+    const room = size & 0xffff;
+    const stored = Math.min(whole, room);
+    const intact = frame.store(this.#buffers, high * 0x1_0000_0000 + low, 0, Math.min(whole + FCS, room));
     const error = intact && stored === whole ? 0 : RX_NO_RESOURCES;
     if (error !== 0) bits |= RX_ERROR;
     to[at + RX_ADDR_HIGH] = high;
@@ -414,25 +382,10 @@ export class Receive {
     to[at + RX_INDEX_LENGTH] = (size & 0xffff0000) | (stored + FCS);
     to[at + RX_TYPE_FLAGS] = bits;
     to[at + RX_CHECKSUMS] = SUMS[found]!;
-    to[at + RX_ERROR_VLAN] = error | tag;
+    to[at + RX_ERROR_VLAN] = error | frame.tag;
     to[at + RX_RSS_HASH] = hash;
     to[at + RX_OPAQUE] = opaque;
     ret.ring.written(0);
-  }
-
-  /**
-   * `length` bytes of the frame without a stripped tag, and zeros for its FCS as far as there is `room` behind them. False
-   * where the buffer is not mapped.
-   */
-  #store(address: number, stripped: number, length: number, room: number): boolean {
-    const { bytes, start } = this.#frame;
-    const window = this.#buffers;
-    const front = stripped > 0 ? Math.min(MACS, length) : 0;
-    return (
-      window.store(address, bytes, start, front) &&
-      window.store(address + front, bytes, start + front + stripped, length - front) &&
-      window.store(address + length, this.#zeros, 0, Math.min(room, FCS))
-    );
   }
 
   /** IPv4 always; TCP and UDP over IPv6 where the mode register says so. */

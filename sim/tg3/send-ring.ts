@@ -7,6 +7,7 @@
  */
 import type { BusMaster, Window } from '../memory.ts';
 import { DESCRIPTOR_WORK, FRAME_WORK } from '../nic/budget.ts';
+import { Burst } from '../nic/burst.ts';
 import { Offload } from '../nic/offload.ts';
 import { type Outlet, PacketEngine } from '../nic/packet-engine.ts';
 import { DescriptorRing } from '../nic/ring.ts';
@@ -50,7 +51,6 @@ import type { Statistics } from './statistics.ts';
 const LONGEST = 1522; // without jumbo frames
 const LONGEST_JUMBO = 9600;
 const MAX_STAGED = 0x1_0800; // 64 KiB of IP and what is in front of it
-const BURST = 64;
 const SEGMENTED = TX_CPU_PRE_DMA | TX_CPU_POST_DMA;
 /** Flags under which a frame is not sent just as it is. */
 const TREATED = TX_TCPUDP_CSUM | TX_IP_CSUM | TX_VLAN | SEGMENTED | TX_NO_CRC;
@@ -86,8 +86,7 @@ export class SendRing {
   readonly #buffers: Window;
   readonly #longest: number;
   readonly #headers = new Headers();
-  readonly #starts = new Int32Array(BURST);
-  readonly #lengths = new Int32Array(BURST);
+  readonly #burst: Burst;
   #next = 0; // the BD to be looked at next; the consumer index follows at the end of a packet
   #done = 0; // BDs since the host was told
   #now = false;
@@ -110,6 +109,7 @@ export class SendRing {
     this.#outlet = blocks.outlet;
     this.#ring = new DescriptorRing(dma, SEND_BD);
     this.#buffers = dma.window();
+    this.#burst = new Burst(this.#buffers);
     this.#longest = chip.is577xx ? LONGEST_JUMBO : LONGEST;
     this.engine = new PacketEngine(host, dma, blocks.outlet, MAX_STAGED, () => this.#run());
     this.state = this.#stateOf();
@@ -144,28 +144,29 @@ export class SendRing {
         this.#finish();
         continue;
       }
-      const burst = this.#burst(producer, budget);
+      const burst = this.#sendBurst(producer, budget);
       if (burst === 0 && !this.#descriptor()) return;
       budget -= burst === 0 ? 1 : burst;
     }
   }
 
   /** Frames that go straight from host memory, as many as follow one another, in one call. Returns how many went. */
-  #burst(producer: number, limit: number): number {
+  #sendBurst(producer: number, limit: number): number {
     const ring = this.#ring;
     if (this.#packet.assembling || this.#registers.trace !== null) return 0;
     const first = ring.locate(this.#next);
-    const most = Math.min((this.#next < producer ? producer : ring.count) - this.#next, limit, BURST);
+    const most = Math.min((this.#next < producer ? producer : ring.count) - this.#next, limit);
     if (most < 2 || first < 0 || !ring.contiguous) return 0;
-    const count = this.#collect(ring.words, first, most);
-    if (count < 2) return 0;
-    const { bytes } = this.#buffers.mapping;
-    const taken = this.#outlet.sendBurst(bytes, this.#starts, this.#lengths, count);
+    const burst = this.#burst;
+    this.#collect(ring.words, first, most);
+    if (burst.count < 2) return 0;
+    const { bytes, starts, lengths } = burst;
+    const taken = this.#outlet.sendBurst(bytes, starts, lengths, burst.count);
     let octets = 0;
     let unicast = 0;
     for (let i = 0; i < taken; i++) {
-      octets += this.#lengths[i]! + FCS;
-      if (bytes[this.#starts[i]!]! & 1) this.#statistics.sent.one(bytes, this.#starts[i]!);
+      octets += lengths[i]! + FCS;
+      if (bytes[starts[i]!]! & 1) this.#statistics.sent.one(bytes, starts[i]!);
       else unicast++;
       if (ring.words[first + 4 * i + 2]! & TX_COAL_NOW) this.#now = true;
     }
@@ -178,25 +179,17 @@ export class SendRing {
     return taken;
   }
 
-  /** The run of BDs from `at` on that are such frames, all in one mapping: where they are, and how many. */
-  #collect(ring: Uint32Array, at: number, most: number): number {
-    const window = this.#buffers;
-    let { mapping } = window;
+  /** The run of BDs from `at` on that are such frames. */
+  #collect(ring: Uint32Array, at: number, most: number): void {
+    const burst = this.#burst;
+    burst.begin();
     for (let i = 0; i < most; i++, at += 4) {
       const word2 = ring[at + 2]!;
       const length = word2 >>> 16;
       const address = ring[at] === 0 ? ring[at + 1]! : ring[at]! * 0x1_0000_0000 + ring[at + 1]!;
-      if ((word2 & (TREATED | TX_END)) !== TX_END || length < MIN_FRAME || length > this.#longest) return i;
-      if (!window.covers(address, length)) return i;
-      if (i === 0) mapping = window.mapping;
-      else if (window.mapping !== mapping) {
-        window.mapping = mapping; // the run ends here, and what was collected is in the mapping before
-        return i;
-      }
-      this.#starts[i] = address - mapping.start;
-      this.#lengths[i] = length;
+      if ((word2 & (TREATED | TX_END)) !== TX_END || length < MIN_FRAME || length > this.#longest) return;
+      if (!burst.add(address, length)) return;
     }
-    return most;
   }
 
   /** One BD. False where it is not in mapped memory: it stays where it is. */
