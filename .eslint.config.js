@@ -7,11 +7,12 @@ const FACTS = [
   '[^/]+/descriptors',
   '[^/]+/configuration',
   '[^/]+/nvm',
+  '[^/]+/chips',
   'pci/config',
   'pci/configuration',
   'pci/capabilities/index',
 ];
-const PACKETS = ['packet', 'crc32', 'copy', 'wide'];
+const PACKETS = ['packet', 'kernels/index', 'wide'];
 
 // Biome lints and formats; ESLint is here for what needs types, and for which room may import which.
 const room = (name, forbidden, { but = [], patterns = [] } = {}) => ({

@@ -97,6 +97,7 @@ export class HostMemory {
   readonly #bytes: Uint8Array; // the arena, and behind it the models' own
   readonly #arena: Arena;
   #modelNext: number;
+  readonly #modelEnd: number;
 
   /**
    * @param bytes the arena's size: a multiple of 64, below 2 GiB less 1 MiB.
@@ -107,6 +108,7 @@ export class HostMemory {
     this.#arena = new Arena(buffer, bytes);
     this.#bytes = new Uint8Array(buffer);
     this.#modelNext = bytes;
+    this.#modelEnd = bytes + modelBytes;
     this.space.map(IOVA_BASE, this.#bytes, { length: bytes });
   }
 
@@ -114,7 +116,7 @@ export class HostMemory {
   packetMemory(size: number): PacketMemory {
     const start = this.#modelNext;
     const next = start + Math.ceil(size / GRANULE) * GRANULE;
-    if (next > this.#bytes.length) return { bytes: new Uint8Array(size), start: 0 };
+    if (next > this.#modelEnd) return { bytes: new Uint8Array(size), start: 0 };
     this.#modelNext = next;
     return { bytes: this.#bytes, start };
   }

