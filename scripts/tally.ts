@@ -84,3 +84,13 @@ export class Tally {
     this.failures.push(`  ${line}`);
   }
 }
+
+/** What was skipped, a line a reason: AVA has it in the title's parentheses, tap behind the last colon. */
+export function byReason(skips: readonly string[]): string[] {
+  const groups = new Map<string, string[]>();
+  for (const skip of skips) {
+    const reason = / \((.*)\)$/.exec(skip)?.[1] ?? skip.split(': ').at(-1)!;
+    groups.set(reason, [...(groups.get(reason) ?? []), skip]);
+  }
+  return Array.from(groups, ([reason, all]) => (all.length === 1 ? all[0]! : `${all.length} tests: ${reason}`));
+}

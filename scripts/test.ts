@@ -12,7 +12,7 @@ import { cacheFolder } from '../vm/cache.ts';
 import { umlObstacle } from '../vm/uml/parts.ts';
 import { type Job, runJob } from './job.ts';
 import { obstacle } from './rig/reenter.ts';
-import { Tally } from './tally.ts';
+import { byReason, Tally } from './tally.ts';
 import { bold, dim, paint } from './terminal/style.ts';
 
 interface Lane {
@@ -137,7 +137,7 @@ function report(lane: Lane, results: readonly Result[]): void {
   const began = Math.min(...results.map(({ started }) => started));
   const time = `(${((Math.max(...results.map(({ ended }) => ended)) - began) / 1000).toFixed(1)} s)`;
   console.log(`${ok ? paint('green', '✓') : paint('red', '✗')} ${bold(lane.name)} ${counts} ${dim(time)}`);
-  for (const skipped of tallies.flatMap(({ skips }) => skips))
+  for (const skipped of byReason(tallies.flatMap(({ skips }) => skips)))
     console.log(`  ${paint('yellow', 'skipped')} ${skipped}`);
   for (const { tally, log } of results)
     if (tally.failed > 0) console.log(`${tally.failures.join('\n')}\n  all it printed is in ${log}`);

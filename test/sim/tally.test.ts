@@ -1,6 +1,6 @@
 /** The counting behind the last line of `make test`. */
 import test from 'ava';
-import { Tally } from '../../scripts/tally.ts';
+import { byReason, Tally } from '../../scripts/tally.ts';
 
 function count(tap: string, how: string | null = null) {
   const tally = new Tally('it');
@@ -66,4 +66,13 @@ test('a tool without results fails by its end alone', (t) => {
   tally.end('it ended with 1');
   t.is(tally.failed, 1);
   t.deepEqual(tally.failures, ['  a.ts: wrong', '  not ok lint: it ended with 1']);
+});
+
+test('what was skipped for one reason is one line', (t) => {
+  const skips = [
+    'e1000 › msi: RSS (one queue (§3.2))',
+    'a TAP: no /dev/net/tun',
+    'e1000 › intx: RSS (one queue (§3.2))',
+  ];
+  t.deepEqual(byReason(skips), ['2 tests: one queue (§3.2)', 'a TAP: no /dev/net/tun']);
 });
