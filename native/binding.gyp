@@ -23,7 +23,6 @@
       "defines": [
         "NAPI_VERSION=9",
         "NODE_ADDON_API_DISABLE_CPP_EXCEPTIONS",
-        # A worker that is being terminated takes no exceptions, and the others go on.
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"
       ],
       "cflags_cc!": ["-std=gnu++20", "-fno-rtti"],

@@ -10,7 +10,8 @@
 #include "wait.h"
 
 // Everything the addon offers. Functions return 0 (or a count) or a negative errno, and TypeScript turns that into an
-// error: no message lives on this side. Only arguments of another type and offsets outside of memory throw here (checked.h).
+// error: no message lives on this side. Only arguments of another type and offsets outside of memory throw here (checked.h);
+// not into a worker that is being terminated, where that would end the process (NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS).
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("Tap", Tap::Define(env));
   exports.Set("Poll", Poll::Define(env));
