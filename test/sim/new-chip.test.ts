@@ -37,6 +37,7 @@ test('it compiles', async (t) => {
     '--checkJs',
     '--noEmit',
     '--strict',
+    '--skipLibCheck',
     '--types',
     'node',
     '--module',
