@@ -125,7 +125,9 @@ function send({ clock, driver, segmenter }: Bench, packet: PacketBuffer): number
       sent += taken;
       if (taken === 0) clock.advance(MILLISECOND);
     }
-    if (segmenter.busy && count === 0) driver.reclaim();
+    if (!segmenter.busy || count > 0) continue;
+    clock.advance(MILLISECOND); // the buffers are with the card, which may rest
+    driver.reclaim();
   } while (segmenter.busy);
   clock.advance(100 * MILLISECOND); // one moment holds only so much work of a card's
   driver.reclaim();
