@@ -1,5 +1,5 @@
 /** Advanced error reporting, of an endpoint: PCI Express Base Specification 3.0, 7.10. */
-import type { PciFunction, ResetKind } from '../function.ts';
+import type { ResetKind } from '../function.ts';
 import { type Capability, CapabilityPart, capability } from './capability.ts';
 import { EXTENDED_CAP_ADVANCED_ERRORS } from './ids.ts';
 
@@ -98,23 +98,14 @@ export function advancedErrors(at: number): Capability {
 }
 
 export class AdvancedErrors extends CapabilityPart {
-  readonly #owner: PciFunction;
-  readonly #at: number;
-
-  constructor(owner: PciFunction, at: number) {
-    super();
-    this.#owner = owner;
-    this.#at = at;
-  }
-
   override reset(kind: ResetKind): void {
-    if (kind === 'power-on') this.#owner.config.poke(this.#at + CONTROL, 4, 0);
+    if (kind === 'power-on') this.owner.config.poke(this.at + CONTROL, 4, 0);
   }
 
   /** Notes a request that nothing in the function answered; the first error that is not masked is pointed to (6.2.4.2). */
   unsupported(): void {
-    const { config } = this.#owner;
-    const at = this.#at;
+    const { config } = this.owner;
+    const at = this.at;
     const before = config.peek(at + UNCORRECTABLE_STATUS, 4);
     const unmasked = ~config.peek(at + UNCORRECTABLE_MASK, 4);
     const bit = 1 << UNSUPPORTED_REQUEST;

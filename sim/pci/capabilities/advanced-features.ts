@@ -43,7 +43,7 @@ export function advancedFeatures(at: number): Capability {
         owner.config.onWrite(at + CONTROL, 1, (from, width, value) => {
           if (sets(at + CONTROL, 0, from, width, value)) owner.softwareReset();
         });
-        return new CapabilityPart();
+        return new CapabilityPart(owner, at);
       },
     },
   );

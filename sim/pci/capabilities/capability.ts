@@ -19,6 +19,15 @@ export interface Capability {
 
 /** A capability at work in one function. */
 export class CapabilityPart {
+  protected readonly owner: PciFunction;
+  /** Where its registers begin. */
+  protected readonly at: number;
+
+  constructor(owner: PciFunction, at: number) {
+    this.owner = owner;
+    this.at = at;
+  }
+
   /** Before configuration space has its reset values again. */
   reset(_kind: ResetKind): void {}
 

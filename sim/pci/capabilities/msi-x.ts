@@ -46,7 +46,6 @@ export class MsiX extends CapabilityPart {
   readonly vectors: number;
   /** Index of the BAR that table and pending bits are in. */
   readonly bar: number;
-  readonly #owner: PciFunction;
   readonly #control: number;
   readonly #shape: MsiXShape;
   readonly #table: Uint32Array;
@@ -54,8 +53,7 @@ export class MsiX extends CapabilityPart {
   override readonly state: Stateful;
 
   constructor(owner: PciFunction, at: number, shape: MsiXShape) {
-    super();
-    this.#owner = owner;
+    super(owner, at);
     this.#control = at + CONTROL;
     this.#shape = shape;
     this.vectors = shape.vectors;
@@ -71,13 +69,13 @@ export class MsiX extends CapabilityPart {
   }
 
   get enabled(): boolean {
-    return (this.#owner.config.peek(this.#control, 2) & ENABLE) !== 0;
+    return (this.owner.config.peek(this.#control, 2) & ENABLE) !== 0;
   }
 
   /** Sends a vector, or leaves it pending while it is masked (6.8.2.4 and 6.8.3.4). */
   raise(vector: number): void {
     if (!this.enabled || vector >= this.vectors) return;
-    const { config, dma, host } = this.#owner;
+    const { config, dma, host } = this.owner;
     const entry = vector * ENTRY;
     const held = (config.peek(this.#control, 2) & MASK_ALL) !== 0 || (this.#table[entry + 3]! & MASKED) !== 0;
     if (held || !dma.enabled) this.#pending[vector >> 5]! |= 1 << (vector & 31);

@@ -59,16 +59,12 @@ export function msi(at: number, shape: MsiShape = {}): Capability {
 export class Msi extends CapabilityPart {
   /** Vectors it asks for. */
   readonly vectors: number;
-  readonly #owner: PciFunction;
-  readonly #at: number;
   readonly #wide: boolean;
   readonly #data: number;
   readonly #mask: number; // its place; the pending bits' is behind it; 0 for none
 
   constructor(owner: PciFunction, at: number, { vectors, wide, masks }: Required<MsiShape>) {
-    super();
-    this.#owner = owner;
-    this.#at = at;
+    super(owner, at);
     this.vectors = vectors;
     this.#wide = wide;
     this.#data = at + (wide ? 12 : 8);
@@ -80,7 +76,7 @@ export class Msi extends CapabilityPart {
   }
 
   get #control(): number {
-    return this.#owner.config.peek(this.#at + CONTROL, 2);
+    return this.owner.config.peek(this.at + CONTROL, 2);
   }
 
   get enabled(): boolean {
@@ -95,22 +91,22 @@ export class Msi extends CapabilityPart {
   /** Sends a vector, or leaves it pending while it is masked. Vectors that were not allotted fold into those that were. */
   raise(vector: number): void {
     if (!this.enabled) return;
-    const { config, dma, host } = this.#owner;
+    const { config, dma, host } = this.owner;
     const number = vector & (this.allotted - 1);
     if (this.#mask !== 0 && (config.peek(this.#mask, 4) >>> number) & 1) {
       config.poke(this.#mask + 4, 4, config.peek(this.#mask + 4, 4) | (1 << number));
       return;
     }
     if (!dma.enabled) return; // a message is a memory write: no bus mastering, no message (6.8.1.1)
-    const high = this.#wide ? config.peek(this.#at + 8, 4) : 0;
+    const high = this.#wide ? config.peek(this.at + 8, 4) : 0;
     const data = (config.peek(this.#data, 2) & ~(this.allotted - 1)) | number; // 6.8.1.6: its low bits are the vector
-    host.message(number, config.peek(this.#at + 4, 4), high, data);
+    host.message(number, config.peek(this.at + 4, 4), high, data);
   }
 
   /** Pending vectors that nothing masks any more. */
   release(): void {
-    if (this.#mask === 0 || !this.enabled || !this.#owner.dma.enabled) return;
-    const { config } = this.#owner;
+    if (this.#mask === 0 || !this.enabled || !this.owner.dma.enabled) return;
+    const { config } = this.owner;
     const free = config.peek(this.#mask + 4, 4) & ~config.peek(this.#mask, 4);
     if (free === 0) return;
     config.poke(this.#mask + 4, 4, config.peek(this.#mask + 4, 4) & ~free);
@@ -118,6 +114,6 @@ export class Msi extends CapabilityPart {
   }
 
   override reset(): void {
-    if (this.#mask !== 0) this.#owner.config.poke(this.#mask + 4, 4, 0);
+    if (this.#mask !== 0) this.owner.config.poke(this.#mask + 4, 4, 0);
   }
 }

@@ -39,13 +39,8 @@ export function pciExpress(at: number, shape: ExpressShape): Capability {
 }
 
 export class PciExpress extends CapabilityPart {
-  readonly #owner: PciFunction;
-  readonly #at: number;
-
   constructor(owner: PciFunction, at: number, functionReset: boolean) {
-    super();
-    this.#owner = owner;
-    this.#at = at;
+    super(owner, at);
     if (!functionReset) return;
     owner.config.onWrite(at + DEVICE_CONTROL, 2, (from, width, value) => {
       if (sets(at + DEVICE_CONTROL, FLR, from, width, value)) owner.softwareReset();
@@ -54,8 +49,8 @@ export class PciExpress extends CapabilityPart {
 
   /** Notes a request that nothing in the function answered: one that need not bother anybody (7.8.5; 6.2.3.2.4). */
   unsupported(): void {
-    const { config } = this.#owner;
-    const at = this.#at + DEVICE_STATUS;
+    const { config } = this.owner;
+    const at = this.at + DEVICE_STATUS;
     config.poke(at, 2, config.peek(at, 2) | UNSUPPORTED | CORRECTABLE);
   }
 }

@@ -58,16 +58,14 @@ export function powerManagement(at: number, { capabilities, noSoftReset = false 
 export class PowerManagement extends CapabilityPart {
   /** The register holds it. */
   override readonly state = block(1, {}, () => {
-    this.#state = this.#owner.config.peek(this.#control, 1) & STATE;
+    this.#state = this.owner.config.peek(this.#control, 1) & STATE;
   });
-  readonly #owner: PciFunction;
   readonly #control: number;
   readonly #noSoftReset: boolean;
   #state = 0;
 
   constructor(owner: PciFunction, at: number, noSoftReset: boolean) {
-    super();
-    this.#owner = owner;
+    super(owner, at);
     this.#control = at + CONTROL;
     this.#noSoftReset = noSoftReset;
     owner.config.onWrite(this.#control, 1, () => this.#stateWritten());
@@ -79,7 +77,7 @@ export class PowerManagement extends CapabilityPart {
   }
 
   #stateWritten(): void {
-    const { config } = this.#owner;
+    const { config } = this.owner;
     const control = config.peek(this.#control, 1);
     const wanted = control & STATE;
     const from = this.#state;
@@ -88,13 +86,13 @@ export class PowerManagement extends CapabilityPart {
       return;
     }
     this.#state = wanted;
-    if (from === D3_HOT && wanted === 0 && !this.#noSoftReset) this.#owner.softwareReset();
-    else this.#owner.settle();
+    if (from === D3_HOT && wanted === 0 && !this.#noSoftReset) this.owner.softwareReset();
+    else this.owner.settle();
   }
 
   /** D1 and D2 are optional, bits 9 and 10 of PMC (3.2.3). */
   #has(state: number): boolean {
-    const { config } = this.#owner;
+    const { config } = this.owner;
     return state === 0 || state === D3_HOT || (config.peek(this.#control - 2, 2) & (1 << (8 + state))) !== 0;
   }
 

@@ -1,5 +1,4 @@
 /** Device serial number, an EUI-64: PCI Express Base Specification 3.0, 7.12. */
-import type { PciFunction } from '../function.ts';
 import { type Capability, CapabilityPart, capability } from './capability.ts';
 import { EXTENDED_CAP_SERIAL_NUMBER } from './ids.ts';
 
@@ -18,19 +17,10 @@ export function serialNumber(at: number): Capability {
 }
 
 export class SerialNumber extends CapabilityPart {
-  readonly #owner: PciFunction;
-  readonly #at: number;
-
-  constructor(owner: PciFunction, at: number) {
-    super();
-    this.#owner = owner;
-    this.#at = at;
-  }
-
   /** From the station address, as cards make it: ff-ff between its halves. @param mac six bytes. */
   fromMac(mac: Uint8Array): void {
-    const { config } = this.#owner;
-    config.poke(this.#at + 4, 4, ((0xff << 24) | (mac[3]! << 16) | (mac[4]! << 8) | mac[5]!) >>> 0);
-    config.poke(this.#at + 8, 4, ((mac[0]! << 24) | (mac[1]! << 16) | (mac[2]! << 8) | 0xff) >>> 0);
+    const { config } = this.owner;
+    config.poke(this.at + 4, 4, ((0xff << 24) | (mac[3]! << 16) | (mac[4]! << 8) | mac[5]!) >>> 0);
+    config.poke(this.at + 8, 4, ((mac[0]! << 24) | (mac[1]! << 16) | (mac[2]! << 8) | 0xff) >>> 0);
   }
 }

@@ -81,17 +81,13 @@ export class SrIov extends CapabilityPart {
   make: ((index: number, number: number) => PciFunction) | null = null;
   /** Their device id, which their own configuration space does not tell. */
   readonly device: number;
-  readonly #owner: PciFunction;
-  readonly #at: number;
   readonly #shape: SrIovShape;
   #functions: readonly PciFunction[] = [];
   #wanted = 0;
   #sample: PciFunction | null = null; // one that states are checked with
 
   constructor(owner: PciFunction, at: number, shape: SrIovShape) {
-    super();
-    this.#owner = owner;
-    this.#at = at;
+    super(owner, at);
     this.#shape = shape;
     this.device = shape.device;
     owner.config.onChange(at + NUMBER, 2, () => this.#numberChanged());
@@ -104,14 +100,14 @@ export class SrIov extends CapabilityPart {
   }
 
   get #control(): number {
-    return this.#owner.config.peek(this.#at + CONTROL, 2);
+    return this.owner.config.peek(this.at + CONTROL, 2);
   }
 
   /** More than there can be, and any change while they are there, is without effect (3.3.7). */
   #numberChanged(): void {
-    const { config } = this.#owner;
-    const number = config.peek(this.#at + NUMBER, 2);
-    if (this.#functions.length > 0 || number > this.#shape.total) config.poke(this.#at + NUMBER, 2, this.#wanted);
+    const { config } = this.owner;
+    const number = config.peek(this.at + NUMBER, 2);
+    if (this.#functions.length > 0 || number > this.#shape.total) config.poke(this.at + NUMBER, 2, this.#wanted);
     else this.#wanted = number;
   }
 
@@ -128,16 +124,16 @@ export class SrIov extends CapabilityPart {
   #place(): void {
     const { withoutAri = this.#shape } = this.#shape;
     const { offset, stride } = this.#control & ARI ? this.#shape : withoutAri;
-    this.#owner.config.poke(this.#at + OFFSET, 2, offset);
-    this.#owner.config.poke(this.#at + STRIDE, 2, stride);
+    this.owner.config.poke(this.at + OFFSET, 2, offset);
+    this.owner.config.poke(this.at + STRIDE, 2, stride);
   }
 
   #create(): void {
-    const { config, number } = this.#owner;
+    const { config, number } = this.owner;
     const { make } = this;
     if (make === null) return;
-    const first = number + config.peek(this.#at + OFFSET, 2);
-    const stride = config.peek(this.#at + STRIDE, 2);
+    const first = number + config.peek(this.at + OFFSET, 2);
+    const stride = config.peek(this.at + STRIDE, 2);
     this.#functions = Array.from({ length: this.#wanted }, (_, index) => {
       const it = make(index, first + index * stride);
       it.number = first + index * stride;
@@ -163,12 +159,12 @@ export class SrIov extends CapabilityPart {
       if (!Array.isArray(saved) || saved.length > this.#shape.total)
         throw new StateError(where, `not the states of ${this.#shape.total} virtual functions at most`);
       if (saved.length === 0) return;
-      this.#sample ??= this.make?.(0, this.#owner.number + this.#shape.offset) ?? null;
+      this.#sample ??= this.make?.(0, this.owner.number + this.#shape.offset) ?? null;
       for (const [index, state] of saved.entries()) this.#sample?.state.check(state, `${where}[${index}]`);
     },
     load: (saved) => {
       this.#remove();
-      this.#wanted = this.#owner.config.peek(this.#at + NUMBER, 2);
+      this.#wanted = this.owner.config.peek(this.at + NUMBER, 2);
       this.#controlChanged();
       for (const [index, it] of this.#functions.entries()) if (index < saved.length) it.state.load(saved[index]!);
     },

@@ -32,8 +32,9 @@ export class VitalProductData extends CapabilityPart {
   /** The word at a byte address, a multiple of 4; null where nobody answers, as the flag shows for ever. The chip's. */
   source: (address: number) => number | null = () => null;
 
-  constructor({ config }: PciFunction, at: number) {
-    super();
+  constructor(owner: PciFunction, at: number) {
+    super(owner, at);
+    const { config } = owner;
     config.onWrite(at + ADDRESS, 2, () => {
       const address = config.peek(at + ADDRESS, 2);
       const word = this.source(address & 0x7ffc);
