@@ -4,7 +4,7 @@ import { MACS, put16 } from '../packet.ts';
 import { type Stateful, value } from '../state.ts';
 
 export const PAUSE_OPCODE = 0x0001;
-export const PAUSE_QUANTUM_BITS = 512;
+const QUANTUM_BITS = 512;
 
 /** Puts what follows the addresses into a frame whose rest is zeros. */
 export function putPause(frame: Uint8Array, type: number, quanta: number): void {
@@ -31,7 +31,7 @@ export class Hold {
 
   /** A PAUSE frame came. @param bitTime nanoseconds a bit at the present speed. */
   pause(quanta: number, bitTime: number): void {
-    this.until = quanta === 0 ? 0 : this.#clock.now + quanta * PAUSE_QUANTUM_BITS * bitTime;
+    this.until = quanta === 0 ? 0 : this.#clock.now + quanta * QUANTUM_BITS * bitTime;
   }
 
   release(): void {

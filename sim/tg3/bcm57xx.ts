@@ -384,7 +384,7 @@ export class Tg3 extends PciFunction implements Outlet, PortOwner {
 
   #linkChanged(): void {
     this.#words[MAC_STATUS.word]! |= MAC_STATUS.LNKSTATE_CHANGED;
-    this.#flow.pausedUntil = 0;
+    this.#flow.release();
     this.#coalescing.attention();
     if (this.phy.link) this.#send.resume();
   }

@@ -3,9 +3,9 @@
  * buffers left, the chip sends them.
  */
 import type { Clock } from '../clock.ts';
-import { PAUSE_OPCODE, PAUSE_QUANTUM_BITS, putPause } from '../nic/pause.ts';
+import { Hold, PAUSE_OPCODE, putPause } from '../nic/pause.ts';
 import { ETHERTYPE_MAC_CONTROL, get16, MIN_FRAME, put16 } from '../packet.ts';
-import { block, deadline, type Stateful, value } from '../state.ts';
+import { block, record, type Stateful } from '../state.ts';
 import type { Context } from './context.ts';
 import type { Tg3Registers } from './registers.ts';
 import type { Statistics } from './statistics.ts';
@@ -26,18 +26,29 @@ export class FlowControl {
   readonly #clock: Clock;
   readonly #statistics: Statistics;
   readonly #frame = new Uint8Array(MIN_FRAME);
-  /** Nanoseconds on the clock until which the partner asked us to be quiet; 0 where it did not. */
-  pausedUntil = 0;
-  #sentXoff = false;
-  /** Until when the partner keeps quiet for our last XOFF, in nanoseconds on the clock. */
-  #quietUntil = 0;
+  readonly #hold: Hold;
+  /** The partner's, by our last XOFF. */
+  readonly #partner: Hold;
+  readonly #sent = { xoff: false };
 
   constructor({ registers, r, host }: Context, statistics: Statistics) {
     this.#words = registers.words;
     this.#r = r;
     this.#clock = host.clock;
     this.#statistics = statistics;
-    this.state = this.#stateOf();
+    this.#hold = new Hold(host.clock);
+    this.#partner = new Hold(host.clock);
+    this.state = block(1, { hold: this.#hold.state, partner: this.#partner.state, sent: record(this.#sent) });
+  }
+
+  /** Nanoseconds on the clock until which the partner asked us to be quiet; 0 where it did not. */
+  get pausedUntil(): number {
+    return this.#hold.until;
+  }
+
+  /** The link went: nothing holds the transmitter. */
+  release(): void {
+    this.#hold.release();
   }
 
   /**
@@ -56,7 +67,7 @@ export class FlowControl {
     this.#statistics.count(quanta === 0 ? r.MAC_RX_STATS_XON_PAUSE_RECVD : r.MAC_RX_STATS_XOFF_PAUSE_RECVD);
     if (mode & MAC_RX_MODE.FLOW_CTRL_ENABLE) {
       if (quanta > 0 && this.pausedUntil <= this.#clock.now) this.#statistics.count(r.MAC_RX_STATS_XOFF_ENTERED);
-      this.pausedUntil = quanta === 0 ? 0 : this.#clock.now + quanta * PAUSE_QUANTUM_BITS * bitTime;
+      this.#hold.pause(quanta, bitTime);
     }
     return mode & MAC_RX_MODE.KEEP_PAUSE ? ORDINARY : CONSUMED;
   }
@@ -73,16 +84,15 @@ export class FlowControl {
     if (!(mode & MAC_TX_MODE.FLOW_CTRL_ENABLE)) return null;
     const mbufs = free / MBUF;
     if (mbufs <= this.#words[r.BUFMGR_MB_MACRX_LOW_WATER.word]!) {
-      const { now } = this.#clock;
-      if (this.#sentXoff && now < this.#quietUntil) return null;
+      if (this.#sent.xoff && this.#clock.now < this.#partner.until) return null;
       const quanta = mode & MAC_TX_MODE.LONG_PAUSE_ENABLE ? LONG_PAUSE : SHORT_PAUSE;
-      this.#sentXoff = true;
-      this.#quietUntil = now + quanta * PAUSE_QUANTUM_BITS * bitTime;
+      this.#sent.xoff = true;
+      this.#partner.pause(quanta, bitTime);
       this.#statistics.count(r.MAC_TX_STATS_XOFF_SENT);
       return this.#pause(quanta);
     }
-    if (!this.#sentXoff || mbufs < this.#words[r.BUFMGR_MB_HIGH_WATER.word]!) return null;
-    this.#sentXoff = false;
+    if (!this.#sent.xoff || mbufs < this.#words[r.BUFMGR_MB_HIGH_WATER.word]!) return null;
+    this.#sent.xoff = false;
     this.#statistics.count(r.MAC_TX_STATS_XON_SENT);
     return this.#pause(0);
   }
@@ -102,38 +112,13 @@ export class FlowControl {
   }
 
   get sentXoff(): boolean {
-    return this.#sentXoff;
+    return this.#sent.xoff;
   }
 
   reset(): void {
-    this.pausedUntil = 0;
-    this.#sentXoff = false;
-    this.#quietUntil = 0;
-  }
-
-  #stateOf(): Stateful {
-    return block(1, {
-      pause: deadline(
-        this.#clock,
-        () => this.pausedUntil,
-        (at) => {
-          this.pausedUntil = at;
-        },
-      ),
-      sentXoff: value(
-        () => this.#sentXoff,
-        (sent) => {
-          this.#sentXoff = sent;
-        },
-      ),
-      quiet: deadline(
-        this.#clock,
-        () => this.#quietUntil,
-        (at) => {
-          this.#quietUntil = at;
-        },
-      ),
-    });
+    this.#hold.release();
+    this.#partner.release();
+    this.#sent.xoff = false;
   }
 }
 
