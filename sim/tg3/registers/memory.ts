@@ -41,6 +41,28 @@ const READ_FIFO = {
 } as const;
 const READ_LENGTHS = { BLEN_BD_4K: [17, 16], BLEN_LSO_4K: [19, 18] } as const;
 
+/** What goes wrong on the bus, of both directions; and which of it is told. */
+const DMA_ATTENTIONS = {
+  TGTABORT: 2,
+  MSTABORT: 3,
+  PARITYERR: 4,
+  ADDROFLOW: 5,
+  FIFOOFLOW: 6,
+  FIFOURUN: 7,
+  FIFOOREAD: 8,
+  LNGREAD: 9,
+} as const;
+const DMA_ATTENTIONS_ENABLED = {
+  TGTABORT_ENAB: 2,
+  MSTABORT_ENAB: 3,
+  PARITYERR_ENAB: 4,
+  ADDROFLOW_ENAB: 5,
+  FIFOOFLOW_ENAB: 6,
+  FIFOURUN_ENAB: 7,
+  FIFOOREAD_ENAB: 8,
+  LNGREAD_ENAB: 9,
+} as const;
+
 export const MEMORY = {
   ...block('Memory arbiter', {
     MEMARB_MODE: {
@@ -172,14 +194,7 @@ export const MEMORY = {
       fields: partly({
         RESET: sc(0),
         ENABLE: 1,
-        TGTABORT_ENAB: 2,
-        MSTABORT_ENAB: 3,
-        PARITYERR_ENAB: 4,
-        ADDROFLOW_ENAB: 5,
-        FIFOOFLOW_ENAB: 6,
-        FIFOURUN_ENAB: 7,
-        FIFOOREAD_ENAB: 8,
-        LNGREAD_ENAB: 9,
+        ...DMA_ATTENTIONS_ENABLED,
         SPLIT_ENABLE: 11,
         BD_SBD_CRPT_ENAB: 11,
         SPLIT_RESET: 12,
@@ -198,16 +213,7 @@ export const MEMORY = {
       at: 0x4804,
       access: 'RO',
       title: 'what went wrong on the bus',
-      fields: {
-        TGTABORT: 2,
-        MSTABORT: 3,
-        PARITYERR: 4,
-        ADDROFLOW: 5,
-        FIFOOFLOW: 6,
-        FIFOURUN: 7,
-        FIFOOREAD: 8,
-        LNGREAD: 9,
-      },
+      fields: DMA_ATTENTIONS,
     },
     RDMA_RSRVCTRL_REG2: {
       at: 0x4890,
@@ -244,14 +250,7 @@ export const MEMORY = {
       fields: partly({
         RESET: sc(0),
         ENABLE: 1,
-        TGTABORT_ENAB: 2,
-        MSTABORT_ENAB: 3,
-        PARITYERR_ENAB: 4,
-        ADDROFLOW_ENAB: 5,
-        FIFOOFLOW_ENAB: 6,
-        FIFOURUN_ENAB: 7,
-        FIFOOREAD_ENAB: 8,
-        LNGREAD_ENAB: 9,
+        ...DMA_ATTENTIONS_ENABLED,
         RX_ACCEL: 10,
         STATUS_TAG_FIX: 29,
         BURST_ALL_DATA: [31, 30],
@@ -261,16 +260,7 @@ export const MEMORY = {
       at: 0x4c04,
       access: 'RO',
       title: 'what went wrong on the bus',
-      fields: {
-        TGTABORT: 2,
-        MSTABORT: 3,
-        PARITYERR: 4,
-        ADDROFLOW: 5,
-        FIFOOFLOW: 6,
-        FIFOURUN: 7,
-        FIFOOREAD: 8,
-        LNGREAD: 9,
-      },
+      fields: DMA_ATTENTIONS,
     },
   }),
 };
