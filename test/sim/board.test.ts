@@ -17,6 +17,7 @@ import { lacksOf } from '../spec/lacks.ts';
 import { netdevSpec } from '../spec/netdev.ts';
 import { avaRegister } from '../util/ava-register.ts';
 import { DualPort } from '../util/dual-port.ts';
+import { simBench } from '../util/sim-bench.ts';
 import { WHOLE, WholeFunction } from '../util/whole-function.ts';
 
 const { CTRL, IMS, ICS } = I82540EM.r;
@@ -74,18 +75,7 @@ netdevSpec(
     link.plug(board.ports[1]!);
     link.plug(peer);
     const driver = await runClock(clock, createE1000(device, options));
-    return {
-      driver,
-      send: (frame) => void peer.send(frame),
-      take: () => peer.take()?.bytes ?? null,
-      cable: (connected) => (connected ? link.connect() : link.disconnect()),
-      run: (promise) => runClock(clock, promise),
-      pass: (ms) => runFor(clock, ms * MILLISECOND),
-      close: async () => {
-        await runClock(clock, driver.close());
-        device.close();
-      },
-    };
+    return simBench({ clock, model: board.functions[1]!, device, driver, link, peer });
   },
   lacksOf('82540EM'),
 );

@@ -4,23 +4,15 @@ import fc from 'fast-check';
 import { MODELS } from '../../scripts/catalogue.ts';
 import type { Model } from '../../scripts/families/family.ts';
 import { TextTrace } from '../../scripts/trace-format.ts';
-import { Clock } from '../../sim/clock.ts';
-import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND } from '../../sim/pci/config.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
 import type { NamedRow } from '../../sim/registers.ts';
+import { bareHost } from '../util/bare-host.ts';
 
 const WIDTHS = [1, 2, 4] as const;
 
 function make(model: Model): PciFunction {
-  const host = {
-    clock: new Clock(),
-    memory: new AddressSpace(),
-    packetMemory: (size: number) => ({ bytes: new Uint8Array(size), start: 0 }),
-    intx: () => {},
-    message: () => {},
-  };
-  return model.make(host, { name: model.name });
+  return model.make(bareHost(), { name: model.name });
 }
 
 const full = (row: NamedRow) => {

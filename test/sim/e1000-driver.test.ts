@@ -17,6 +17,7 @@ import { HostPort, Link } from '../../sim/wire/index.ts';
 import { lacksOf } from '../spec/lacks.ts';
 import { type Bench, netdevSpec } from '../spec/netdev.ts';
 import { avaRegister } from '../util/ava-register.ts';
+import { simBench } from '../util/sim-bench.ts';
 import { StandIn82574 } from '../util/stand-in-82574.ts';
 
 const { CTRL, EECD, EERD, ICR, ITR, RCTL, TCTL } = I82540EM.r;
@@ -45,21 +46,7 @@ async function open(options: E1000Options = {}, make = (host: Host) => new E1000
 }
 
 async function bench(options: E1000Options = {}, make?: (host: Host) => E1000): Promise<Bench> {
-  const { clock, device, link, peer, driver, model } = await open(options, make);
-  return {
-    driver,
-    send: (frame) => void peer.send(frame),
-    take: () => peer.take()?.bytes ?? null,
-    cable: (connected) => (connected ? link.connect() : link.disconnect()),
-    run: (promise) => runClock(clock, promise),
-    pass: (ms) => runFor(clock, ms * MILLISECOND),
-    close: async () => {
-      await runClock(clock, driver.close());
-      if (device.dma.used !== 0) throw new Error(`${device.dma.used} bytes of DMA memory are left`);
-      if (model.dma.faults !== 0) throw new Error(`${model.dma.faults} DMA faults`);
-      device.close();
-    },
-  };
+  return simBench(await open(options, make));
 }
 
 for (const interrupts of [['msi'], ['intx']] as const) {

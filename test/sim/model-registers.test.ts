@@ -2,26 +2,18 @@
 import test from 'ava';
 import { familyOf, MODELS } from '../../scripts/catalogue.ts';
 import type { Model } from '../../scripts/families/family.ts';
-import { Clock } from '../../sim/clock.ts';
-import { AddressSpace } from '../../sim/memory.ts';
 import { COMMAND, COMMAND_MEMORY } from '../../sim/pci/config.ts';
 import type { PciFunction } from '../../sim/pci/function.ts';
 import type { NamedRow, RegisterFile } from '../../sim/registers.ts';
 import { registersKeepTheirTable, type Subject } from '../spec/registers.ts';
+import { bareHost } from '../util/bare-host.ts';
 import { R as E1000 } from '../util/e1000-harness.ts';
 import { R as TG3 } from '../util/tg3-harness.ts';
 
 type Card = PciFunction & { readonly registers: RegisterFile };
 
 function make(model: Model): Card {
-  const host = {
-    clock: new Clock(),
-    memory: new AddressSpace(),
-    packetMemory: (size: number) => ({ bytes: new Uint8Array(size), start: 0 }),
-    intx: () => {},
-    message: () => {},
-  };
-  return model.make(host, { name: model.name }) as ReturnType<Model['make']> & Card;
+  return model.make(bareHost(), { name: model.name }) as ReturnType<Model['make']> & Card;
 }
 
 /** Of each family: how software resets a card by its registers, and which of them show an NVM, a PHY or what chip it is. */

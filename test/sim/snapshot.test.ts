@@ -2,24 +2,16 @@
 import test from 'ava';
 import { familyOf, MODELS } from '../../scripts/catalogue.ts';
 import type { Model } from '../../scripts/families/family.ts';
-import { Clock } from '../../sim/clock.ts';
-import { AddressSpace } from '../../sim/memory.ts';
 import type { ChipName } from '../../sim/tg3/chips.ts';
 import { type Subject, snapshotsHold } from '../spec/snapshot.ts';
+import { bareHost } from '../util/bare-host.ts';
 import type { Bench as E1000Bench } from '../util/e1000-harness.ts';
 import * as e1000 from '../util/e1000-traffic.ts';
 import type { Bench as Tg3Bench } from '../util/tg3-harness.ts';
 import * as tg3 from '../util/tg3-traffic.ts';
 
 function stateOf(model: Model): unknown {
-  const host = {
-    clock: new Clock(),
-    memory: new AddressSpace(),
-    packetMemory: (size: number) => ({ bytes: new Uint8Array(size), start: 0 }),
-    intx: () => {},
-    message: () => {},
-  };
-  return model.make(host, { name: model.name }).save();
+  return model.make(bareHost(), { name: model.name }).save();
 }
 
 for (const model of MODELS) {

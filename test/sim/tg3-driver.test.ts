@@ -23,6 +23,7 @@ import { FCS_ERROR, HostPort, Link } from '../../sim/wire/index.ts';
 import { lacksOf } from '../spec/lacks.ts';
 import { type Bench, netdevSpec } from '../spec/netdev.ts';
 import { avaRegister } from '../util/ava-register.ts';
+import { simBench } from '../util/sim-bench.ts';
 
 const R = BCM57XX.r;
 const MAC = Uint8Array.of(0x02, 0x11, 0x22, 0x33, 0x44, 0x55);
@@ -60,21 +61,7 @@ async function open({ chip = 'tg3', model: parts = {}, spoil, ...options }: Sett
 }
 
 async function bench(setting: Setting): Promise<Bench> {
-  const { clock, device, link, peer, driver, model } = await open(setting);
-  return {
-    driver,
-    send: (frame) => void peer.send(frame),
-    take: () => peer.take()?.bytes ?? null,
-    cable: (connected) => (connected ? link.connect() : link.disconnect()),
-    run: (promise) => runClock(clock, promise),
-    pass: (ms) => runFor(clock, ms * MILLISECOND),
-    close: async () => {
-      await runClock(clock, driver.close());
-      if (device.dma.used !== 0) throw new Error(`${device.dma.used} bytes of DMA memory are left`);
-      if (model.dma.faults !== 0) throw new Error(`${model.dma.faults} DMA faults`);
-      device.close();
-    },
-  };
+  return simBench(await open(setting));
 }
 
 function spec(title: string, part: string, setting: Setting): void {

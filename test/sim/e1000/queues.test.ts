@@ -13,6 +13,7 @@ import { Transmit } from '../../../sim/e1000/transmit.ts';
 import { AddressSpace, BusMaster } from '../../../sim/memory.ts';
 import { type AnyRegister, type NamedRow, offsetOf, RegisterFile, RegisterMap, run } from '../../../sim/registers.ts';
 import { restore } from '../../../sim/state.ts';
+import { bareHost } from '../../util/bare-host.ts';
 import { EOP, IFCS, RS } from '../../util/e1000-harness.ts';
 import { ethernet, ip, pattern } from '../../util/packets.ts';
 
@@ -46,13 +47,7 @@ function card() {
     return dma;
   });
   const registers = new RegisterFile(TWO);
-  const host = {
-    clock,
-    memory: new AddressSpace(),
-    packetMemory: (size: number) => ({ bytes: new Uint8Array(size), start: 0 }),
-    intx: () => {},
-    message: () => {},
-  };
+  const host = bareHost({ clock });
   const context: BlockContext = { name: 'two queues', host, dma: masters[0]!, registers, r };
   const ofItsOwn = (queue: QueueContext) => ({ ...queue, dma: masters[queue.index]! });
   const statistics = new Statistics(context);
