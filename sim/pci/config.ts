@@ -16,8 +16,6 @@ export const COMMAND = 0x04;
 export const STATUS = 0x06;
 export const REVISION_ID = 0x08;
 export const CLASS_CODE = 0x09; // three bytes
-export const CACHE_LINE_SIZE = 0x0c;
-export const LATENCY_TIMER = 0x0d;
 export const HEADER_TYPE = 0x0e;
 export const BAR0 = 0x10;
 export const SUBSYSTEM_VENDOR_ID = 0x2c;
@@ -26,8 +24,6 @@ export const EXPANSION_ROM = 0x30;
 export const CAPABILITIES = 0x34;
 export const INTERRUPT_LINE = 0x3c;
 export const INTERRUPT_PIN = 0x3d;
-export const MIN_GNT = 0x3e;
-export const MAX_LAT = 0x3f;
 
 // 6.2.2: command register.
 export const COMMAND_IO = 1 << 0;
